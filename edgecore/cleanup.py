@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.config import CleanupSettings
+from edgecore.network.claim import Claim
 from edgecore.network.ingress.settings import INGRESS
 from edgecore.network.remnants import Places, Remnant, aside, remnants
 from edgecore.pods.memory_volumes import mounted_below, unmount_below
@@ -33,8 +34,22 @@ async def clean_up(settings: CleanupSettings, runtime: Runtime | None, say: Say)
     runs."""
     if not settings.dry_run and _answers(settings.socket):
         raise InvalidError(f"an agent runs with --data {settings.data}: stop it first, or use --dry-run")
+    claim = Claim(settings.data)
+    running = claim.hold()  # nobody begins meanwhile
+    if running == claim.data and not settings.dry_run:
+        raise InvalidError(f"an agent runs with --data {settings.data}: stop it first, or use --dry-run")
+    try:
+        places = Places(
+            ingress=settings.data / INGRESS, cni=settings.cni_directory, owner=claim.data, running=running
+        )
+        return await _cleaned_up(settings, places, runtime, say)
+    finally:
+        claim.release()
+
+
+async def _cleaned_up(settings: CleanupSettings, places: Places, runtime: Runtime | None, say: Say) -> bool:
     count, done = 0, True
-    async for each in _all(settings, runtime):
+    async for each in _all(settings, places, runtime):
         count += 1
         if each.stays:
             say(f"stays: {each.what}: {each.stays}")
@@ -54,11 +69,10 @@ async def clean_up(settings: CleanupSettings, runtime: Runtime | None, say: Say)
     return done
 
 
-async def _all(settings: CleanupSettings, runtime: Runtime | None) -> AsyncIterator[Remnant]:
+async def _all(settings: CleanupSettings, places: Places, runtime: Runtime | None) -> AsyncIterator[Remnant]:
     if runtime is not None:
         async for each in _pods(runtime, settings.data):
             yield each
-    places = Places(ingress=settings.data / INGRESS, cni=settings.cni_directory)
     async for each in remnants(places, pods_go=runtime is not None):
         yield each
 

@@ -18,6 +18,7 @@ OUR_FILE: Final = "90-skerry.conflist"
 BRIDGE: Final = "skerry0"
 NETWORK: Final = "skerry"
 NEEDED: Final = ("bridge", "host-local", "portmap", "loopback")
+_OWNER: Final = "skerry.dev/data"
 _ENDINGS: Final = (".conf", ".conflist", ".json")
 """What libcni reads."""
 _EVERYWHERE: Final = {4: "0.0.0.0/0", 6: "::/0"}
@@ -37,8 +38,9 @@ def pod_ranges(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def configuration(ranges: Sequence[str], plugins: Iterable[str]) -> str:
-    """The file's text. `plugins` are those that are installed: `firewall` is used where it is."""
+def configuration(ranges: Sequence[str], plugins: Iterable[str], *, owner: str) -> str:
+    """The file's text. `plugins` are those that are installed: `firewall` is used where it is. `owner`: the agent's
+    data directory, for `edgecore cleanup`; runtimes pass it over."""
     bridge: JsonObject = {
         "type": "bridge",
         "bridge": BRIDGE,
@@ -56,7 +58,16 @@ def configuration(ranges: Sequence[str], plugins: Iterable[str]) -> str:
     if "firewall" in plugins:
         # Where somebody's policy for what is forwarded is to drop it, as Docker's is.
         chain.append({"type": "firewall"})
-    return json.dumps({"cniVersion": "0.4.0", "name": NETWORK, "plugins": [*chain]}, indent=2) + "\n"
+    made: JsonObject = {"cniVersion": "0.4.0", "name": NETWORK, _OWNER: owner, "plugins": [*chain]}
+    return json.dumps(made, indent=2) + "\n"
+
+
+def owner_in(text: str) -> str:
+    """Of a file that is ours by its name; "" where it does not say, as older ones don't."""
+    try:
+        return str_at(read_json(text), _OWNER)
+    except SkerryError:
+        return ""
 
 
 def others(files: Mapping[str, str]) -> list[str]:

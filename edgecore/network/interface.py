@@ -18,10 +18,15 @@ from skerry.errors import UnavailableError
 LABEL: Final = "lo:skerry"
 
 
-async def hold_address(address: str) -> None:
-    """See to it that a link-local address is this machine's; others are let be. Raises `UnavailableError`."""
+def is_for_pods(address: str) -> bool:
+    """Whether it is one that is made here, rather than one that the machine has already."""
     found = ipaddress.ip_address(address)
-    if not found.is_link_local or found.version != 4 or _is_ours(address):
+    return found.is_link_local and found.version == 4
+
+
+async def hold_address(address: str) -> None:
+    """See to it that an address for pods is this machine's. Raises `UnavailableError`."""
+    if _is_ours(address):
         return
     try:
         await run("ip", "address", "replace", f"{address}/32", "dev", "lo", "label", LABEL)

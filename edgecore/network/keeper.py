@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from edgecore.network.answers import Names
 from edgecore.network.choice import candidates
+from edgecore.network.claim import Claim
 from edgecore.network.directory import KNOWN, Directory
 from edgecore.network.health import HealthPorts
 from edgecore.network.ingress.settings import INGRESS
-from edgecore.network.interface import hold_address
+from edgecore.network.interface import hold_address, is_for_pods
 from edgecore.network.neighbours import Neighbours
 from edgecore.network.pod_network import PodNetwork
 from edgecore.network.resolver import Resolving
@@ -54,7 +55,7 @@ class NetworkParts(Frozen):
     clock: Clock
     host_resolver: HostResolver
     directory: Path = Path()
-    """Where parts that have files keep them."""
+    """The agent's data, where parts that have files keep them: whose this machine's network is, is said by it."""
     addresses: Callable[[], Sequence[str]] = tuple
     """Where others reach this gateway."""
 
@@ -66,9 +67,10 @@ class Network:
         self._parts = parts
         self.directory = Directory(parts.node)
         self._changed_s = parts.clock.wall_ms() // 1000
-        self.routing = Routing(self.directory, candidates(settings.services)) if settings.services else None
+        self._claim = claim = Claim(parts.directory)
+        self.routing = Routing(self.directory, candidates(settings.services), claim) if settings.services else None
         self.health = HealthPorts(self.directory) if settings.services else None
-        self.pods = PodNetwork(self.directory, settings.pods) if settings.pods is not None else None
+        self.pods = PodNetwork(self.directory, settings.pods, claim) if settings.pods is not None else None
         self.neighbours = Neighbours(self.directory, self._poke) if settings.pods is not None else None
         self.ingress: IngressKeeper | None = None
         if settings.ingress is not None:
@@ -136,7 +138,9 @@ class Network:
         """Where it can't listen, that is told once and tried again."""
         while not server.listens:
             try:
-                await hold_address(dns.host)
+                if is_for_pods(dns.host):
+                    await self._claim.take()
+                    await hold_address(dns.host)
                 await server.listen()
             except UnavailableError as error:
                 if self._unheard != str(error):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from edgecore.network.claim import Claim
 from edgecore.network.cni import NEEDED, OUR_FILE, configuration, others
 from edgecore.network.directory import Directory
 from edgecore.network.programs import found, run
@@ -43,8 +44,9 @@ _FORWARDING: Final = {4: Path("/proc/sys/net/ipv4/ip_forward"), 6: Path("/proc/s
 class PodNetwork:
     """Run `run` in a task group; `poke` it when the directory changed."""
 
-    def __init__(self, directory: Directory, settings: PodNetworkSettings) -> None:
+    def __init__(self, directory: Directory, settings: PodNetworkSettings, claim: Claim) -> None:
         self._directory = directory
+        self._claim = claim
         self._settings = settings
         self._changed = asyncio.Event()
         self._told: dict[str, str] = {}
@@ -82,7 +84,10 @@ class PodNetwork:
         """Once: bring everything to what is known."""
         ranges = self._settings.ranges or self._directory.ranges
         try:
-            ours = bool(ranges) and self._configure(ranges)
+            ours = bool(ranges) and await self._configure(ranges)
+        except UnavailableError as error:  # it is another agent's
+            self._tell("file", str(error))
+            return
         except OSError as error:
             self._tell("file", f"{self._settings.directory}: {error.strerror}")
             return
@@ -93,8 +98,8 @@ class PodNetwork:
 
     # --- the runtime's configuration ---
 
-    def _configure(self, ranges: Sequence[str]) -> bool:
-        """Whether it is ours by which pods are connected. Raises `OSError`."""
+    async def _configure(self, ranges: Sequence[str]) -> bool:
+        """Whether it is ours by which pods are connected. Raises `OSError`, `UnavailableError`."""
         directory = self._settings.directory
         there = others(_files(directory))
         if there:
@@ -105,7 +110,8 @@ class PodNetwork:
         if missing:
             self._tell("file", f"no CNI plugin {missing[0]} in {' or '.join(map(str, PLUGINS))}")
             return False
-        text, file = configuration(ranges, plugins), directory / OUR_FILE
+        await self._claim.take()
+        text, file = configuration(ranges, plugins, owner=self._claim.data), directory / OUR_FILE
         if not file.exists() or file.read_text(errors="replace") != text:
             directory.mkdir(parents=True, exist_ok=True)
             new = directory / f".{OUR_FILE}.new"  # no ending that a runtime reads

@@ -7,6 +7,7 @@ life is needed: what a crash or an older version left is found as well. Keeps no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -14,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from edgecore.network.cni import BRIDGE, NETWORK, OUR_FILE
+from edgecore.network.claim import forget, recorded
+from edgecore.network.cni import BRIDGE, NETWORK, OUR_FILE, owner_in
 from edgecore.network.ingress.process import Proxy
 from edgecore.network.interface import LABEL
 from edgecore.network.iptables import OURS
@@ -23,7 +25,7 @@ from edgecore.network.pod_network import TABLE as PODS_TABLE
 from edgecore.network.programs import found, run
 from edgecore.network.routes import CHAIN, PROTOCOL
 from skerry.errors import UnavailableError
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject, maps_at, read_json, str_at
 
 LEASES: Final = Path("/var/lib/cni/networks") / NETWORK
@@ -49,14 +51,38 @@ class Places(Frozen):
     """HAProxy's directory."""
     cni: Path
     """The container runtime's configurations."""
+    owner: str
+    """Who asks, as `edgecore.network.claim` writes it."""
+    running: str
+    """The agent that runs and holds the machine's network; "" for none."""
     leases: Path = LEASES
 
 
 async def remnants(places: Places, *, pods_go: bool) -> AsyncIterator[Remnant]:
     """In an order in which they can be taken away: each is looked for when those before are gone. `pods_go`: those
-    that are connected still count for nothing."""
+    that are connected still count for nothing. What is another agent's stays."""
     async for each in _proxy(places.ingress):
         yield each
+    other = places.running or await _owner(places)
+    stays = "" if other in ("", places.owner) else f"it is the agent's with --data {other}"
+    kept = False
+    async for each in _of_machine(places, pods_go=pods_go):
+        kept |= bool(each.stays)
+        yield replace(each, stays=stays) if stays else each
+    if other == places.owner and not kept:
+        yield Remnant(what="the record of whose this machine's network is", remove=forget)
+
+
+async def _owner(places: Places) -> str:
+    """Whose the machine's network is; the runtime's file outlives a restart of the machine."""
+    with contextlib.suppress(UnavailableError):
+        if owner := await recorded():
+            return owner
+    file = places.cni / OUR_FILE
+    return owner_in(file.read_text(errors="replace")) if _is_there(file) else ""
+
+
+async def _of_machine(places: Places, *, pods_go: bool) -> AsyncIterator[Remnant]:
     for table in await _tables():
         yield table
     for chains in await _chains():

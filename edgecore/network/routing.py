@@ -14,6 +14,7 @@ from typing import Final
 
 from edgecore.network.balancing import Flow, Front, fronts_of, stale_flows
 from edgecore.network.choice import choose
+from edgecore.network.claim import Claim
 from edgecore.network.directory import Directory
 from edgecore.network.kernel import Carrier
 from edgecore.network.programs import found, run
@@ -30,9 +31,10 @@ TOGETHER_S: Final = 0.05
 class Routing:
     """Run `run` in a task group; `poke` it when the directory changed."""
 
-    def __init__(self, directory: Directory, carriers: Sequence[Carrier]) -> None:
+    def __init__(self, directory: Directory, carriers: Sequence[Carrier], claim: Claim) -> None:
         """`carriers`: the first that works is used."""
         self._directory = directory
+        self._claim = claim
         self._carriers = carriers
         self._carrier: Carrier | None = None
         self._changed = asyncio.Event()
@@ -96,6 +98,8 @@ class Routing:
 
     async def _choose(self) -> Carrier:
         carrier, missing = await choose(self._carriers)
+        if carrier.in_kernel:
+            await self._claim.take()
         for other in self._carriers:
             if other is not carrier and other.in_kernel and missing.find(f"{other.name}:") < 0:
                 await other.clear()  # of an agent that had no better one

@@ -1,6 +1,7 @@
 """A gateway's rules for service addresses without the rest of the agent.
 
-The first word says what leads. It knows the pods `a` (10.77.0.2) and `b` (10.77.0.3) behind the services `web`
+The first word says what leads, the second where the agent's data are. It knows the pods `a` (10.77.0.2) and `b`
+(10.77.0.3) behind the services `web`
 (10.96.0.7, node port 30080), `sticky` (10.96.0.8), `here` (10.96.0.9, node port 30081 that shows clients' own
 addresses, health on 30090), `datagrams` (10.96.0.10, UDP), `talk` (10.96.0.12, to port 9090), and `nobody`
 (10.96.0.11, node port 30082). A line `NAME ready` or `NAME unready` on stdin changes a pod's readiness; each is
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
 
 from edgecore.network.keeper import Network, NetworkParts
@@ -20,6 +22,7 @@ from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import SystemClock
+from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from tests.edgecore.network.conftest import NODE, pod, service, status
@@ -61,13 +64,22 @@ async def main() -> None:
     puts += [held("services", name, obj) for name, obj in services().items()]
     puts += [held("pods", name, pod(name, address)) for name, address in PODS.items()]
     await store.apply(EdgeBatch(puts=tuple(puts)))
-    parts = NetworkParts(node=NODE, store=store, clock=clock, host_resolver=HostResolver())
+    parts = NetworkParts(
+        node=NODE,
+        store=store,
+        clock=clock,
+        host_resolver=HostResolver(),
+        directory=Path(sys.argv[2] if len(sys.argv) > 2 else "."),
+    )
     network = Network(parts, NetworkSettings(services=sys.argv[1] if len(sys.argv) > 1 else "nftables"))
     assert network.routing is not None
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(network.run())
         await asyncio.sleep(0.3)
-        await network.routing.bring_up()
+        try:
+            await network.routing.bring_up()
+        except UnavailableError as error:
+            sys.exit(str(error))
         print("done", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             name, said = line.split()

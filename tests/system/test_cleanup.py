@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 ROOT = Path(__file__).parents[2]
 AGENT = """
 import asyncio, sys
+from edgecore.network.claim import Claim
 from edgecore.network.interface import hold_address
 from edgecore.network.pod_network import PodNetwork
 from edgecore.network.directory import Directory
@@ -25,7 +26,8 @@ from edgecore.network.settings import PodNetworkSettings
 from pathlib import Path
 async def main():
     await hold_address("169.254.20.10")
-    pods = PodNetwork(Directory("n1"), PodNetworkSettings(directory=Path(sys.argv[1]), ranges=("10.88.0.0/24",)))
+    pods = PodNetwork(Directory("n1"), PodNetworkSettings(directory=Path(sys.argv[1]), ranges=("10.88.0.0/24",)),
+                      Claim(Path(sys.argv[2])))
     await pods.look()
 asyncio.run(main())
 """
@@ -58,10 +60,16 @@ def run(space: Namespace, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, cwd=ROOT, env={"PATH": PATH}, capture_output=True, text=True, timeout=60)
 
 
-def carry(space: Namespace, carrier: str) -> None:
-    """An agent that leads services, until it is killed."""
-    argv = [*space.prefix, sys.executable, "-m", "tests.system.service_routing_process", carrier]
-    made = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env={"PATH": PATH})
+def begin(space: Namespace, carrier: str, data: Path) -> subprocess.Popen[bytes]:
+    """An agent that leads services."""
+    argv = [*space.prefix, sys.executable, "-m", "tests.system.service_routing_process", carrier, str(data)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT, env={"PATH": PATH})
+
+
+def carry(space: Namespace, carrier: str, data: Path) -> None:
+    """The same, until it is killed."""
+    made = begin(space, carrier, data)
     assert made.stdout is not None and made.stdout.readline() == b"done\n"
     made.kill()
     made.communicate()
@@ -74,7 +82,7 @@ def test_all_that_agents_left_goes_and_nothing_of_anybody_elses(gateway: Namespa
     (data / "ingress" / "g1" / "c0.pem").write_text("key")
     (data / "join.json").write_text("{}")
     for name in ("nftables", "iptables"):
-        carry(gateway, name)
+        carry(gateway, name, data)
     subprocess.run([*gateway.prefix, "nft", "-f", "-"], input=THEIRS, text=True, check=True, env={"PATH": PATH})
     for words in (
         ("iptables", "-t", "nat", "-N", "SKI-RESORT"),
@@ -89,7 +97,7 @@ def test_all_that_agents_left_goes_and_nothing_of_anybody_elses(gateway: Namespa
         ("ip", "route", "add", "10.90.0.0/24", "via", "192.0.2.9"),
     ):
         gateway.run(*words)
-    assert run(gateway, "-c", AGENT, str(cni)).returncode == 0
+    assert run(gateway, "-c", AGENT, str(cni), str(data)).returncode == 0
     (cni / "10-theirs.conflist.off").write_text("{}")
     flags = ("-m", "edgecore.main", "cleanup", "--data", str(data), "--cni-directory", str(cni))
 
@@ -112,5 +120,41 @@ def test_all_that_agents_left_goes_and_nothing_of_anybody_elses(gateway: Namespa
     assert [each.name for each in data.iterdir()] == ["join.json"]
 
     gateway.run("ip", "link", "del", "pod1")
-    assert run(gateway, *flags).stdout == "removed: bridge skerry0\n"
+    last = "removed: bridge skerry0\nremoved: the record of whose this machine's network is\n"
+    assert run(gateway, *flags).stdout == last and "skerry" not in gateway.run("ip", "link")
     assert run(gateway, *flags).stdout == "nothing is left of an agent here\n"
+
+
+def test_of_two_agents_on_a_machine_one_has_its_network_and_no_other_takes_it_away(
+    gateway: Namespace, tmp_path: Path
+) -> None:
+    one, two, cni = tmp_path / "one", tmp_path / "two", tmp_path / "cni"
+    for each in (one, two, cni):
+        each.mkdir()
+    clean = ("-m", "edgecore.main", "cleanup", "--cni-directory", str(cni), "--data")
+    assert run(gateway, "-c", AGENT, str(cni), str(one)).returncode == 0
+    first = begin(gateway, "nftables", one)
+    assert first.stdout is not None and first.stdout.readline() == b"done\n"
+    second = begin(gateway, "nftables", two)
+    said = second.communicate(timeout=60)[1].decode()
+    assert second.returncode == 1 and f"is that of the agent with --data {one}, which runs" in said
+    rules = gateway.run("nft", "list", "ruleset")
+    for _ in ("alive", "dead"):
+        done = run(gateway, *clean, str(two))
+        assert done.returncode == 0 and "removed" not in done.stdout
+        assert f"stays: nftables table ip skerry-services: it is the agent's with --data {one}\n" in done.stdout
+        assert f"stays: CNI configuration {cni / '90-skerry.conflist'}" in done.stdout
+        assert gateway.run("nft", "list", "ruleset") == rules
+        first.kill()
+        first.communicate()
+
+    # After a restart of the machine the kernel knows nothing, and the runtime's file still says whose it is.
+    gateway.run("ip", "link", "set", "dev", "lo", "alias", "")
+    assert "removed" not in run(gateway, *clean, str(two)).stdout
+
+    carry(gateway, "nftables", two)  # the first one does not run: the second has it now
+    done = run(gateway, *clean, str(one))
+    assert f"stays: nftables table ip skerry-services: it is the agent's with --data {two}\n" in done.stdout
+    done = run(gateway, *clean, str(two))
+    assert "removed: nftables table ip skerry-services\n" in done.stdout and "stays" not in done.stdout
+    assert run(gateway, *clean, str(one)).stdout == "nothing is left of an agent here\n"

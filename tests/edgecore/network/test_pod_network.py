@@ -33,7 +33,7 @@ def wanted(*routes: NodeRoute) -> list[tuple[str, str]]:
 
 
 def test_the_configuration_bridges_pods_of_one_range_with_hairpins_and_ports() -> None:
-    made: Any = json.loads(configuration(["10.244.1.0/24", "fd00::/64"], ["bridge", "firewall"]))
+    made: Any = json.loads(configuration(["10.244.1.0/24", "fd00::/64"], ["bridge", "firewall"], owner="/d"))
     bridge, portmap, firewall = made["plugins"]
     assert (bridge["type"], bridge["hairpinMode"], bridge["isGateway"], bridge["ipMasq"]) == (
         "bridge",
@@ -44,7 +44,7 @@ def test_the_configuration_bridges_pods_of_one_range_with_hairpins_and_ports() -
     assert bridge["ipam"]["ranges"] == [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00::/64"}]]
     assert bridge["ipam"]["routes"] == [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
     assert portmap["capabilities"] == {"portMappings": True} and firewall == {"type": "firewall"}
-    assert len(json.loads(configuration(OWN, []))["plugins"]) == 2
+    assert len(json.loads(configuration(OWN, [], owner="/d"))["plugins"]) == 2
 
 
 def test_whatever_connects_pods_is_somebody_elses_but_for_loopback() -> None:
