@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from edgecore.pods.status import Ending
+from edgecore.pods.admitting import refused
 from skerry.objects.pods import HostPort
 
-REFUSED: Final = Ending(
-    reason="NodePorts",
-    message="Pod was rejected: Predicate NodePorts failed: "
-    "node(s) didn't have free ports for the requested pod ports",
+REFUSED: Final = refused(
+    "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
 )
 
 

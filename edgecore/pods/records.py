@@ -83,6 +83,7 @@ class PodRecord(Frozen):
                 "reason": self.ending.reason,
                 "message": self.ending.message,
                 "disrupted": self.ending.disrupted,
+                "refused": self.ending.refused,
             }
         return encode_object(
             {
@@ -130,6 +131,7 @@ class PodRecord(Frozen):
                 reason=str_at(ending, "reason"),
                 message=str_at(ending, "message"),
                 disrupted=bool_at(ending, "disrupted"),
+                refused=bool_at(ending, "refused"),
             )
             if ending
             else None,

@@ -124,13 +124,14 @@ def _restarts(one: Wanted, given: JsonObject) -> bool:
 
 def requests_of(pod: JsonObject) -> dict[str, int]:
     """Containers and sidecars together, or an init container with the sidecars before it where that needs more."""
-    return {str(name): _request(pod, name) for name in RESIZED}
+    return {str(name): request_of(pod, name) for name in RESIZED}
 
 
-def _request(pod: JsonObject, resource: str) -> int:
+def request_of(pod: JsonObject, resource: str) -> int:
+    """Of one resource: thousandths of CPUs, or units."""
     most = sidecars = apps = 0
     for one in wanted_of(pod):
-        own = _amount(str_map_at(one.spec, "resources", "requests"), resource)
+        own = amount(str_map_at(one.spec, "resources", "requests"), resource)
         if one.part == "app":
             apps += own
         elif one.part == "sidecar":
@@ -138,14 +139,15 @@ def _request(pod: JsonObject, resource: str) -> int:
             most = max(most, sidecars)
         else:
             most = max(most, sidecars + own)
-    return max(apps + sidecars, most) + _amount(str_map_at(pod, "spec", "overhead"), resource)
+    return max(apps + sidecars, most) + amount(str_map_at(pod, "spec", "overhead"), resource)
 
 
 def amounts_of(quantities: Mapping[str, str]) -> dict[str, int]:
-    return {str(name): _amount(quantities, name) for name in RESIZED}
+    return {str(name): amount(quantities, name) for name in RESIZED}
 
 
-def _amount(quantities: Mapping[str, str], resource: str) -> int:
+def amount(quantities: Mapping[str, str], resource: str) -> int:
+    """Thousandths of CPUs, or units; 0 for what is not named, or no quantity."""
     try:
         found = parse_quantity(quantities.get(resource, "0"))
     except InvalidError:
@@ -154,8 +156,8 @@ def _amount(quantities: Mapping[str, str], resource: str) -> int:
 
 
 def sum_of(requests: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {"cpu": 0, "memory": 0}
+    total: dict[str, int] = {}
     for each in requests:
-        for name in RESIZED:
-            total[name] += each.get(name, 0)
+        for name, held in each.items():
+            total[name] = total.get(name, 0) + held
     return total

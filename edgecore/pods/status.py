@@ -40,6 +40,8 @@ class Ending(Frozen):
     message: str
     disrupted: bool = False
     """It is the gateway's doing, not the pod's: the condition DisruptionTarget tells controllers so."""
+    refused: bool = False
+    """It never began: there is nothing to tell of its containers."""
 
 
 class Picture(Frozen):
@@ -77,6 +79,8 @@ class Picture(Frozen):
 
 def pod_status(picture: Picture) -> JsonObject:
     """The whole status. Equal facts give an equal status, whatever the time."""
+    if picture.ending is not None and picture.ending.refused:
+        return _refused(picture, picture.ending)
     wanted = wanted_of(picture.pod)
     is_initialized = any(one.part == "app" and runs_of(picture.containers, one.name) for one in wanted)
     statuses = {one.name: _container_status(one, picture, is_initialized=is_initialized) for one in wanted}
@@ -107,6 +111,20 @@ def pod_status(picture: Picture) -> JsonObject:
         status |= {"reason": picture.ending.reason, "message": picture.ending.message}
     elif picture.held_back is not None:
         status |= {"reason": picture.held_back.reason, "message": picture.held_back.message}
+    return status
+
+
+def _refused(picture: Picture, ending: Ending) -> JsonObject:
+    """As little as a kubelet says: with words about containers, users would be shown that one is being created."""
+    status: JsonObject = {
+        "phase": "Failed",
+        "reason": ending.reason,
+        "message": ending.message,
+        "startTime": time_text(picture.start_ms),
+        "qosClass": qos_class(picture.pod),
+    }
+    if generation_of(picture.pod):
+        status["observedGeneration"] = generation_of(picture.pod)
     return status
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.pods.about import grace_of, remembered
+from edgecore.pods.admitting import REJECTED, Gateway, needs_of, not_admitted, refused
 from edgecore.pods.asking import RealAsking
 from edgecore.pods.clearing import Clearing
 from edgecore.pods.containers import all_of, newest_of, spent_of
@@ -32,7 +33,7 @@ from edgecore.pods.probes import Health
 from edgecore.pods.probing import Known, Probing
 from edgecore.pods.records import PodRecord
 from edgecore.pods.refusals import unsupported
-from edgecore.pods.resizing import Room, amounts_of, requests_of, with_allocation
+from edgecore.pods.resizing import Room, amounts_of, with_allocation
 from edgecore.pods.sources import GatewayPods
 from edgecore.pods.starting import Starting
 from edgecore.pods.status import EVICTED, FINAL, Ending, Picture, pod_status
@@ -41,8 +42,8 @@ from edgecore.pods.telling import Telling
 from edgecore.store.port import EdgeBatch
 from skerry.errors import UnavailableError
 from skerry.frozen import replace
-from skerry.objects.json import JsonObject, bool_at, dig, map_at, maps_at, str_at
-from skerry.objects.meta import Key, being_deleted
+from skerry.objects.json import JsonObject, bool_at, decode_object, dig, map_at, maps_at, str_at
+from skerry.objects.meta import Key, being_deleted, labels_of
 from skerry.objects.pods import host_ports_of
 
 log = logging.getLogger(__name__)
@@ -98,10 +99,13 @@ class PodWorker:
 
     @property
     def holds(self) -> Mapping[str, int]:
-        """What it has been allocated of CPU and memory."""
-        if self._last is None or self._record is None or str_at(self._record.status, "phase") in FINAL:
+        """What it has of the gateway (`admitting.COUNTED`)."""
+        record = self._record
+        if self._last is None or record is None or record.gone or str_at(record.status, "phase") in FINAL:
             return {}
-        return requests_of(with_allocation(self._last, self._record.allocated))
+        if record.ending is not None and record.ending.refused:
+            return {}
+        return needs_of(with_allocation(self._last, record.allocated))
 
     @property
     def is_deferred(self) -> bool:
@@ -352,7 +356,7 @@ class PodWorker:
         if deadline_ms is not None and now_ms >= deadline_ms and not finished and self._kept.ending is None:
             self._record = replace(self._kept, ending=DEADLINE)
             self._telling.happens(Happening(reason=DEADLINE.reason, message=DEADLINE.message))
-        if finished or self._kept.ending == REFUSED:
+        if finished or (self._kept.ending is not None and self._kept.ending.refused):
             self._parts.ports.release(self._uid)
         else:
             self._parts.ports.hold(self._uid, host_ports_of(shown))
@@ -398,17 +402,30 @@ class PodWorker:
     def _admit(self, pod: JsonObject | None, containers: Sequence[ContainerState]) -> None:
         """A pod that is new here, and of which nothing runs, may be refused."""
         if pod is not None and not being_deleted(pod) and not containers:
-            refusal, ending = self._parts.refusal(pod), None
-            if refusal:
-                ending = Ending(reason=EVICTED, message=f"Pod was rejected: {refusal}")
-            elif not self._parts.ports.are_free(self._uid, host_ports_of(pod)):
-                ending, refusal = REFUSED, REFUSED.message
-            if ending is not None and str_at(pod, "status", "phase") not in FINAL:
+            ending = None if str_at(pod, "status", "phase") in FINAL else self._refused(pod)
+            if ending is not None:
                 self._record = replace(self._kept, ending=ending)
-                self._telling.happens(Happening(reason=ending.reason, message=refusal, warning=True))
+                text = ending.message.removeprefix(REJECTED)
+                self._telling.happens(Happening(reason=ending.reason, message=text, warning=True))
         early, self._early_end = self._early_end, None
         if early is not None:
             self.end(*early)
+
+    def _refused(self, pod: JsonObject) -> Ending | None:
+        if why := self._parts.refusal(pod):
+            return refused(EVICTED, why)
+        parts, node = self._parts, self._parts.node
+        known = parts.store.get(Key("nodes", "", node.name))
+        gateway = Gateway(
+            name=node.name,
+            labels=None if known is None else labels_of(decode_object(known.body)),
+            allocatable=node.allocatable,
+            used=parts.others(self._uid),
+        )
+        ending = not_admitted(pod, gateway)
+        if ending is None and not parts.ports.are_free(self._uid, host_ports_of(pod)):
+            return REFUSED
+        return ending
 
     def _allocated(self, pod: JsonObject) -> JsonObject:
         """The pod with what this gateway agreed to give it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skerry.frozen import replace
 from skerry.objects.conditions import find_condition
-from skerry.objects.json import Json, JsonObject, decode_object, dig, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, decode_object, dig, map_at, maps_at, str_at
 from tests.edgecore.pods.pods_of import container, pod
 from tests.edgecore.pods.test_manager import Gateway, eventually, gate
 
@@ -110,3 +110,29 @@ async def test_a_port_of_the_gateway_is_one_pods_until_it_has_gone(gate: Gateway
         last = on_port("last", 8080)
         await gate.put(last)
         await eventually(lambda: reason_of("last") == "")
+
+
+async def test_what_does_not_fit_beside_the_others_is_refused_until_they_have_gone(gate: Gateway) -> None:
+    def phase_of(name: str) -> str:
+        record = dict(gate.store.pods()).get(f"uid-{name}")
+        status = {} if record is None else map_at(decode_object(record), "status")
+        return str_at(status, "reason") or str_at(status, "phase")
+
+    async with gate.running():
+        await gate.put(sized("3", uid="uid-first", name="first"))
+        await gate.put(sized("2", uid="uid-second", name="second"))  # both at once: the first counts
+        await eventually(lambda: (phase_of("first"), phase_of("second")) == ("Running", "OutOfcpu"))
+        status = map_at(decode_object(dict(gate.store.pods())["uid-second"]), "status")
+        assert "containerStatuses" not in status and "conditions" not in status
+        assert status["message"] == (
+            "Pod was rejected: Node didn't have enough resource: cpu, requested: 2000, used: 3000, capacity: 4000"
+        )
+        await gate.delete(sized("3", uid="uid-first", name="first"))
+        await eventually(lambda: phase_of("first") == "")
+        await gate.put(sized("2", uid="uid-third", name="third"))
+        await eventually(lambda: phase_of("third") == "Running")
+    gate.runtime = gate.runtime.restarted()
+    async with gate.running():
+        await gate.put(sized("3", uid="uid-fourth", name="fourth"))
+        await eventually(lambda: phase_of("fourth") == "OutOfcpu")
+        assert (phase_of("second"), phase_of("third")) == ("OutOfcpu", "Running")
