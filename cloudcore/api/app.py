@@ -52,6 +52,7 @@ from skerry.listening import listening_socket
 from skerry.objects.json import encode_object
 from skerry.ports import Pipe
 from skerry.transport.conversations import RefusedByGatewayError
+from skerry.transport.liveness import keep_alive
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -573,6 +574,7 @@ async def serving(
     try:
         try:
             sock = listening_socket(host, port, backlog=_BACKLOG)
+            keep_alive(sock)  # what is accepted inherits it: a watch of a client that vanished ends as well
             await web.SockSite(runner, sock, ssl_context=tls, backlog=_BACKLOG).start()
         except OSError as error:
             raise UnavailableError(f"can't listen on {host}:{port}: {error.strerror or error}") from error

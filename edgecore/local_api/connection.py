@@ -26,6 +26,9 @@ ASK_S_MAX: Final = 30.0
 """For a request to be there, whole."""
 WRITE_S_MAX: Final = 60.0
 """For a client to take what is written."""
+LARGE_MAX: Final = 16
+PLACE_S_MAX: Final = 30.0
+"""For a place to become free."""
 
 
 class Reader(Protocol):
@@ -39,6 +42,9 @@ class Writer(Protocol):
 
     def write(self, data: bytes, /) -> None: ...
     async def drain(self) -> None: ...
+    def get_extra_info(self, name: str, /) -> object:
+        """Of the `socket`; None where there is none."""
+        ...
 
 
 class Answers(Protocol):
@@ -47,11 +53,31 @@ class Answers(Protocol):
     async def answer(self, request: Request) -> Answer | Stream | Talk: ...
 
 
+class LargeMessages:
+    """Places for messages that are larger than kubectl's, of all clients together.
+
+    Python's clients send what they are given in one piece, and 64 of them must not take an agent's memory. A place is
+    held until the message is used.
+    """
+
+    def __init__(self, count: int = LARGE_MAX) -> None:
+        self._places = asyncio.Semaphore(count)
+
+    async def take(self, wait_s_max: float = PLACE_S_MAX) -> None:
+        """Raises `TimeoutError`."""
+        async with asyncio.timeout(wait_s_max):
+            await self._places.acquire()
+
+    def give(self) -> None:
+        self._places.release()
+
+
 class Room:
     """Room for bodies that are on their way in, of all connections of a server together."""
 
     def __init__(self, *, body_bytes_max: int, bytes_max: int) -> None:
         self.body_bytes_max = body_bytes_max
+        self.large = LargeMessages()
         self._free = bytes_max
 
     def take(self, count: int) -> None:
@@ -169,6 +195,7 @@ class Connection:
             key=request.upgrade.key,
             protocol=talk.protocol,
             trailing=self._http.trailing_data[0],
+            large=self._room.large,
         )
         try:
             await talk.run(socket)

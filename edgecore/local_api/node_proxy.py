@@ -102,6 +102,9 @@ class _Writer:
     def write(self, data: bytes, /) -> None:
         self._waiting += data
 
+    def get_extra_info(self, _name: str, /) -> object:
+        return None
+
     async def drain(self) -> None:
         data, self._waiting = bytes(self._waiting), bytearray()
         await self._pipe.write(data)

@@ -21,6 +21,7 @@ from edgecore.local_api.certificates import CA_FILE, SERVER_FILE, SERVICE_NAMES,
 from edgecore.local_api.connection import HEAD_BYTES_MAX, Answers, Connection, Room
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
+from skerry.transport.liveness import keep_alive
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +131,7 @@ class SecureApi:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
+        keep_alive(writer.get_extra_info("socket"))
         try:
             if self._open <= CONNECTIONS_MAX:
                 await Connection(reader, writer, self._answers, uid=-1, room=self._room).serve()

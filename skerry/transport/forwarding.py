@@ -1,20 +1,29 @@
 """Forwarded ports: connections of a client's, each a pipe of its own to the pod. Keeps nothing but what is open.
 
-In channels of a WebSocket there is one connection for each port that the URL names, at most.
+In channels of a WebSocket there is one connection for each port that the URL names, at most. They have no windows:
+what came for a port that takes nothing is kept up to a bound for all ports of a client together, and beyond it
+nothing more of that client's is read.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Final, Protocol
 
 from skerry.errors import BadRequestError, SkerryError
 from skerry.forms.channels import Channels
 from skerry.frozen import Frozen
 from skerry.ports import Pipe
+from skerry.transport.liveness import attended
 from skerry.transport.sockets import MessageSocket
+
+UNREAD_BYTES_MAX: Final = 256 * 1024
+"""Of one client, beside the message that is read last."""
+MESSAGE_BYTES: Final = 64
+"""What a message costs beside its bytes: many of one byte are much as well."""
 
 
 class ForwardedPod(Frozen):
@@ -65,17 +74,68 @@ async def _down(pipe: Pipe, client: Client) -> None:
     await client.end()
 
 
+class _Unread:
+    """What came of one client and no port has taken yet."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def add(self, count: int) -> None:
+        self._count += count
+        if self._count > UNREAD_BYTES_MAX:
+            self._room.clear()
+
+    def taken(self, count: int) -> None:
+        self._count -= count
+        if self._count <= UNREAD_BYTES_MAX:
+            self._room.set()
+
+    async def room(self) -> None:
+        """Until more may be read."""
+        await self._room.wait()
+
+
 class _Channel:
     """One port's bytes in channels of a WebSocket."""
 
-    def __init__(self, socket: MessageSocket, channels: Channels, number: int) -> None:
+    def __init__(self, socket: MessageSocket, channels: Channels, number: int, unread: _Unread) -> None:
         self._socket = socket
         self._channels = channels
+        self._unread = unread
+        self._arrived: deque[bytes] = deque()
+        self._readable = asyncio.Event()
+        self._is_over = False
         self.number = number
-        self.arrived: asyncio.Queue[bytes] = asyncio.Queue(16)
+
+    def take(self, data: bytes) -> None:
+        """What came for it. After its end, or its port's, nothing is kept."""
+        if not self._is_over:
+            self._arrived.append(data)
+            self._unread.add(len(data) + MESSAGE_BYTES)
+            self._readable.set()
+
+    def over(self) -> None:
+        """The client sends nothing more."""
+        self._is_over = True
+        self._readable.set()
 
     async def read(self) -> bytes:
-        return await self.arrived.get()
+        while not self._arrived:
+            if self._is_over:
+                return b""
+            self._readable.clear()
+            await self._readable.wait()
+        data = self._arrived.popleft()
+        self._unread.taken(len(data) + MESSAGE_BYTES)
+        return data
+
+    def drop(self) -> None:
+        """Nobody reads any more."""
+        self._is_over = True
+        self._unread.taken(sum(len(data) + MESSAGE_BYTES for data in self._arrived))
+        self._arrived.clear()
 
     async def write(self, data: bytes) -> None:
         await self._socket.say(self._channels.encode(2 * self.number, data))
@@ -93,11 +153,23 @@ async def forward_channels(
     socket: MessageSocket, channels: Channels, ports: Sequence[int], where: ForwardedPod
 ) -> None:
     """Until every connection is over, or the client has gone. Both channels of a port begin with its number."""
-    clients = [_Channel(socket, channels, number) for number in range(len(ports))]
+    unread = _Unread()
+    clients = [_Channel(socket, channels, number, unread) for number in range(len(ports))]
     for client, port in zip(clients, ports, strict=True):
         await client.write(port.to_bytes(2, "little"))
         await client.say_error(port.to_bytes(2, "little"))
-    reading = asyncio.create_task(_distribute(socket, channels, clients))
+    await attended(_forwarded(socket, channels, clients, ports, where, unread), socket)
+
+
+async def _forwarded(
+    socket: MessageSocket,
+    channels: Channels,
+    clients: Sequence[_Channel],
+    ports: Sequence[int],
+    where: ForwardedPod,
+    unread: _Unread,
+) -> None:
+    reading = asyncio.create_task(_distribute(socket, channels, clients, unread))
     carrying = [
         asyncio.create_task(_carry_port(client, port, where)) for client, port in zip(clients, ports, strict=True)
     ]
@@ -116,9 +188,13 @@ async def _carry_port(client: _Channel, port: int, where: ForwardedPod) -> None:
             await carry(client, pipe)
     except SkerryError as failure:
         await client.say_error(where.failure(port, failure).encode())
+    finally:
+        client.drop()
 
 
-async def _distribute(socket: MessageSocket, channels: Channels, clients: Sequence[_Channel]) -> None:
+async def _distribute(
+    socket: MessageSocket, channels: Channels, clients: Sequence[_Channel], unread: _Unread
+) -> None:
     while (message := await socket.hear()) is not None:
         try:
             decoded = channels.decode(message)
@@ -128,9 +204,11 @@ async def _distribute(socket: MessageSocket, channels: Channels, clients: Sequen
             continue
         channel, data = decoded
         closed = channels.closed(channel, data)
-        if closed is not None:
-            channel, data = closed, b""
-        elif not data:
+        number, is_error = divmod(channel if closed is None else closed, 2)
+        if is_error or not 0 <= number < len(clients):
             continue
-        if channel % 2 == 0 and channel // 2 < len(clients):
-            await clients[channel // 2].arrived.put(data)
+        if closed is not None:
+            clients[number].over()
+        elif data:
+            clients[number].take(data)
+            await unread.room()

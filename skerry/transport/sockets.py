@@ -6,9 +6,9 @@ kubelet; others hear it as the answer to their handshake. Keeps the socket, and 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from skerry.errors import SkerryError, UnavailableError
 from skerry.forms.channels import (
@@ -26,6 +26,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.pod_streams import Input, InputEnded, Resized, Session
 from skerry.ports import Pipe
 from skerry.transport.conversations import Conversation, RefusedByGatewayError
+from skerry.transport.liveness import Watched, attended
 
 MESSAGE_BYTES_MAX: Final = 1024 * 1024
 """Clients cut at 32 KiB or less; Python's sends what it is given in one piece."""
@@ -34,8 +35,12 @@ WRITE_S_MAX: Final = 600.0
 GONE: Final = "the client has gone"
 
 
-class MessageSocket(Protocol):
-    """A client's WebSocket. Its handshake is answered by `open`; until then errors can be answers to it."""
+class MessageSocket(Watched, Protocol):
+    """A client's WebSocket. Its handshake is answered by `open`; until then errors can be answers to it.
+
+    With its pings goes a pong that nobody asked for (RFC 6455, 5.5.3): kubectl gives up after a minute without one,
+    and its own pings stand behind input that a process may take later than that.
+    """
 
     @property
     def opened(self) -> bool: ...
@@ -95,9 +100,10 @@ async def command_over(
     channels: Channels,
     session: Session,
     open_pipe: Callable[[], AbstractAsyncContextManager[Pipe]],
-    talk: Callable[[Conversation, SocketTerminal], Awaitable[None]],
+    talk: Callable[[Conversation, SocketTerminal], Coroutine[Any, Any, None]],
 ) -> None:
-    """An exec or attach from its handshake to its end. Raises what refuses it before the socket is open."""
+    """An exec or attach from its handshake to its end, or its client's. Raises what refuses it before the socket is
+    open."""
     terminal = SocketTerminal(socket, channels, session)
     try:
         if channels.closes:
@@ -107,7 +113,7 @@ async def command_over(
             await conversation.begin()
             if not channels.closes:
                 await _greeted(socket, terminal)
-            await talk(conversation, terminal)
+            await attended(talk(conversation, terminal), socket)
     except SkerryError as error:
         if not socket.opened:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import connect, unix_connect
 from websockets.typing import Subprotocol
 
 from edgecore.pods.streams import COMMANDS_MAX
@@ -68,6 +69,75 @@ def test_more_commands_than_there_is_room_for_are_refused_with_words_and_the_oth
     assert len([code for code, _ in ended if code == 0]) >= min(COMMANDS_MAX, many - len(refused)) > 0
     with kubectl(fleet, KUBECTLS[-1], "exec", POD, "--", "echo", "fine") as process:
         assert process.communicate(timeout=60)[0] == b"fine\n"
+
+
+def told(fleet: RealFleet, what: str) -> int:
+    """How often the agent has said so of streams."""
+    return (fleet.edge.data.parent / "edge.log").read_text().count(f"pod stream {what} ")
+
+
+def dialled(fleet: RealFleet, side: str, query: str, *, patient: bool = False) -> connect:
+    every_s = None if patient else 20
+    path = f"{CORE}/pods/{POD}/exec?{query}"
+    protocols = [Subprotocol("v5.channel.k8s.io")]
+    if side == "gateway":
+        socket = str(fleet.edge.data / "edgecore.sock")
+        return unix_connect(socket, f"ws://localhost{path}", subprotocols=protocols, ping_interval=every_s)
+    cluster = kubeconfig.load(fleet.cloud.kubeconfig)
+    uri = f"wss://{cluster.host}:{cluster.port}{path}"
+    return connect(uri, ssl=cluster.tls, proxy=None, subprotocols=protocols, ping_interval=every_s)
+
+
+SIDES = pytest.mark.parametrize("side", ["cloud", "gateway"])
+
+
+@SIDES
+def test_a_command_that_takes_no_input_ends_with_a_client_that_is_killed(fleet: RealFleet, side: str) -> None:
+    begun, ended = told(fleet, "begun"), told(fleet, "ended")
+
+    async def feed() -> None:
+        async with asyncio.timeout(20):
+            client = await dialled(fleet, side, "command=sleep&command=100000&stdin=true&stdout=true")
+        until(lambda: told(fleet, "begun") > begun, "the command runs")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                while True:
+                    await client.send(b"\0" + bytes(30_000))
+        client.transport.abort()
+
+    asyncio.run(feed())
+    until(lambda: told(fleet, "ended") > ended, "the command is hung up on", deadline_s=75)
+
+
+@SIDES
+def test_a_command_that_takes_its_input_late_loses_nothing(fleet: RealFleet, side: str) -> None:
+    async def feed() -> bytes:
+        query = "command=sh&command=-c&command=sleep+55%3B+wc+-c&stdin=true&stdout=true"
+        async with dialled(fleet, side, query, patient=True) as client, asyncio.timeout(120):
+
+            async def give() -> None:
+                for _ in range(100):
+                    await client.send(b"\0" + bytes(30_000))
+                await client.send(b"\xff\0")
+
+            giving = asyncio.create_task(give())
+            seen = b""
+            async for message in client:
+                assert isinstance(message, bytes)
+                seen += message[1:]
+            await giving
+            return seen
+
+    assert b"3000000" in asyncio.run(feed())
+
+
+@pytest.mark.parametrize("binary", KUBECTLS, ids=lambda path: Path(path).name + str(len(path)))
+def test_kubectl_waits_for_a_process_that_takes_its_input_after_more_than_a_minute(
+    fleet: RealFleet, binary: str
+) -> None:
+    with kubectl(fleet, binary, "exec", "-i", POD, "--", "sh", "-c", "sleep 70; wc -c") as process:
+        out, errors = process.communicate(bytes(3_000_000), timeout=120)
+        assert (process.returncode, out.strip()) == (0, b"3000000"), errors
 
 
 def test_a_terminal_that_never_rests_still_types_and_no_setpoint_waits_for_it(fleet: RealFleet) -> None:

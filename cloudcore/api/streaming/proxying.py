@@ -12,6 +12,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
+from functools import cache
 from typing import Final
 
 import h11
@@ -21,9 +22,10 @@ from multidict import CIMultiDict
 from cloudcore.api.call import Backend, Proxied
 from cloudcore.api.ports import Pipes
 from cloudcore.api.proxied import Where, answered, forwarded, page
-from cloudcore.api.streaming.spdy_server import SocketCarrier, taken_over
+from cloudcore.api.streaming.taking_over import SocketCarrier, taken_over
 from skerry.errors import BadRequestError, SkerryError, UnavailableError
 from skerry.ports import Pipe
+from skerry.transport.liveness import Unasked, attended
 from skerry.transport.sockets import WRITE_S_MAX
 
 LOG: Final = logging.getLogger(__name__)
@@ -31,6 +33,10 @@ LOG: Final = logging.getLogger(__name__)
 PAGE_BYTES_MAX: Final = 256 << 10
 """Of HTML: a larger page is handed on as it is."""
 HEAD_BYTES_MAX: Final = 64 * 1024
+HEAD_S_MAX: Final = 600.0
+"""For an answer to begin once the request is there: long polls take minutes, and a stream is held meanwhile."""
+TLS_S_MAX: Final = 10.0
+"""For a handshake, as kube-apiserver allows it."""
 _READ_BYTES: Final = 64 * 1024
 _EMPTY: Final = frozenset({204, 304})
 _UNREACHED: Final = "error trying to reach service"
@@ -106,10 +112,10 @@ class _Exchange:
         try:
             await asyncio.wait({sending, heading}, return_when=asyncio.FIRST_COMPLETED)
             if not heading.done():
-                sent = [] if sending.done() and sending.exception() is None else [sending]
-                await asyncio.wait({heading, *sent}, return_when=asyncio.FIRST_EXCEPTION)
-            if not heading.done():
                 sending.result()
+                await asyncio.wait({heading}, timeout=HEAD_S_MAX)
+            if not heading.done():
+                raise UnavailableError(f"{_UNREACHED}: no answer within {HEAD_S_MAX:.0f} s")
             return await heading
         finally:
             heading.cancel()
@@ -218,17 +224,23 @@ class _Exchange:
         self._request.protocol.keep_alive(False)
         await response.prepare(self._request)
         carrier = taken_over(self._request)
-        up = asyncio.create_task(_up(carrier, self._pipe))
-        down = asyncio.create_task(_down(self._pipe, carrier, self._http.trailing_data[0]))
         try:
-            await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+            await attended(_between(carrier, self._pipe, self._http.trailing_data[0]), Unasked(carrier))
         finally:
-            for task in (up, down):
-                task.cancel()
-            await asyncio.gather(up, down, return_exceptions=True)
             if isinstance(self._request.transport, asyncio.Transport):
                 self._request.transport.close()
         return response
+
+
+async def _between(carrier: SocketCarrier, pipe: Pipe, first: bytes) -> None:
+    up = asyncio.create_task(_up(carrier, pipe))
+    down = asyncio.create_task(_down(pipe, carrier, first))
+    try:
+        await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (up, down):
+            task.cancel()
+        await asyncio.gather(up, down, return_exceptions=True)
 
 
 async def _up(carrier: SocketCarrier, pipe: Pipe) -> None:
@@ -262,34 +274,46 @@ def _inflated(data: bytes, encoding: str) -> bytes | None:
     return plain if reader.eof else None
 
 
+@cache
+def _unchecked() -> ssl.SSLContext:
+    """Made once: no authority is read, as none is asked."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 class TlsPipe:
     """A `skerry.ports.Pipe` with TLS to whoever is at the other end. Nobody knows by what certificate a pod shows
     itself, so none is asked for, as kube-apiserver does."""
 
     def __init__(self, pipe: Pipe) -> None:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
         self._pipe = pipe
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing)
+        self._tls = _unchecked().wrap_bio(self._incoming, self._outgoing)
 
     async def begin(self) -> None:
         """Raises `UnavailableError`."""
         try:
-            while True:
-                try:
-                    self._tls.do_handshake()
-                except ssl.SSLWantReadError:
-                    await self._flush()
-                    await self._fill()
-                else:
-                    break
-            await self._flush()
+            async with asyncio.timeout(TLS_S_MAX):
+                await self._shake_hands()
+        except TimeoutError as error:
+            raise UnavailableError(f"{_UNREACHED}: no TLS handshake within {TLS_S_MAX:.0f} s") from error
         except ssl.SSLError as error:
             raise UnavailableError(f"{_UNREACHED}: it does not speak TLS: {error.reason}") from error
         except (UnavailableError, BadRequestError) as error:
             raise UnavailableError(f"{_UNREACHED}: {error}") from error
+
+    async def _shake_hands(self) -> None:
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+            else:
+                break
+        await self._flush()
 
     async def read(self) -> bytes:
         """See `skerry.ports.Pipe`."""

@@ -15,8 +15,7 @@ from multidict import CIMultiDict
 
 from cloudcore.api.call import Command, Ports
 from cloudcore.api.ports import Pipes
-from cloudcore.api.streaming.forwarding import SpdyForwarder
-from cloudcore.api.streaming.spdy_server import SpdyConnection, SpdyTerminal, command_streams, serving, taken_over
+from cloudcore.api.streaming.taking_over import taken_over
 from cloudcore.api.streaming.websockets import ClientSocket, WebSocketCarrier
 from skerry.errors import BadRequestError, SkerryError, UnavailableError
 from skerry.forms.channels import (
@@ -35,6 +34,8 @@ from skerry.ports import Pipe
 from skerry.transport.conversations import Conversation
 from skerry.transport.forwarding import ForwardedPod, forward_channels
 from skerry.transport.sockets import SocketTerminal, command_over
+from skerry.transport.spdy import SpdyConnection, SpdyTerminal, command_streams, serving
+from skerry.transport.spdy_forwarding import SpdyForwarder
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -212,7 +213,7 @@ async def _spdy_talk(conversation: Conversation, connection: SpdyConnection, com
     terminal = SpdyTerminal(connection, streams, session, has_status=has_status)
     terminal.start()
     try:
-        await _talk(conversation, terminal, command)
+        await connection.attended(_talk(conversation, terminal, command))
     finally:
         await terminal.stop()
 

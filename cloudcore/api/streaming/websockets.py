@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+import socket
+from typing import cast
 
 from aiohttp import ClientConnectionError, WSMsgType, web
 
 from skerry.errors import UnavailableError
+from skerry.transport.liveness import OptionSocket
 from skerry.transport.sockets import GONE, MESSAGE_BYTES_MAX, WRITE_S_MAX
-
-_HEARTBEAT_S: Final = 30.0
 
 
 class ClientSocket:
@@ -20,7 +20,8 @@ class ClientSocket:
         self._request = request
         self.response = web.WebSocketResponse(
             protocols=[protocol] if protocol else [],
-            heartbeat=_HEARTBEAT_S,
+            # No heartbeat of aiohttp's: a client whose input waits for a slow process would be taken for silent, as
+            # its answers stand behind that input. See `skerry.transport.liveness`.
             max_msg_size=MESSAGE_BYTES_MAX,
             compress=False,
         )
@@ -28,6 +29,23 @@ class ClientSocket:
     @property
     def opened(self) -> bool:
         return self.response.prepared
+
+    @property
+    def kernel_socket(self) -> OptionSocket | None:
+        """See `skerry.transport.liveness.Watched`."""
+        transport = self._request.transport
+        return None if transport is None else cast("socket.socket | None", transport.get_extra_info("socket"))
+
+    async def ping(self) -> None:
+        """See `Watched`."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise UnavailableError(GONE)
+        try:
+            await self.response.ping()
+            await self.response.pong()
+        except (ConnectionError, ClientConnectionError, RuntimeError) as error:  # RuntimeError: a close has been said
+            raise UnavailableError(GONE) from error
 
     async def open(self) -> None:
         await self.response.prepare(self._request)
@@ -51,10 +69,15 @@ class ClientSocket:
 
 
 class WebSocketCarrier:
-    """See `cloudcore.api.streaming.spdy_server.Carrier`."""
+    """See `skerry.transport.spdy.Carrier`."""
 
     def __init__(self, socket: ClientSocket) -> None:
         self._socket = socket
+
+    @property
+    def kernel_socket(self) -> OptionSocket | None:
+        """See `skerry.transport.liveness.Watched`."""
+        return self._socket.kernel_socket
 
     async def receive(self) -> bytes:
         while (message := await self._socket.hear()) is not None:

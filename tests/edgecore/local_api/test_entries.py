@@ -178,3 +178,41 @@ async def test_a_closed_port_is_said_in_a_kubelets_words(gateway: Gateway, path:
         for _ in range(2):
             await connection.recv()
         assert await connection.recv() == b"\1error forwarding port 81 to pod web, uid : connection refused"
+
+
+async def test_a_port_that_takes_nothing_stops_its_own_client(gateway: Gateway, path: Path) -> None:
+    taking = asyncio.Event()
+
+    async def stuck(params: JsonObject, pipe: Pipe, /) -> None:
+        await taking.wait()
+        await Echoing().forward(params, pipe)
+
+    gateway.echoing.forward = stuck
+    parts = replace(gateway.routes._parts, into_pods=gateway.echoing)
+    gateway.routes = Routes(parts, LocalObjects(parts))
+    async with gateway.dialled(path, f"{PODS}/web/portforward?ports=80&ports=81") as connection:
+        for _ in range(4):
+            await connection.recv()
+        sent = 0
+
+        async def flood() -> None:
+            nonlocal sent
+            for _ in range(80):
+                await connection.send(b"\0" + bytes(32 * 1024))
+                sent += 32 * 1024
+
+        flooding = asyncio.create_task(flood())
+        before = -1
+        while sent != before:  # until nothing more is taken
+            before = sent
+            for _ in range(300):
+                await asyncio.sleep(0)
+        assert sent < 2 << 20, "what kernel and windows hold, and no more"
+        taking.set()
+        async with asyncio.timeout(60):
+            await flooding
+            await connection.send(b"\xff\0")
+            heard = 0
+            while heard < 80 * 32 * 1024:
+                message = await connection.recv()
+                heard += len(message) - 1 if message[:1] == b"\0" else 0

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudcore.api.streaming.spdy import (
+from skerry.errors import ProtocolError
+from skerry.wire.spdy import DICTIONARY
+from skerry.wire.spdy_server import (
     FRAME_BYTES_MAX,
     RESET_REFUSED_STREAM,
     STREAMS_MAX,
@@ -20,8 +22,6 @@ from cloudcore.api.streaming.spdy import (
     Reset,
     Spdy,
 )
-from skerry.errors import ProtocolError
-from skerry.wire.spdy import DICTIONARY
 
 KUBECTL_1_20 = bytes.fromhex(
     "80030001000000290000000100000000000078f9e3c6a7c26260606004a7b392a2d4c45c6851c29a0a0a6800000000ff"

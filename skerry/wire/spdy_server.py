@@ -89,6 +89,7 @@ class Spdy:
         self._to_send = bytearray()
         self._streams: dict[int, _Stream] = {}
         self._last_opened = 0
+        self._pinged = 0
         self._inflate = zlib.decompressobj(zdict=DICTIONARY)
         self._packer = HeaderPacker()
 
@@ -158,6 +159,11 @@ class Spdy:
         if self._streams.pop(stream, None) is not None:
             self._frame(RST_STREAM, struct.pack(">II", stream, status))
 
+    def ping(self) -> None:
+        """Ask whether the client is there: what it answers means nothing else."""
+        self._pinged += 2
+        self._frame(PING, struct.pack(">I", self._pinged & 0x7FFFFFFE))
+
     def go_away(self) -> None:
         """No further streams are taken."""
         self._frame(GOAWAY, struct.pack(">II", self._last_opened, 0))
@@ -172,7 +178,7 @@ class Spdy:
                     return (Reset(stream=stream),)
             case 6:
                 (number,) = _numbers(">I", body)
-                if number % 2 == 1:  # those of a server are even, and we ask nothing
+                if number % 2 == 1:  # those of a server are even, and this answers one
                     self._frame(PING, struct.pack(">I", number))
             case 7:
                 return (GoneAway(),)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from cloudcore.api.streaming.spdy_server import SpdyConnection, SpdyStream
 from skerry.errors import SkerryError, UnavailableError
 from skerry.transport.forwarding import ForwardedPod, carry
+from skerry.transport.spdy import SpdyConnection, SpdyStream
 
 CONNECTIONS_MAX: Final = 64
 """At once through one client's connection."""
@@ -28,6 +28,9 @@ class SpdyForwarder:
 
     async def run(self) -> None:
         """Until the client has gone."""
+        await self._connection.attended(self._run())
+
+    async def _run(self) -> None:
         running: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as tasks:
             try:

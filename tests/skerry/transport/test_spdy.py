@@ -9,14 +9,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from cloudcore.api.streaming.forwarding import ForwardedPod, SpdyForwarder
-from cloudcore.api.streaming.spdy import RESET_REFUSED_STREAM
-from cloudcore.api.streaming.spdy_server import UNREAD_BYTES_MAX, SpdyTerminal, command_streams, serving
 from skerry.errors import BadRequestError, UnavailableError
 from skerry.objects.pod_streams import Input, InputEnded, Resized, Session, Whose
 from skerry.ports import Pipe
+from skerry.transport.forwarding import ForwardedPod
 from skerry.transport.inside import pipe_pair
-from tests.cloudcore.api.streaming.test_spdy import Client, data_frame
+from skerry.transport.liveness import OptionSocket
+from skerry.transport.spdy import UNREAD_BYTES_MAX, SpdyTerminal, command_streams, serving
+from skerry.transport.spdy_forwarding import SpdyForwarder
+from skerry.wire.spdy_server import RESET_REFUSED_STREAM
+from tests.skerry.wire.test_spdy_server import Client, data_frame
 
 WHOSE = Whose(namespace="ns", pod="web", uid="u")
 
@@ -29,6 +31,7 @@ class Wire:
         self._coming: asyncio.Queue[bytes] = asyncio.Queue()
         self.sent = bytearray()
         self.taken = 0
+        self.kernel_socket: OptionSocket | None = None
 
     def say(self, data: bytes) -> None:
         self._coming.put_nowait(data)

@@ -1,7 +1,7 @@
 """A connection that speaks SPDY: its streams, each with what arrived on it, and the socket below.
 
-The socket is taken over from the HTTP server once the upgrade is answered (`SocketCarrier`), or is a WebSocket that
-carries the same bytes. What arrived and was not read is bounded for the connection as a whole, since the clients know
+The socket is taken over from an HTTP server once the upgrade is answered, or is a WebSocket that carries the same
+bytes. What arrived and was not read is bounded for the connection as a whole, since the clients know
 no windows: beyond it the connection is not read, as with a kubelet. A crash ends it, and the client sees so.
 """
 
@@ -9,27 +9,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
-from aiohttp import web
-
-from cloudcore.api.streaming.spdy import RESET_REFUSED_STREAM, Arrived, GoneAway, Opened, Reset, Spdy
 from skerry.errors import BadRequestError, ProtocolError, UnavailableError
 from skerry.forms.channels import resize_of, shown_status
 from skerry.objects.json import JsonObject
 from skerry.objects.pod_streams import Input, InputEnded, Resized, Session
-from skerry.transport.sockets import GONE, WRITE_S_MAX
+from skerry.transport.liveness import OptionSocket, attended
+from skerry.transport.sockets import GONE
+from skerry.wire.spdy_server import RESET_REFUSED_STREAM, Arrived, GoneAway, Opened, Reset, Spdy
 
 UNREAD_BYTES_MAX: Final = 256 * 1024
 """Of one connection."""
 CREATION_S_MAX: Final = 30.0
 """In which a client opens the streams that it needs (kubelet's default)."""
-_READ_BYTES: Final = 64 * 1024
 
 
 class Carrier(Protocol):
+    @property
+    def kernel_socket(self) -> OptionSocket | None:
+        """See `skerry.transport.liveness.Watched`."""
+        ...
+
     async def receive(self) -> bytes:
         """Empty when the client has gone."""
         ...
@@ -37,74 +40,6 @@ class Carrier(Protocol):
     async def send(self, data: bytes) -> None:
         """Waits while the client does not read. Raises `UnavailableError` where it has gone."""
         ...
-
-
-class SocketCarrier(asyncio.Protocol):
-    """A socket that was the HTTP server's until now, which is told when it closes."""
-
-    def __init__(self, server: asyncio.BaseProtocol, transport: asyncio.Transport) -> None:
-        self._server = server
-        self._transport = transport
-        self._arrived = bytearray()
-        self._lost = False
-        self._readable = asyncio.Event()
-        self._writable = asyncio.Event()
-        self._writable.set()
-
-    def data_received(self, data: bytes) -> None:
-        self._arrived += data
-        self._readable.set()
-        if len(self._arrived) > _READ_BYTES:
-            self._transport.pause_reading()
-
-    def eof_received(self) -> bool:
-        self._lost = True
-        self._readable.set()
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = True
-        self._readable.set()
-        self._writable.set()
-        self._server.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        self._writable.set()
-
-    async def receive(self) -> bytes:
-        while not self._arrived:
-            if self._lost:
-                return b""
-            self._readable.clear()
-            await self._readable.wait()
-        data = bytes(self._arrived)
-        self._arrived.clear()
-        if not self._lost:
-            self._transport.resume_reading()
-        return data
-
-    async def send(self, data: bytes) -> None:
-        if self._lost:
-            raise UnavailableError(GONE)
-        self._transport.write(data)
-        try:
-            async with asyncio.timeout(WRITE_S_MAX):
-                await self._writable.wait()
-        except TimeoutError as error:
-            raise UnavailableError(GONE) from error
-
-
-def taken_over(request: web.BaseRequest) -> SocketCarrier:
-    """The socket of a request whose answer's head is sent: HTTP is over on it. Raises `UnavailableError`."""
-    transport = request.transport
-    if not isinstance(transport, asyncio.Transport):
-        raise UnavailableError(GONE)
-    carrier = SocketCarrier(request.protocol, transport)
-    transport.set_protocol(carrier)
-    return carrier
 
 
 class SpdyStream:
@@ -164,6 +99,22 @@ class SpdyConnection:
         self._writing = asyncio.Lock()
         self.over = asyncio.Event()
         """The client has gone, or speaks nonsense."""
+
+    @property
+    def kernel_socket(self) -> OptionSocket | None:
+        """See `skerry.transport.liveness.Watched`."""
+        return self._carrier.kernel_socket
+
+    async def ping(self) -> None:
+        """See `Watched`."""
+        if self.over.is_set():
+            raise UnavailableError(GONE)
+        self._spdy.ping()
+        await self._flush()
+
+    async def attended(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work for as long as the client is there. Raises what the work raises."""
+        await attended(work, self)
 
     async def opened(self) -> SpdyStream | None:
         """The next stream that the client opens, which is not yet taken; None when it opens no more."""
