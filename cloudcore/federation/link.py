@@ -34,26 +34,14 @@ from skerry.objects.federation import (
 )
 from skerry.objects.json import Json, JsonObject, decode_object, encode_object, map_at, str_at, str_map_at
 from skerry.objects.meta import Key, Revision, Stamp, annotations_of, labels_of, uid_of, with_annotations
-from skerry.sync.dial import DialPolicy, Ended
+from skerry.sync.dial import DialPolicy
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
-from skerry.sync.effects import (
-    BeginLife,
-    CloseLink,
-    EdgeEffect,
-    Prune,
-    Send,
-    StreamArrived,
-    StreamEnded,
-    StreamInputEnded,
-    StreamOpened,
-    StreamWritable,
-    Welcomed,
-    Write,
-)
+from skerry.sync.effects import BeginLife, CloseLink, EdgeEffect, Prune, Welcomed, Write
 from skerry.transport.dialled import dial
 from skerry.transport.driver import Driver, now_of
 from skerry.transport.identity import client_context
 from skerry.transport.joining import new_key
+from skerry.transport.session_shell import Attempt, DialledRun
 from skerry.wire.frames import CloseCode, ObjectState
 
 log = logging.getLogger(__name__)
@@ -113,7 +101,8 @@ class RegionMember:
         self._told: dict[tuple[str, str], bytes] = {}
         self._session: EdgeSession | None = None
         self._driver: Driver[EdgeEffect] | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
+        """Given in the order in which it is asked for."""
         self._belongs_to = ""
         """Uid of the membership that the session is under."""
         self._news = asyncio.Event()
@@ -264,18 +253,10 @@ class RegionMember:
                 said = how.reason
                 log.warning("link to the global cloud down cloud=%s reason=%s", policy.address, how.reason)
                 await self._say(f"cut off: {how.reason}")
-            ended_s = self._tools.clock.monotonic_s()
-            ended = Ended(
-                at_s=ended_s,
-                answered=True,
-                welcomed=welcomed,
-                lived_s=ended_s - started_s,
-                clean=how.by_peer and how.code == CloseCode.DONE,
-                carried=how.by_peer,
-                retry_after_s=how.retry_after_s,
-                unusable=False,
+            attempt = Attempt(
+                how=how, started_s=started_s, ended_s=self._tools.clock.monotonic_s(), welcomed=welcomed
             )
-            policy.ended(ended, self._tools.ids.unit())
+            policy.ended(attempt.ended, self._tools.ids.unit())
 
     async def _renew_in_time(self, renewal: _Renewal) -> None:
         """A new certificate where it is time for one: a session may last for months. Who belongs begins anew with it.
@@ -317,9 +298,12 @@ class RegionMember:
         )
         session = EdgeSession(own, stamps.items(), self.outbox, now_of(self._tools.clock))
         driver: Driver[EdgeEffect] = Driver(link, session, self._tools.clock)
-        self._session, self._driver, self._writing = session, driver, None
+        run = DialledRun(
+            self, session, driver, lambda effect: self._welcomed(effect, policy, driver), whose="the region's"
+        )
+        self._session, self._driver = session, driver
         try:
-            how = await driver.run(lambda effect: self._perform(effect, session, driver, policy))
+            how = await driver.run(run.perform)
         finally:
             self._session = self._driver = None
         return how, session.session > 0
@@ -337,42 +321,16 @@ class RegionMember:
             found[TRUST] = Stamp(uid, Revision(int(number) if number.isdecimal() else 0))
         return found
 
-    def _perform(
-        self, effect: EdgeEffect, session: EdgeSession, driver: Driver[EdgeEffect], policy: DialPolicy
-    ) -> None:
-        match effect:
-            case Write():
-                self._writing = driver.spawn(self._write(effect, session, driver, self._writing))
-            case Prune():
-                self.outbox.prune(effect)
-            case Welcomed():
-                policy.welcomed(self._tools.clock.monotonic_s())
-                log.info("link to the global cloud up cloud=%s session=%d", policy.address, effect.session)
-                driver.spawn(self._say("connected"))
-            case BeginLife():
-                self.outbox = StateOutbox(self._tools.ids.token_hex(8), self._tools.clock)
-                told, self._told = self._told, {}
-                for (kind, key), body in told.items():
-                    self._put(kind, key, decode_object(body))
-            case StreamOpened():
-                session.streams.close(effect.stream, code=1, reason="a region has no streams")
-            case StreamArrived() | StreamWritable() | StreamInputEnded() | StreamEnded():
-                return
-            case Send() | CloseLink():
-                raise AssertionError("the driver's own")
+    def _welcomed(self, effect: Welcomed, policy: DialPolicy, driver: Driver[EdgeEffect]) -> None:
+        policy.welcomed(self._tools.clock.monotonic_s())
+        log.info("link to the global cloud up cloud=%s session=%d", policy.address, effect.session)
+        driver.spawn(self._say("connected"))
 
-    # --- rows ---
+    # --- what is kept: `skerry.transport.session_shell.Keeping` ---
 
-    async def _write(
-        self,
-        write: Write,
-        session: EdgeSession,
-        driver: Driver[EdgeEffect],
-        before: asyncio.Task[None] | None,
-    ) -> None:
-        if before is not None and not before.done():
-            await asyncio.wait((before,))
-        try:
+    async def write(self, write: Write) -> None:
+        """One after the other, each object by itself; what is done twice comes to the same."""
+        async with self._writing:
             if write.void:
                 await self._void()
             for put in write.puts:
@@ -381,11 +339,16 @@ class RegionMember:
                 await self.let_go(key)
             if write.epoch:
                 await self._keep(self._belongs_to, {"epoch": write.epoch})
-        except SkerryError as error:
-            session.close(CloseCode.FAILED, f"the region's store: {error}", driver.now())
-        else:
-            session.written(write.number, driver.now())
-        driver.kick()
+
+    async def begin_life(self, effect: BeginLife) -> None:
+        """Everything is told again, under another name."""
+        self.outbox = StateOutbox(self._tools.ids.token_hex(8), self._tools.clock)
+        told, self._told = self._told, {}
+        for (kind, key), body in told.items():
+            self._put(kind, key, decode_object(body))
+
+    async def prune(self, prune: Prune) -> None:
+        self.outbox.prune(prune)
 
     async def hold(self, put: ObjectState) -> None:
         """Write one row, as it is wanted now, or which authorities are to be trusted."""

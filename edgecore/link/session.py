@@ -22,33 +22,20 @@ from edgecore.store.port import META_EPOCH, META_KNOWN_MS, META_LEAVING, META_RE
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.daemon import leaves
 from skerry.errors import DamagedError, IdentityRefusedError, SkerryError, UnansweredError, UnavailableError
-from skerry.frozen import Frozen, field, replace
+from skerry.frozen import Frozen, field
 from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.traffic import Usage
 from skerry.ports import Clock, Ids, Pipe
 from skerry.sync.ages import cloud_time
-from skerry.sync.dial import WAYS, DialPolicy, Ended, Way
+from skerry.sync.dial import WAYS, DialPolicy, Way
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
-from skerry.sync.effects import (
-    BeginLife,
-    CloseLink,
-    EdgeEffect,
-    Prune,
-    Send,
-    StreamArrived,
-    StreamEnded,
-    StreamInputEnded,
-    StreamOpened,
-    StreamWritable,
-    Welcomed,
-    Write,
-)
+from skerry.sync.effects import BeginLife, CloseLink, EdgeEffect, Prune, Welcomed, Write
 from skerry.sync.ports import Reading, SyncSettings
 from skerry.transport.driver import Driver, now_of
 from skerry.transport.gate import Gate
-from skerry.transport.hosting import StreamHost
+from skerry.transport.session_shell import Attempt, DialledRun
 from skerry.wire.frames import CloseCode
 
 log = logging.getLogger(__name__)
@@ -131,7 +118,7 @@ class EdgeLink:
         self._wake = asyncio.Event()
         self._session: EdgeSession | None = None
         self._driver: Driver[EdgeEffect] | None = None
-        self._streams: StreamHost | None = None
+        self._run: DialledRun | None = None
         self._cut = parts.store.meta(META_CUT) == "yes"
         self._dialing = False
         self._answered = True
@@ -197,11 +184,11 @@ class EdgeLink:
     def pipe(self, kind: str, params: bytes) -> AbstractAsyncContextManager[Pipe]:
         """A stream to the cloud, hung up at the end of the block. Raises `UnavailableError` where there is no session
         or no room, at once or in the first step."""
-        if not self.connected or self._streams is None:
+        if not self.connected or self._run is None:
             status = self.status
             why = f": {status.last_error}" if status.last_error else ""
             raise UnavailableError(f"the cloud can't be reached now ({status.state}{why})")
-        return self._streams.open(kind, params, full="too many streams are open to the cloud")
+        return self._run.streams.open(kind, params, full="too many streams are open to the cloud")
 
     def cloud_ms(self) -> int | None:
         """The latest that the cloud's clock may read now; None before the first Welcome since the start."""
@@ -265,18 +252,15 @@ class EdgeLink:
                 else:  # the guard of the store ends the agent, and says why in one line
                     log.debug("session failed cloud=%s error=%s", self._policy.address, damage)
                 how, welcomed = CloseLink(code=CloseCode.FAILED, reason=str(damage or error)), False
-            ended_s = self._parts.clock.monotonic_s()
-            ended = Ended(
-                at_s=ended_s,
-                answered=self._answered,
+            attempt = Attempt(
+                how=how,
+                started_s=started_s,
+                ended_s=self._parts.clock.monotonic_s(),
                 welcomed=welcomed,
-                lived_s=ended_s - started_s,
-                clean=how.by_peer and how.code == CloseCode.DONE,
-                carried=how.by_peer,
-                retry_after_s=how.retry_after_s,
+                answered=self._answered,
                 unusable=unusable,
             )
-            self._policy.ended(ended, self._parts.ids.unit())
+            self._policy.ended(attempt.ended, self._parts.ids.unit())
 
     async def _wait(self) -> None:
         """Until a dial is due and allowed."""
@@ -316,14 +300,21 @@ class EdgeLink:
         self._said_s = self._parts.clock.monotonic_s()
         session = self._open()
         driver: Driver[EdgeEffect] = Driver(link, session, self._parts.clock)
-        run = _Run(self._parts, session, driver, self._welcomed)
-        self._session, self._driver, self._streams = session, driver, run.streams
+        run = DialledRun(
+            _StoreKeeping(self._parts.store, self._parts.ids),
+            session,
+            driver,
+            self._welcomed,
+            whose="the gateway's",
+            talker=self._parts.streams.talker,
+        )
+        self._session, self._driver, self._run = session, driver, run
         self._limit()
         try:
             how = await driver.run(run.perform)
         finally:
             self._traffic.note(self._usage())
-            self._session = self._driver = self._streams = None
+            self._session = self._driver = self._run = None
             self._since_ms = self._parts.clock.wall_ms()
         if isinstance(driver.fault, IdentityRefusedError):
             self._parts.doubted()
@@ -364,6 +355,16 @@ class EdgeLink:
             effect.session,
             str(effect.in_step).lower(),
         )
+        is_news = _is_news(effect.reading, self._parts.store.boots()[-1].reading)
+        if is_news and self._run is not None and self._driver is not None:
+            self._driver.spawn(self._remember_time(effect.reading, self._run))
+
+    async def _remember_time(self, reading: Reading, run: DialledRun) -> None:
+        meta = ((META_KNOWN_MS, str(reading.server_ms)),)
+        try:
+            await self._parts.store.apply(EdgeBatch(meta=meta, reading=reading))
+        except SkerryError as error:
+            run.fail(error)
 
     def _limit(self) -> None:
         if self._session is not None and self._driver is not None:
@@ -422,105 +423,27 @@ def batch_of(write: Write, store: Inventory) -> EdgeBatch:
     return EdgeBatch(puts=tuple(puts), deletes=write.deletes, meta=tuple(meta))
 
 
-class _Run:
-    """Carries out the effects of one session."""
+class _StoreKeeping:
+    """The edge store, as `skerry.transport.session_shell.Keeping`."""
 
-    def __init__(
-        self,
-        parts: LinkParts,
-        session: EdgeSession,
-        driver: Driver[EdgeEffect],
-        welcomed: Callable[[Welcomed], None],
-    ) -> None:
-        self._store = parts.store
-        self._ids = parts.ids
-        self._session = session
-        self._driver = driver
-        self._welcomed = welcomed
-        self.streams = StreamHost(
-            session.streams,
-            parts.streams.talker,
-            driver.spawn,
-            driver.kick,
-            stopping="the gateway's agent stops",
-        )
-        self._writing: asyncio.Task[None] | None = None
-        """The last write that was begun."""
-        self._prunes: list[Prune] = []
-        """What may be forgotten and is not yet, neighbours in one."""
-        self._pruning = False
+    def __init__(self, store: AsyncEdgeStore, ids: Ids) -> None:
+        self._store = store
+        self._ids = ids
 
-    def perform(self, effect: EdgeEffect) -> None:
-        """One effect; what takes time goes on beside."""
-        match effect:
-            case Write():
-                # The store takes writes in the order of these calls, and the next session waits for them all.
-                self._writing = self._driver.spawn(self._write(effect, self._writing))
-            case BeginLife():
-                self._driver.spawn(self._begin_life(effect))
-            case Prune():
-                self._note_prune(effect)
-                if not self._pruning:
-                    self._pruning = True
-                    self._driver.spawn(self._prune())
-            case Welcomed():
-                self._welcomed(effect)
-                if _is_news(effect.reading, self._store.boots()[-1].reading):
-                    self._driver.spawn(self._remember_time(effect.reading))
-            case StreamOpened() | StreamArrived() | StreamWritable() | StreamInputEnded() | StreamEnded():
-                self.streams.perform(effect)
-            case Send() | CloseLink():
-                raise AssertionError("the driver's own")
+    async def write(self, write: Write) -> None:
+        await self._store.apply(batch_of(write, self._store))
 
-    async def _write(self, write: Write, before: asyncio.Task[None] | None) -> None:
-        try:
-            if not write.empty:
-                await self._store.apply(batch_of(write, self._store))
-            if before is not None and not before.done():
-                await asyncio.wait((before,))  # what takes no time is written after what came first, too
-        except SkerryError as error:
-            self._session.close(CloseCode.FAILED, f"the gateway's store: {error}", self._driver.now())
-        else:
-            self._session.written(write.number, self._driver.now())
-        self._driver.kick()
-
-    async def _begin_life(self, effect: BeginLife) -> None:
+    async def begin_life(self, effect: BeginLife) -> None:
         incarnation = self._ids.token_hex(8)
-        try:
-            await self._store.begin_life(incarnation, effect.settled)
-        except SkerryError as error:
-            log.warning("the outbox can't begin a new life yet error=%s", error)
-        else:
-            log.warning(
-                "the gateway's store is an older copy of what it was: what was written since and had not reached the "
-                "cloud is lost; what waits goes up as a new life incarnation=%s",
-                incarnation,
-            )
+        await self._store.begin_life(incarnation, effect.settled)
+        log.warning(
+            "the gateway's store is an older copy of what it was: what was written since and had not reached the "
+            "cloud is lost; what waits goes up as a new life incarnation=%s",
+            incarnation,
+        )
 
-    def _note_prune(self, prune: Prune) -> None:
-        last = self._prunes[-1] if self._prunes else None
-        if last is not None and last.lane == prune.lane and last.first <= prune.first <= last.through + 1:
-            self._prunes[-1] = replace(last, through=max(last.through, prune.through))
-        else:
-            self._prunes.append(prune)
-
-    async def _prune(self) -> None:
-        try:
-            while self._prunes:
-                prune = self._prunes.pop(0)
-                await self._store.prune_outbox(through=prune.through, first=prune.first, lane=prune.lane)
-        except SkerryError as error:
-            self._session.close(CloseCode.FAILED, f"the gateway's store: {error}", self._driver.now())
-            self._driver.kick()
-        finally:
-            self._pruning = False
-
-    async def _remember_time(self, reading: Reading) -> None:
-        try:
-            await self._store.apply(EdgeBatch(meta=((META_KNOWN_MS, str(reading.server_ms)),), reading=reading))
-        except SkerryError as error:
-            self._session.close(CloseCode.FAILED, f"the gateway's store: {error}", self._driver.now())
-            self._driver.kick()
+    async def prune(self, prune: Prune) -> None:
+        await self._store.prune_outbox(through=prune.through, first=prune.first, lane=prune.lane)
 
 
 def _is_news(reading: Reading, kept: Reading | None) -> bool:
