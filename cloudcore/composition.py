@@ -66,7 +66,7 @@ from cloudcore.store.cache import WatchCache
 from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
 from cloudcore.store.port import Store
 from skerry.authz.attributes import Attributes
-from skerry.errors import UnauthenticatedError
+from skerry.errors import InvalidError, UnauthenticatedError
 from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.rules import GROUP as RULE_GROUP
@@ -272,6 +272,17 @@ def workers_of(
     return {"hub": hub.run(), "leadership": lead(core.leadership, leader_parts)}
 
 
+def _zone_fault(name: str, spec: JsonObject) -> str:
+    """Why DNS servers would refuse a zone; "" where they take it."""
+    from cloudcore.dns.snapshot import zone_of_snapshot  # a cloud without zones has no part of it in memory
+
+    try:
+        zone_of_snapshot(name, spec)
+    except InvalidError as error:
+        return str(error)
+    return ""
+
+
 def _leader_parts(
     core: Core,
     poster: Callable[[], AbstractAsyncContextManager[Post]],
@@ -286,7 +297,9 @@ def _leader_parts(
     scheduler = Scheduler(tools)
     region = RegionMember(tools)
     controllers: list[Controller] = [
-        *standard_controllers(tools, core.custom, signer=tokens, ca_pem=ca_pem, epoch=core.store.epoch),
+        *standard_controllers(
+            tools, core.custom, signer=tokens, ca_pem=ca_pem, epoch=core.store.epoch, zone_judge=_zone_fault
+        ),
         AggregationController(tools),
         *federation_controllers(tools),
         RegionController(tools, in_touch=lambda: region.connected, tell=region.tell, noticed=region.notice),

@@ -14,6 +14,7 @@ from cloudcore.controllers.endpoints.controller import (
 )
 from cloudcore.controllers.garbage.controller import GarbageController
 from cloudcore.controllers.gslb.controller import GslbController
+from cloudcore.controllers.gslb.plan import Judge
 from cloudcore.controllers.ingress.controller import IngressController
 from cloudcore.controllers.jointoken.controller import JoinTokenController
 from cloudcore.controllers.namespace.controller import NamespaceController
@@ -31,10 +32,11 @@ from cloudcore.runtime.manager import Controller, Tools
 
 
 def standard_controllers(
-    tools: Tools, custom: CustomKinds, *, signer: Signer, ca_pem: str, epoch: str
+    tools: Tools, custom: CustomKinds, *, signer: Signer, ca_pem: str, epoch: str, zone_judge: Judge
 ) -> list[Controller]:
     """`custom` is told which kinds to serve; `ca_pem` is the certificate by which pods know the API server;
-    `signer` makes tokens for it; `epoch` is that of the store."""
+    `signer` makes tokens for it; `epoch` is that of the store;
+    `zone_judge` tells why DNS servers would refuse a zone."""
     return [
         DeploymentController(tools),
         ReplicaSetController(tools),
@@ -57,5 +59,5 @@ def standard_controllers(
         EndpointSliceController(tools),
         EndpointSliceMirroringController(tools),
         IngressController(tools),
-        GslbController(tools),
+        GslbController(tools, zone_judge),
     ]

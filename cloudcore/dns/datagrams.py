@@ -206,7 +206,7 @@ class Datagrams:
             return None
         self._counts.add(reply)
         if reply.notified and self._responder.desk.on_notify is not None:
-            self._responder.desk.on_notify()
+            self._responder.desk.on_notify(reply.notified)
         rest = reply.data[2:]
         place = _place(rest)
         if reply.lasting and folded == packet[2:]:

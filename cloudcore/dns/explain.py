@@ -91,6 +91,8 @@ def _step(zone: Zone, name: bytes, kind: int) -> tuple[str, bytes | None]:
     if CNAME in node:
         target = node[CNAME].rdatas[0]
         return f"{text} is an alias of {text_of(target)}", target.lower()
+    if name in zone.services and not zone.services[name].endpoints:
+        return f"{text} is a service that has no endpoints", None
     if not node:
         return f"{text} exists because of what is below it, and has no records itself", None
     types = ", ".join(type_text(each) for each in sorted(node))

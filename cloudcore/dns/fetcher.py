@@ -1,9 +1,9 @@
 """Zones of other servers: fetched when their serial moves (AXFR, IXFR, RFC 5936, 1995), and kept as zone files.
 
-A process of its own, which blocks as it likes. It asks for the serial as often as the zone's SOA says, and at once
-when a NOTIFY came (a byte in a pipe). Keeps `copies/ORIGIN.zone`, replaced as a whole, whose time is when the primary
-was heard last; a zone whose primary is silent for longer than its SOA's `expire` is taken away (RFC 1035 section
-3.3.13).
+A process of its own, with some threads that block as they like. It asks for the serial as often as the zone's SOA
+says, and at once when a NOTIFY came (the zone's number in a pipe). Keeps `copies/ORIGIN.zone`, replaced as a whole,
+whose time is when the primary was heard last; a zone whose primary is silent for longer than its SOA's `expire` is
+taken away (RFC 1035 section 3.3.13).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import logging
 import os
 import select
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,9 @@ ASK_S_MAX: Final = 10.0
 FETCH_S_MAX: Final = 300.0
 URGENT: Final = 4
 NOTIFY_PACE_S: Final = 1.0
+TOGETHER_MAX: Final = 16
+OF_PRIMARY_MAX: Final = 4
+"""Zones that are fetched at a time, and of those the ones of one primary."""
 REFRESH_S_MIN: Final = 5.0
 FIRST_RETRY_S: Final = 5.0
 _FAULTS: Final = (OSError, dns.exception.DNSException, EOFError, ValueError)
@@ -61,6 +66,11 @@ class _Copy:
     due: float = 0.0
     asked_at: float = 0.0
     fault: str = ""
+    busy: bool = False
+    again: bool = False
+    """Whether a NOTIFY came while it was asked for."""
+    unwritten: bool = False
+    """Whether what was fetched is not on disk yet: the disk may be full."""
     urgent: int = 0
     """Tries that are made soon after each other, since a NOTIFY: its primary may be just about to answer."""
 
@@ -86,18 +96,66 @@ class Fetcher:
         self._copies = [_Copy(about=each, zone=self._read(each)) for each in secondaries]
 
     def run(self) -> None:
-        while True:
-            now = time.monotonic()
-            for copy in self._copies:
-                if copy.due <= now:
-                    self._refresh(copy)
-            wait_s = max(0.0, min(copy.due for copy in self._copies) - time.monotonic())
-            if select.select([self._heard], [], [], wait_s)[0]:
-                with suppress(BlockingIOError):
-                    os.read(self._heard, 4096)
-                for copy in self._copies:
-                    # A NOTIFY over UDP may be forged: it never makes us ask more than once a second.
-                    copy.due, copy.urgent = copy.asked_at + NOTIFY_PACE_S, URGENT
+        done: deque[_Copy] = deque()
+        ended, ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+        def work(copy: _Copy) -> None:
+            try:
+                self._refresh(copy)
+            finally:
+                done.append(copy)
+                os.write(ends, b"e")
+
+        with ThreadPoolExecutor(TOGETHER_MAX) as pool:
+            while True:
+                now = time.monotonic()
+                for copy in self._startable(now):
+                    copy.busy, copy.asked_at = True, time.monotonic()
+                    pool.submit(work, copy)
+                ready = select.select([self._heard, ended], [], [], self._wait_s(now))[0]
+                if ended in ready:
+                    os.read(ended, 4096)
+                    while done:
+                        self._ended(done.popleft())
+                if self._heard in ready:
+                    self._notified()
+
+    def _startable(self, now: float) -> list[_Copy]:
+        """Those whose time has come, within what is fetched at a time: a primary that is slow holds up its own
+        zones."""
+        running = [copy for copy in self._copies if copy.busy]
+        begun: list[_Copy] = []
+        for copy in sorted(self._copies, key=lambda each: each.due):
+            if copy.busy or copy.due > now or len(running) + len(begun) >= TOGETHER_MAX:
+                continue
+            same = sum(each.about.primary.host == copy.about.primary.host for each in (*running, *begun))
+            if same < OF_PRIMARY_MAX:
+                begun.append(copy)
+        return begun
+
+    def _wait_s(self, now: float) -> float | None:
+        """Until the next is due; those that were due and wait for an end are begun then."""
+        dues = [copy.due for copy in self._copies if not copy.busy and copy.due > now]
+        return max(0.0, min(dues) - time.monotonic()) if dues else None
+
+    def _ended(self, copy: _Copy) -> None:
+        copy.busy = False
+        if copy.again:
+            copy.again = False
+            copy.due, copy.urgent = min(copy.due, copy.asked_at + NOTIFY_PACE_S), URGENT
+
+    def _notified(self) -> None:
+        """Zones by their numbers, two bytes each. A NOTIFY over UDP may be forged: it never makes us ask for a zone
+        more than once a second."""
+        with suppress(BlockingIOError):
+            told = os.read(self._heard, 4096)
+            for number in {int.from_bytes(told[at : at + 2], "big") for at in range(0, len(told), 2)}:
+                origin = self._copies[number].about.origin
+                for copy in [each for each in self._copies if each.about.origin == origin]:
+                    if copy.busy:
+                        copy.again = True
+                    else:
+                        copy.due, copy.urgent = copy.asked_at + NOTIFY_PACE_S, URGENT
 
     def _path(self, about: Secondary) -> Path:
         return self._directory / f"{text_of(about.origin).rstrip('.')}{SUFFIX}"
@@ -110,13 +168,15 @@ class Fetcher:
 
     def _refresh(self, copy: _Copy) -> None:
         soa, path = copy.soa, self._path(copy.about)
-        copy.asked_at = time.monotonic()
         try:
             serial = self._serial(copy)
             if soa is None or is_newer(serial, soa.serial):
                 self._fetch(copy)
+                copy.unwritten = True
+            if copy.unwritten:
                 text = f"$ORIGIN {text_of(copy.about.origin)}\n" + copy.zone.to_text(want_origin=False)
                 write_private(path, text.encode())
+                copy.unwritten = False
                 self._changed()
             path.touch()
         except UnavailableError as error:

@@ -65,8 +65,17 @@ class Follower:
             position = self._watch(client, position)
 
     def _list(self, client: Client) -> str:
+        changed: list[str] = []
+        try:
+            return self._list_into(client, changed)
+        finally:
+            # What was written before a failure is served: no later list would find that it is another.
+            if changed:
+                self._changed()
+
+    def _list_into(self, client: Client, changed: list[str]) -> str:
+        """Write down all zones, and add those that are others than they were."""
         found: set[str] = set()
-        changed = False
         onward = ""
         while True:
             query = {"limit": PAGE, **({"continue": onward} if onward else {})}
@@ -74,7 +83,7 @@ class Follower:
             for obj in maps_at(told, "items"):
                 name = str_at(obj, "metadata", "name")
                 found.add(name)
-                changed |= self._keep(name, obj)
+                self._note(name, changed, changes=self._keep(name, obj))
             onward = str_at(told, "metadata", "continue")
             if not onward:
                 break
@@ -83,10 +92,13 @@ class Follower:
             LOG.warning("the cloud has no zone; what it had is served on zones=%s", ",".join(gone[:5]))
             gone = []
         for name in gone:
-            changed |= forget_snapshot(self._directory, name)
-        if changed:
-            self._changed()
+            self._note(name, changed, changes=forget_snapshot(self._directory, name))
         return str_at(told, "metadata", "resourceVersion")
+
+    @staticmethod
+    def _note(name: str, changed: list[str], *, changes: bool) -> None:
+        if changes:
+            changed.append(name)
 
     def _watch(self, client: Client, position: str) -> str:
         query = {
@@ -117,7 +129,7 @@ class Follower:
         try:
             return keep_snapshot(self._directory, name, map_at(obj, "spec"))
         except (BadRequestError, InvalidError) as error:
-            LOG.error("a zone of the cloud can't be kept: %s", error)
+            LOG.error("a zone of the cloud can't be kept, and is served as it was: %s: %s", name, error)
             return False
 
     def _heard(self) -> None:

@@ -111,8 +111,8 @@ class Reply(Frozen):
     limited: bool = False
     steered: bool = False
     """Whether it depends on who is up."""
-    notified: bool = False
-    """A zone that is a copy of ours may have changed."""
+    notified: bytes = b""
+    """A zone that is a copy of ours and may have changed."""
     more: Iterator[bytes] | None = None
     """Messages that follow, of a transfer over a stream."""
 
@@ -131,7 +131,7 @@ class Desk(Frozen):
     health: HealthTable | None = None
     primaries: Mapping[bytes, frozenset[bytes]] = {}
     """Of zones that are copies: addresses that may say that they have changed."""
-    on_notify: Callable[[], None] | None = None
+    on_notify: Callable[[bytes], None] | None = None
     """For the shell."""
     signers: Mapping[bytes, Signs] = {}
     """By zone."""
@@ -241,7 +241,7 @@ class Responder:
             draft.explain(EDE_PROHIBITED)
             return draft.reply(REFUSED if self.desk.primaries else NOTIMP, EMPTY, flags=0)
         reply = draft.reply(NOERROR, EMPTY, flags=AA)
-        return Reply(data=reply.data, rcode=NOERROR, notified=True)
+        return Reply(data=reply.data, rcode=NOERROR, notified=draft.query.name)
 
     def _options(self, draft: _Draft, now_s: float) -> bool:
         """Prepare the answer's options; False: the query's are malformed."""

@@ -41,7 +41,8 @@ def read_services(path: Path, origin: bytes) -> dict[bytes, Service]:
 
 
 def services_of(document: object, origin: bytes, *, strict: bool = True) -> dict[bytes, Service]:
-    """What such a file says; not `strict`: an order may name regions that a service has none of. Raises
+    """What such a file says; not `strict`, as a cloud says it: an order may name regions that a service has
+    none of, and a service may have no endpoints, so that its name is there without addresses. Raises
     `InvalidError` that names the field."""
     return _services(_map(document, "the file", {"places", "orders", "services"}), origin, strict=strict)
 
@@ -65,7 +66,7 @@ def _services(document: dict[str, object], origin: bytes, *, strict: bool) -> di
     orders = {NOWHERE if place == "default" else place: regions for place, regions in orders.items()}
     found: dict[bytes, Service] = {}
     for name, about in _map(document.get("services"), "services").items():
-        service = _service(name, about, origin, places, orders)
+        service = _service(name, about, origin, places, orders, few=1 if strict else 0)
         if strict and service.policy == "nearest":
             _check_orders(service, orders, f"services.{name}")
         found[service.name] = service
@@ -85,7 +86,9 @@ def _places(given: object) -> Places:
     return Places(networks)
 
 
-def _service(name: str, given: object, origin: bytes, places: Places, orders: dict[str, tuple[str, ...]]) -> Service:
+def _service(
+    name: str, given: object, origin: bytes, places: Places, orders: dict[str, tuple[str, ...]], *, few: int
+) -> Service:
     field = f"services.{name}"
     about = _map(given, field, {"policy", "ttl", "endpoints", "probe"})
     owner = _owner(name, origin)
@@ -94,8 +97,8 @@ def _service(name: str, given: object, origin: bytes, places: Places, orders: di
         raise InvalidError(f"{field}.policy: {policy!r} is not one of {', '.join(POLICIES)}")
     ttl = _number(about.get("ttl", 30), f"{field}.ttl", TTL_MAX)
     listed = about.get("endpoints")
-    if not isinstance(listed, list) or not 1 <= len(cast("list[object]", listed)) <= ENDPOINTS_MAX:
-        raise InvalidError(f"{field}.endpoints: a list of 1 to {ENDPOINTS_MAX} is wanted")
+    if not isinstance(listed, list) or not few <= len(cast("list[object]", listed)) <= ENDPOINTS_MAX:
+        raise InvalidError(f"{field}.endpoints: a list of {few} to {ENDPOINTS_MAX} is wanted")
     endpoints = tuple(
         _endpoint(each, f"{field}.endpoints[{number}]") for number, each in enumerate(cast("list[object]", listed))
     )

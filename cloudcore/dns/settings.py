@@ -17,6 +17,7 @@ from skerry.errors import InvalidError, UnavailableError
 from skerry.settings import setting
 
 KEYS_MAX: Final = 8
+SECONDARIES_MAX: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,8 @@ def check_dns_settings(settings: DnsSettings) -> None:
     """What no single field can say. Raises `InvalidError`."""
     if not settings.zones and not settings.cloud and not settings.secondary:
         raise InvalidError("--zones, --cloud, --secondary: one of them is wanted, or several")
+    if len(settings.secondary) > SECONDARIES_MAX:
+        raise InvalidError(f"--secondary: at most {SECONDARIES_MAX} zones")
     for text in settings.secondary:
         secondary_of(text)
     if not settings.listen:

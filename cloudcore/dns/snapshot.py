@@ -1,7 +1,7 @@
 """A zone of a cloud's as it is kept on disk: ORIGIN.snapshot, the spec of its DnsSnapshot as JSON.
 
-A file is replaced as a whole, so a crash leaves the one before or the one after. What a file can't be read for keeps
-the zone as it was served.
+A file is replaced as a whole, by what could be read as a zone, so a crash leaves the one before or the one after.
+What a file can't be read for keeps the zone as it was served.
 """
 
 from __future__ import annotations
@@ -30,15 +30,21 @@ def read_snapshot(path: Path) -> Zone:
     except (BadRequestError, ValueError) as error:
         raise InvalidError(f"{path}: {error}") from error
     try:
-        origin = name_of(path.name.removesuffix(SUFFIX)).lower()
-        services = services_of(map_at(spec, "services"), origin, strict=False)
-        return with_services(parse_records(str_at(spec, "zone"), origin), origin, services)
+        return zone_of_snapshot(path.name.removesuffix(SUFFIX), spec)
     except InvalidError as error:
         raise InvalidError(f"{path}: {error}") from error
 
 
+def zone_of_snapshot(name: str, spec: JsonObject) -> Zone:
+    """Raises `InvalidError`."""
+    origin = name_of(name).lower()
+    services = services_of(map_at(spec, "services"), origin, strict=False)
+    return with_services(parse_records(str_at(spec, "zone"), origin), origin, services)
+
+
 def keep_snapshot(directory: Path, name: str, spec: JsonObject) -> bool:
-    """Write it down; whether it is another than was there. Raises `UnavailableError`, `InvalidError`."""
+    """Write it down; whether it is another than was there. What can't be served replaces nothing: a start would find
+    no zone in it. Raises `UnavailableError`, `InvalidError`."""
     path = _path(directory, name)
     content = encode_object(spec)
     try:
@@ -46,6 +52,7 @@ def keep_snapshot(directory: Path, name: str, spec: JsonObject) -> bool:
             return False
     except OSError:
         pass  # there is none, or none that can be read: it is written
+    zone_of_snapshot(name, spec)
     write_private(path, content)
     return True
 

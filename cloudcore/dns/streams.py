@@ -170,7 +170,7 @@ class _Connection(asyncio.Protocol):
                 return
             self._streams.counts.add(reply)
             if reply.notified and self._streams.responder.desk.on_notify is not None:
-                self._streams.responder.desk.on_notify()
+                self._streams.responder.desk.on_notify(reply.notified)
             self._streams.counts.stream_answers += 1
             line.write(len(reply.data).to_bytes(2, "big") + reply.data)
             self._more = reply.more

@@ -426,9 +426,10 @@ class Supervisor:
             found[origin] = found.get(origin, frozenset()) | {ipaddress.ip_address(peer.host).packed}
         return found
 
-    def _on_notify(self) -> None:
+    def _on_notify(self, zone: bytes) -> None:
+        number = next(at for at, (origin, _) in enumerate(self._secondaries) if origin == zone)
         with suppress(BlockingIOError):
-            os.write(self._notified[1], b"n")
+            os.write(self._notified[1], number.to_bytes(2, "big"))
 
     def _fetch(self) -> None:
         """Zones of other servers, into files; the parent reads them."""

@@ -64,6 +64,8 @@ def build(origin: bytes, records: Iterable[Record], services: Mapping[bytes, Ser
         owner: {kind: Rrset(type=kind, ttl=ttl, rdatas=tuple(sorted(rdatas))) for kind, (ttl, rdatas) in sets.items()}
         for owner, sets in gathered.items()
     }
+    for name in services or {}:
+        nodes.setdefault(name, {})
     _check(origin, nodes)
     for owner in list(nodes):
         while owner != origin and (owner := parent(owner)) not in nodes:

@@ -6,6 +6,7 @@ anew. A crash leaves the snapshots as they were, from which servers answer on.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -19,7 +20,8 @@ from cloudcore.controllers.gslb.draft import (
     node_facts,
     services_behind,
 )
-from cloudcore.controllers.gslb.plan import Composed, Wished, compose, owner_text, zone_of
+from cloudcore.controllers.gslb.judging import Remembering
+from cloudcore.controllers.gslb.plan import Composed, Judge, Listed, Wished, compose, owner_text, zone_of
 from cloudcore.registry.port import Transform
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
@@ -42,6 +44,7 @@ from skerry.objects.meta import Key, being_deleted, generation_of, labels_of, na
 SLICES: Final = "endpointslices.discovery.k8s.io"
 SERVICES: Final = "services"
 NODES: Final = "nodes"
+_MADE: Final = ("serial", "records", "services")
 _SERVICE_LABEL: Final = "kubernetes.io/service-name"
 
 
@@ -51,8 +54,12 @@ class GslbController:
     name = "gslb-controller"
     workers = 1
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, judge: Judge) -> None:
+        """`judge` is the servers' own build."""
         self._tools = tools
+        self._judge = Remembering(judge)
+        self._left_out: dict[str, dict[str, tuple[str, ...]]] = {}
+        """By zone and owner: what is not in it, and why."""
         self._made: dict[Key, Draft] = {}
         self._behind: dict[Key, frozenset[Key]] = {}
         """By wish: what was looked at for it."""
@@ -202,6 +209,7 @@ class GslbController:
         zones = [zone.name for zone in self._zones()]
         problems = [
             *made.problems,
+            *(why for left_out in self._left_out.values() for why in left_out.get(owner_text(key), ())),
             *(f"no DnsZone has {host.name}" for host in made.hosts if not zone_of(host.name, zones)),
         ]
         now_ms = self._tools.clock.wall_ms()
@@ -271,23 +279,22 @@ class GslbController:
 
     async def _compose(self, key: Key, zone: JsonObject) -> None:
         cache = self._tools.cache
-        wished = sorted(self._wishes(), key=lambda each: (_age(each[1]), owner_text(each[0])))
-        endpoints = [(stored.key, cache.obj(stored)) for stored in cache.select(DNS_ENDPOINTS)]
         there = Key(DNS_SNAPSHOTS, "", key.name)
         stored = cache.read(there)
         before = map_at(cache.obj(stored), "spec") if stored is not None else None
-        wishes = [wish_of(each, obj) for each, obj in wished]
-        made = compose(
-            key.name,
-            zone,
-            [each.name for each in self._zones()],
-            [Wished(wish=wish, draft=self._draft(wish)) for wish in wishes],
-            sorted(endpoints, key=lambda each: (_age(each[1]), owner_text(each[0]))),
-            before,
-            self._tools.clock.wall_ms() // 1000,
-        )
-        if before != made.spec:
-            await self._write_snapshot(there, zone, made, exists=stored is not None)
+        sources: list[Wished | Listed] = []
+        for each, obj in self._wishes():
+            wish = wish_of(each, obj)
+            sources.append(Wished(wish=wish, draft=self._draft(wish), age=_age(obj)))
+        rows = [(row.key, cache.obj(row)) for row in cache.select(DNS_ENDPOINTS)]
+        sources += [Listed(key=each, obj=obj, age=_age(obj)) for each, obj in rows]
+        zones = [each.name for each in self._zones()]
+        now_s = self._tools.clock.wall_ms() // 1000
+        # A large zone takes seconds to be read, in which everybody else is served.
+        made = await asyncio.to_thread(compose, key.name, zone, zones, sources, before, now_s, self._judge)
+        if made.spec is not None and before != made.spec:
+            await self._write_snapshot(there, zone, made.spec, exists=stored is not None)
+        await self._tell_left_out(key.name, dict(made.left_out))
         now_ms = self._tools.clock.wall_ms()
 
         def transform(current: JsonObject) -> JsonObject:
@@ -299,11 +306,20 @@ class GslbController:
         if transform(zone) is not zone:
             await self._write_status(key, transform)
 
-    async def _write_snapshot(self, there: Key, zone: JsonObject, made: Composed, *, exists: bool) -> None:
+    async def _tell_left_out(self, zone: str, left_out: dict[str, tuple[str, ...]]) -> None:
+        """To those whose it is, in their status."""
+        before = self._left_out.get(zone, {})
+        self._left_out[zone] = left_out
+        for key, obj in [*self._wishes()]:
+            owner = owner_text(key)
+            if key.resource == GLOBAL_SERVICES and before.get(owner) != left_out.get(owner):
+                await self._tell(key, obj)
+
+    async def _write_snapshot(self, there: Key, zone: JsonObject, spec: JsonObject, *, exists: bool) -> None:
         kind = self._tools.kind(DNS_SNAPSHOTS)
         if exists:
             try:
-                await self._tools.objects.update(kind, there, lambda current: {**current, "spec": made.spec})
+                await self._tools.objects.update(kind, there, lambda current: {**current, "spec": spec})
             except NotFoundError:
                 exists = False
         if not exists:
@@ -318,7 +334,7 @@ class GslbController:
                 "apiVersion": "skerry.dev/v1",
                 "kind": "DnsSnapshot",
                 "metadata": {"name": there.name, "ownerReferences": [owner]},
-                "spec": made.spec,
+                "spec": spec,
             }
             await self._tools.objects.create(kind, "", body)
 
@@ -348,14 +364,30 @@ def _global_status(current: JsonObject, made: Draft, problems: Sequence[str], no
 
 
 def _zone_status(current: JsonObject, made: Composed, now_ms: int) -> JsonObject:
-    ready = Condition(type="Ready", status="True", reason="Made", observed_generation=generation_of(current))
-    told: JsonObject = {
-        "observedGeneration": generation_of(current),
-        "serial": made.spec["serial"],
-        "records": made.records,
-        "services": made.services,
-        "conditions": with_condition(maps_at(current, "status", "conditions"), ready, now_ms=now_ms),
-    }
+    generation = generation_of(current)
+    words = "; ".join(made.problems[:3])
+    ready = Condition(
+        type="Ready",
+        status="False" if made.spec is None else "True",
+        reason="Refused" if made.spec is None else "Made",
+        message=f"what there was is answered on: {words}" if made.spec is None else "",
+        observed_generation=generation,
+    )
+    complete = Condition(
+        type="Complete",
+        status="False" if made.problems else "True",
+        reason="LeftOut" if made.problems else "All",
+        message=words,
+        observed_generation=generation,
+    )
+    conditions = maps_at(current, "status", "conditions")
+    for each in (ready, complete):
+        conditions = maps_at({"of": [*with_condition(conditions, each, now_ms=now_ms)]}, "of")
+    told: JsonObject = {"observedGeneration": generation, "conditions": [*conditions]}
+    if made.spec is not None:
+        told |= {"serial": made.spec["serial"], "records": made.records, "services": made.services}
+    else:
+        told |= {name: map_at(current, "status")[name] for name in _MADE if name in map_at(current, "status")}
     if made.problems:
         told["problems"] = [*made.problems]
     return told

@@ -1,13 +1,15 @@
 """A zone put together: records and services of everybody who has names in it, each name with its first owner. Pure.
 
-What one object has wrong keeps out that record alone, and is told as a problem: the zone is answered for. The serial
-moves when what secondaries are told moves, and not when somebody goes down.
+What one object has wrong keeps out that record alone, and is told as a problem: the zone is answered for. At the end
+the whole is judged as servers judge it, and what they would refuse is left out as well: a server that can't read a
+zone goes on with the one before, so that nothing that anybody changes would be answered any more. The serial moves
+when what secondaries are told moves, and not when somebody goes down.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,14 +29,23 @@ PROBLEMS_MAX: Final = 100
 SERIALS: Final = 1 << 32
 _STATES: Final = {"Up": "up", "Down": "down", "Drained": "drained"}
 _ADDRESSES: Final = ("A", "AAAA")
+ENDPOINTS_MAX: Final = 1000
+"""Of a service, as servers take them."""
+JUDGEMENTS_MAX: Final = 200
+"""Times that a zone is judged to find what is refused; what was not found by then is left out untried."""
+
+Judge = Callable[[str, JsonObject], str]
+"""Why servers would refuse a zone, given its name and the spec of a snapshot; "" where they take it."""
 
 
 class Composed(Frozen):
-    spec: JsonObject
-    """Of the DnsSnapshot."""
+    spec: JsonObject | None
+    """Of the DnsSnapshot; None where not even the zone's own servers can be told, so that what was is answered on."""
     records: int
     services: int
     problems: tuple[str, ...]
+    left_out: Mapping[str, tuple[str, ...]] = {}
+    """Why, by whose it is."""
 
 
 class Wished(Frozen):
@@ -42,6 +53,25 @@ class Wished(Frozen):
 
     wish: Wish
     draft: Draft
+    age: str
+    """When it was made, in a form that sorts."""
+
+
+class Listed(Frozen):
+    """A DNSEndpoint."""
+
+    key: Key
+    obj: JsonObject
+    age: str
+
+
+class _Part(Frozen):
+    """What is in the zone or not, as a whole."""
+
+    owner: str
+    what: str
+    lines: tuple[str, ...] = ()
+    services: Mapping[str, JsonObject] = {}
 
 
 def zone_of(host: str, zones: Iterable[str]) -> str:
@@ -55,7 +85,13 @@ class _Claims:
     """Who has which name and type; who comes first, has it."""
 
     owners: dict[str, dict[str, str]] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """Whose, and what."""
+    cuts: set[str] = field(default_factory=set)
+    """Names that the zone has given to other servers."""
+
+    def refuse(self, owner: str, why: str) -> None:
+        self.problems.append((owner, why))
 
     def take(self, name: str, kinds: Sequence[str], owner: str) -> bool:
         there = self.owners.setdefault(name, {})
@@ -64,46 +100,115 @@ class _Claims:
         if not taken and others and ("CNAME" in kinds or "CNAME" in others):
             taken = next(iter(others.values()))
         if not taken and there and ("CNAME" in kinds) != ("CNAME" in there):
-            self.problems.append(f"{owner}: {name} is an alias, and can have nothing else")
+            self.refuse(owner, f"{name} is an alias, and can have nothing else")
             return False
         if taken:
-            self.problems.append(f"{owner}: {name} is {taken}'s")
+            self.refuse(owner, f"{name} is {taken}'s")
             return False
         there.update(dict.fromkeys(kinds, owner))
         return True
+
+    def given_away(self, name: str) -> str:
+        """The delegation that a name is at or below; "" for none."""
+        labels = name.split(".")
+        above = (".".join(labels[at:]) for at in range(len(labels)))
+        return next((each for each in above if each in self.cuts), "")
 
 
 def compose(
     zone: str,
     obj: JsonObject,
     zones: Sequence[str],
-    wished: Iterable[Wished],
-    endpoints: Iterable[tuple[Key, JsonObject]],
+    sources: Iterable[Wished | Listed],
     before: JsonObject | None,
     now_s: int,
+    judge: Judge,
 ) -> Composed:
-    """`wished` and `endpoints` oldest first; `before` is the spec of the snapshot that there is."""
+    """`before` is the spec of the snapshot that there is."""
     spec, claims = map_at(obj, "spec"), _Claims()
-    lines = _own(zone, spec, claims)
-    services: JsonObject = {}
-    for each in wished:
-        for host in each.draft.hosts:
-            if zone_of(host.name, zones) == zone:
-                _add_service(each.wish, host, claims, services)
     ttl = int_at(spec, "ttlSeconds", default=300)
-    for key, endpoint in endpoints:
-        lines += _of_endpoint(key, endpoint, zone, zones, claims, ttl)
+    base, parts = _own(zone, spec, claims)
+    for each in sorted(sources, key=lambda each: (each.age, _owner_of(each))):
+        if isinstance(each, Listed):
+            parts += _of_endpoint(each.key, each.obj, zone, zones, claims, ttl)
+            continue
+        for host in each.draft.hosts:
+            if zone_of(host.name, zones) == zone and (part := _service(each.wish, host, claims)):
+                parts.append(part)
+    kept = _Judging(zone, spec, base, judge).kept(parts, claims)
+    problems = _problem_lines(claims)
+    left_out = _by_owner(claims)
+    if kept is None:
+        return Composed(spec=None, records=0, services=0, problems=problems, left_out=left_out)
+    lines = list(dict.fromkeys([*base, *(line for part in kept for line in part.lines)]))
+    services: JsonObject = {name: service for part in kept for name, service in part.services.items()}
     document = _document(spec, services)
-    made: JsonObject = {"zone": "", "services": document}
     body = "\n".join(lines) + "\n"
     serial = int_at(before, "serial") if before is not None else 0
     if before is None or not _same(before, spec, zone, body, document):
         serial = max(serial + 1, now_s) % SERIALS or 1
-    made |= {"serial": serial, "zone": _head(zone, spec, serial) + body}
-    problems = claims.problems[:PROBLEMS_MAX]
+    made: JsonObject = {"serial": serial, "zone": _head(zone, spec, serial) + body, "services": document}
+    return Composed(spec=made, records=1 + len(lines), services=len(services), problems=problems, left_out=left_out)
+
+
+def _owner_of(source: Wished | Listed) -> str:
+    return owner_text(source.key if isinstance(source, Listed) else source.wish.key)
+
+
+def _problem_lines(claims: _Claims) -> tuple[str, ...]:
+    lines = [f"{owner}: {why}" for owner, why in claims.problems[:PROBLEMS_MAX]]
     if len(claims.problems) > PROBLEMS_MAX:
-        problems.append(f"and {len(claims.problems) - PROBLEMS_MAX} more")
-    return Composed(spec=made, records=1 + len(lines), services=len(services), problems=tuple(problems))
+        lines.append(f"and {len(claims.problems) - PROBLEMS_MAX} more")
+    return tuple(lines)
+
+
+def _by_owner(claims: _Claims) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for owner, why in claims.problems:
+        if len(there := found.get(owner, ())) < 5:
+            found[owner] = (*there, why)
+    return found
+
+
+class _Judging:
+    """Finds what servers take, with few looks where all is well."""
+
+    def __init__(self, zone: str, spec: JsonObject, base: Sequence[str], judge: Judge) -> None:
+        self._zone = zone
+        self._spec = spec
+        self._base = base
+        self._judge = judge
+        self._left = JUDGEMENTS_MAX
+
+    def kept(self, parts: Sequence[_Part], claims: _Claims) -> list[_Part] | None:
+        """None: nothing at all."""
+        if not self._fault(parts):
+            return [*parts]
+        if fault := self._fault(()):
+            claims.refuse(f"DnsZone {self._zone}", f"servers would refuse it: {fault}")
+            return None
+        return self._among([], parts, claims)
+
+    def _among(self, good: list[_Part], parts: Sequence[_Part], claims: _Claims) -> list[_Part]:
+        """`good` and those of the parts that go with it."""
+        if not parts:
+            return good
+        fault = self._fault([*good, *parts]) if self._left > 0 else "not tried, too much else is refused"
+        if not fault:
+            return [*good, *parts]
+        if len(parts) == 1 or self._left <= 0:
+            for part in parts:
+                claims.refuse(part.owner, f"{part.what}: servers would refuse it: {fault}")
+            return good
+        half = len(parts) // 2
+        return self._among(self._among(good, parts[:half], claims), parts[half:], claims)
+
+    def _fault(self, parts: Sequence[_Part]) -> str:
+        self._left -= 1
+        lines = dict.fromkeys([*self._base, *(line for part in parts for line in part.lines)])
+        services: JsonObject = {name: service for part in parts for name, service in part.services.items()}
+        text = _head(self._zone, self._spec, 1) + "\n".join(lines) + "\n"
+        return self._judge(self._zone, {"zone": text, "services": _document(self._spec, services)})
 
 
 def _same(before: JsonObject, spec: JsonObject, zone: str, body: str, document: JsonObject) -> bool:
@@ -136,8 +241,8 @@ def _absolute(name: str, zone: str) -> str:
     return f"{zone}." if name == "@" else f"{name.lower()}.{zone}."
 
 
-def _own(zone: str, spec: JsonObject, claims: _Claims) -> list[str]:
-    """The zone's own records, which go before everybody's."""
+def _own(zone: str, spec: JsonObject, claims: _Claims) -> tuple[list[str], list[_Part]]:
+    """The zone's servers, and its own records, which go before everybody's."""
     lines: list[str] = []
     ttl = int_at(spec, "ttlSeconds", default=300)
     owner = f"DnsZone {zone}"
@@ -149,27 +254,40 @@ def _own(zone: str, spec: JsonObject, claims: _Claims) -> list[str]:
             kind = "AAAA" if ":" in address else "A"
             if claims.take(name.rstrip("."), (kind,), owner):
                 lines.append(f"{name} {ttl} IN {kind} {address}")
+    parts: list[_Part] = []
     for number, each in enumerate(maps_at(spec, "records")):
         name, kind = _absolute(str_at(each, "name"), zone), str_at(each, "type").upper()
         if not claims.take(name.rstrip("."), (kind,), owner):
             continue
+        made: list[str] = []
         for at, data in enumerate(strs_at(each, "data")):
             try:
-                lines.append(line_of(name, int_at(each, "ttlSeconds", default=ttl), kind, data, f"{zone}."))
+                made.append(line_of(name, int_at(each, "ttlSeconds", default=ttl), kind, data, f"{zone}."))
             except InvalidError as error:
-                claims.problems.append(f"{owner}: spec.records[{number}].data[{at}]: {error}")
-    return list(dict.fromkeys(lines))
+                claims.refuse(owner, f"spec.records[{number}].data[{at}]: {error}")
+        if made and kind == "NS" and name != f"{zone}.":
+            claims.cuts.add(name.rstrip("."))
+        parts.append(_Part(owner=owner, what=f"spec.records[{number}]", lines=tuple(made)))
+    return list(dict.fromkeys(lines)), parts
 
 
-def _add_service(wish: Wish, host: Host, claims: _Claims, services: JsonObject) -> None:
+def _service(wish: Wish, host: Host, claims: _Claims) -> _Part | None:
     owner = owner_text(wish.key)
     if "*" in host.name:
-        claims.problems.append(f"{owner}: {host.name}: a wildcard can't be answered to each client in its own way")
-        return
-    if not host.endpoints or not claims.take(host.name, _ADDRESSES, owner):
-        return
+        claims.refuse(owner, f"{host.name}: a wildcard can't be answered to each client in its own way")
+        return None
+    if fault := _name_fault(host.name, claims):
+        claims.refuse(owner, fault)
+        return None
+    # A host without addresses is its owner's all the same, and is answered with nothing (NODATA).
+    if not claims.take(host.name, _ADDRESSES, owner):
+        return None
+    if len(host.endpoints) > ENDPOINTS_MAX:
+        claims.refuse(
+            owner, f"{host.name}: has {len(host.endpoints)} addresses, and the first {ENDPOINTS_MAX} are answered"
+        )
     rows: list[Json] = []
-    for each in host.endpoints:
+    for each in host.endpoints[:ENDPOINTS_MAX]:
         row: JsonObject = {"address": each.address, "region": each.region, "weight": each.weight}
         row |= {"state": _STATES[each.state]} if each.state != "Up" else {}
         row |= {"reason": each.reason} if each.reason else {}
@@ -177,37 +295,48 @@ def _add_service(wish: Wish, host: Host, claims: _Claims, services: JsonObject) 
     made: JsonObject = {"policy": wish.policy, "ttl": wish.ttl, "endpoints": rows}
     if wish.probe is not None:
         made["probe"] = {"host": host.name, **wish.probe}
-    services[f"{host.name}."] = made
+    return _Part(owner=owner, what=host.name, services={f"{host.name}.": made})
 
 
 def _of_endpoint(
     key: Key, obj: JsonObject, zone: str, zones: Sequence[str], claims: _Claims, ttl: int
-) -> Iterable[str]:
+) -> Iterable[_Part]:
     owner = owner_text(key)
     for number, each in enumerate(maps_at(obj, "spec", "endpoints")):
-        name = str_at(each, "dnsName").lower().rstrip(".")
+        name, what = str_at(each, "dnsName").lower().rstrip("."), f"spec.endpoints[{number}]"
         if zone_of(name, zones) != zone:
             continue
         targets = strs_at(each, "targets")
         kind = (str_at(each, "recordType") or _guessed(targets)).upper()
-        if fault := _endpoint_fault(name, kind, targets):
-            claims.problems.append(f"{owner}: spec.endpoints[{number}]: {fault}")
+        if fault := _endpoint_fault(name, kind, targets, claims):
+            claims.refuse(owner, f"{what}: {fault}")
             continue
         if not targets or not claims.take(name, (kind,), owner):
             continue
+        lines: list[str] = []
         for data in dict.fromkeys(targets):
             try:
                 text = quoted(data) if kind == "TXT" else data
-                yield line_of(f"{name}.", int_at(each, "recordTTL") or ttl, kind, text, ".")
+                lines.append(line_of(f"{name}.", int_at(each, "recordTTL") or ttl, kind, text, "."))
             except InvalidError as error:
-                claims.problems.append(f"{owner}: spec.endpoints[{number}]: {error}")
+                claims.refuse(owner, f"{what}: {error}")
+        yield _Part(owner=owner, what=what, lines=tuple(lines))
 
 
-def _endpoint_fault(name: str, kind: str, targets: Sequence[str]) -> str:
+def _name_fault(name: str, claims: _Claims) -> str:
+    """Why a name of somebody who does not write the zone can't be in it; "" where it can."""
+    if len(name) > _NAME_LENGTH_MAX or not _NAME.fullmatch(name):
+        return f"{name!r} is no name of letters, digits, hyphens and underscores"
+    if cut := claims.given_away(name):
+        return f"{name} is at or below {cut}, which the zone has given to other servers"
+    return ""
+
+
+def _endpoint_fault(name: str, kind: str, targets: Sequence[str], claims: _Claims) -> str:
     """Why an endpoint is left out; "" where it is not. Names and types are taken in one form alone: what can be
     written in two ways could be claimed twice. Who may write one may not give away what is below a name."""
-    if len(name) > _NAME_LENGTH_MAX or not _NAME.fullmatch(name):
-        return f"dnsName: {name!r} is no name of letters, digits, hyphens and underscores"
+    if fault := _name_fault(name, claims):
+        return f"dnsName: {fault}"
     if kind not in _ENDPOINT_TYPES:
         return f"recordType: {kind!r} is not one of {', '.join(_ENDPOINT_TYPES)}; others belong into the DnsZone"
     if kind == "CNAME" and len(dict.fromkeys(targets)) > 1:

@@ -1,13 +1,21 @@
 """Records as people write them, tried by dnspython and written as lines of a master file with absolute names.
 
-Keeps nothing. dnspython comes with the first record, so that a cloud without zones has no part of it in memory.
+Keeps the lines that it made last. dnspython comes with the first record, so that a cloud without zones has no part
+of it in memory.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Final
+
 from skerry.errors import InvalidError
 
+LINES_MAX: Final = 20_000
+"""Lines that are remembered: a zone is put together again at each change of anything in it."""
 
+
+@lru_cache(maxsize=LINES_MAX)
 def line_of(owner: str, ttl: int, kind: str, data: str, origin: str) -> str:
     """A line, its names absolute; `data` may have names below `origin` ("." for none). Raises `InvalidError`."""
     import dns.exception

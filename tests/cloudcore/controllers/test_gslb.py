@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 
 from cloudcore.controllers.gslb.controller import SLICES, GslbController
+from cloudcore.controllers.gslb.judging import Remembering
+from cloudcore.dns.snapshot import zone_of_snapshot
+from skerry.dns.names import name_of
+from skerry.errors import InvalidError
 from skerry.objects.gslb import DNS_ENDPOINTS, DNS_SNAPSHOTS, DNS_ZONES, GLOBAL_SERVICES, GSLBS
 from skerry.objects.ingresses import INGRESSES
 from tests.cloudcore.worlds import World, make_world
@@ -27,7 +31,7 @@ async def world() -> AsyncIterator[World]:
 
 @pytest.fixture
 def controller(world: World) -> GslbController:
-    return GslbController(world.tools)
+    return GslbController(world.tools, zone_fault)
 
 
 async def zone(world: World, name: str = "example.com", **spec: Any) -> None:
@@ -84,6 +88,33 @@ async def gslb(world: World, resource: str = NEW, name: str = "web", strategy: A
     body = {"strategy": strategy or {"type": "roundRobin"}, **(spec or {"resourceRef": reference})}
     world.clock.advance(1)
     await world.create(resource, {"metadata": {"name": name}, "spec": body})
+
+
+def zone_fault(name: str, spec: Any) -> str:
+    """As servers judge it."""
+    try:
+        zone_of_snapshot(name, spec)
+    except InvalidError as error:
+        return str(error)
+    return ""
+
+
+async def global_service(world: World, name: str, *hosts: str, **spec: Any) -> None:
+    world.clock.advance(1)
+    rows = [{"address": "203.0.113.1", "region": "eu"}]
+    await world.create(
+        GLOBAL_SERVICES, {"metadata": {"name": name}, "spec": {"hosts": [*hosts], "endpoints": rows, **spec}}
+    )
+
+
+async def endpoint(world: World, name: str, *rows: Any) -> None:
+    world.clock.advance(1)
+    await world.create(DNS_ENDPOINTS, {"metadata": {"name": name}, "spec": {"endpoints": [*rows]}})
+
+
+def condition(world: World, resource: str, name: str, kind: str, namespace: str = "d") -> Any:
+    conditions = world.get(resource, name, namespace)["status"]["conditions"]
+    return next(each for each in conditions if each["type"] == kind)
 
 
 def snapshot(world: World, name: str = "example.com") -> Any:
@@ -294,3 +325,125 @@ async def test_what_is_settled_is_not_written_again(world: World, controller: Gs
     for key in (world.key(NEW, "web"), world.key(DNS_ZONES, "example.com")):
         await controller.reconcile(key)
     assert await world.store.changes(after=before) == []
+
+
+async def test_what_is_below_a_delegation_is_left_out_and_told_and_the_zone_goes_on(
+    world: World, controller: GslbController
+) -> None:
+    """Servers refuse such a zone whole: nothing that anybody changes would be answered any more."""
+    await zone(world, records=[{"name": "sub", "type": "NS", "data": ["ns.other.test."]}])
+    await global_service(world, "below", "www.sub.example.com")
+    await global_service(world, "beside", "www.example.com")
+    await endpoint(world, "glue", {"dnsName": "ns.sub.example.com", "targets": ["203.0.113.66"]})
+    await world.settle(controller)
+    assert zone_fault("example.com", snapshot(world)) == ""
+    assert [*snapshot(world)["services"]["services"]] == ["www.example.com."]
+    assert "203.0.113.66" not in snapshot(world)["zone"], "nobody leads the other servers' clients elsewhere"
+    told = condition(world, GLOBAL_SERVICES, "below", "Ready")
+    assert (
+        told["status"] == "False" and "sub.example.com, which the zone has given to other servers" in told["message"]
+    )
+    assert condition(world, GLOBAL_SERVICES, "beside", "Ready")["status"] == "True"
+    whole = condition(world, DNS_ZONES, "example.com", "Complete", "")
+    assert whole["status"] == "False" and whole["reason"] == "LeftOut" and "GlobalService d/below" in whole["message"]
+
+
+async def test_a_host_of_an_annotation_that_is_no_name_is_left_out(world: World, controller: GslbController) -> None:
+    await zone(world)
+    for number, host in enumerate(
+        ("a..example.com", "a\u00e9.example.com", "x" * 64 + ".example.com", "good.example.com")
+    ):
+        meta = {"name": f"s{number}", "labels": {"app": "x"}, "annotations": {"k8gb.io/hostname": host}}
+        await world.create("services", {"metadata": meta, "spec": {"ports": [{"port": 80}]}})
+        await world.set_status("services", f"s{number}", loadBalancer={"ingress": [{"ip": "203.0.113.1"}]})
+    await gslb(world, resourceRef={"apiVersion": "v1", "kind": "Service", "matchLabels": {"app": "x"}})
+    await world.settle(controller)
+    assert [*snapshot(world)["services"]["services"]] == ["good.example.com."]
+    assert len(problems(world)) == 3 and zone_fault("example.com", snapshot(world)) == ""
+
+
+async def test_more_addresses_than_servers_take_are_cut_and_told(world: World, controller: GslbController) -> None:
+    await zone(world)
+    rows = [{"address": f"10.0.{number >> 8}.{number & 255}"} for number in range(1001)]
+    await global_service(world, "many", "www.example.com", endpoints=rows)
+    await world.settle(controller)
+    assert len(service(world)["endpoints"]) == 1000 and zone_fault("example.com", snapshot(world)) == ""
+    assert "the first 1000 are answered" in problems(world)[0]
+
+
+async def test_what_servers_refuse_for_any_other_reason_is_found_and_left_out(
+    world: World, controller: GslbController
+) -> None:
+    await zone(world)
+    for number in range(9):
+        probe = (
+            {"probe": {"type": "TCP", "port": 80, "intervalSeconds": 60, "timeoutSeconds": 45}}
+            if number in (2, 7)
+            else {}
+        )
+        await global_service(world, f"s{number}", f"s{number}.example.com", **probe)
+    await world.settle(controller)
+    assert zone_fault("example.com", snapshot(world)) == "" and len(snapshot(world)["services"]["services"]) == 7
+    assert "timeoutSeconds" in condition(world, GLOBAL_SERVICES, "s2", "Ready")["message"]
+    assert [each.partition(":")[0] for each in problems(world)] == ["GlobalService d/s2", "GlobalService d/s7"]
+
+
+async def test_a_zone_that_is_refused_itself_is_answered_as_it_was(world: World, controller: GslbController) -> None:
+    await zone(world)
+    await world.settle(controller)
+    before = snapshot(world)
+    await world.set_spec(DNS_ZONES, "example.com", places={"europe": ["192.0.2.1/24"]})
+    await world.settle(controller)
+    assert snapshot(world) == before
+    ready = condition(world, DNS_ZONES, "example.com", "Ready", "")
+    assert ready["status"] == "False" and ready["reason"] == "Refused" and "host bits" in ready["message"]
+    assert world.get(DNS_ZONES, "example.com", "")["status"]["serial"] == before["serial"]
+
+
+async def test_of_different_kinds_too_the_older_has_a_name(world: World, controller: GslbController) -> None:
+    await zone(world)
+    await endpoint(world, "first", {"dnsName": "www.example.com", "targets": ["198.51.100.1"]})
+    await global_service(world, "second", "www.example.com", "api.example.com")
+    await endpoint(world, "third", {"dnsName": "api.example.com", "targets": ["198.51.100.3"]})
+    await world.settle(controller)
+    assert "www.example.com. 300 IN A 198.51.100.1" in snapshot(world)["zone"]
+    assert [*snapshot(world)["services"]["services"]] == ["api.example.com."]
+    assert sorted(problems(world)) == [
+        "DNSEndpoint d/third: api.example.com is GlobalService d/second's",
+        "GlobalService d/second: www.example.com is DNSEndpoint d/first's",
+    ]
+
+
+async def test_a_host_without_addresses_is_its_owners_and_answered_with_nothing(
+    world: World, controller: GslbController
+) -> None:
+    await site(world)
+    await gslb(world)
+    await reached(world)
+    await endpoint(world, "later", {"dnsName": "www.example.com", "targets": ["198.51.100.66"]})
+    await world.settle(controller)
+    assert "198.51.100.66" not in snapshot(world)["zone"], "nobody takes it over in a moment without addresses"
+    there = zone_of_snapshot("example.com", snapshot(world))
+    assert there.nodes[name_of("www.example.com")] == {}, (
+        "NODATA, which is kept for shorter than that it is not there"
+    )
+
+
+async def test_who_is_up_is_told_without_judging_anew() -> None:
+    asked: list[str] = []
+
+    def judge(zone: str, spec: Any) -> str:
+        asked.append(zone)
+        return "" if spec["zone"] == "good" else "bad"
+
+    judging = Remembering(judge)
+
+    def services(state: str, address: str = "192.0.2.1") -> Any:
+        return {"services": {"www.": {"endpoints": [{"address": address, "state": state, "reason": state}]}}}
+
+    for state in ("up", "down"):
+        assert judging("z", {"zone": "good", "services": services(state)}) == ""
+    assert asked == ["z"]
+    judging("z", {"zone": "good", "services": services("up", "192.0.2.2")})
+    assert asked == ["z", "z"]
+    assert [judging("z", {"zone": "bad", "services": {}}) for _ in range(2)] == ["bad", "bad"] and len(asked) == 4

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from cloudcore.dns.explain import explain
 from cloudcore.dns.library import Library
+from cloudcore.dns.lookup import look_up
 from cloudcore.dns.places import Places
 from cloudcore.dns.snapshot import forget_snapshot, keep_snapshot, kept_snapshots, read_snapshot
 from cloudcore.dns.steering import Endpoint, Service, choose
 from skerry.dns.names import name_of
-from skerry.dns.numbers import A
+from skerry.dns.numbers import NOERROR, A
 from skerry.errors import InvalidError, UnavailableError
 from skerry.objects.json import Json, JsonObject
 
@@ -51,6 +53,30 @@ def test_a_file_that_is_cut_short_keeps_what_was_served(tmp_path: Path) -> None:
     assert loaded.zones[ORIGIN].serial == 1 and "what it was is served" in loaded.problems[0]
     keep_snapshot(tmp_path, "example.com", spec(2))
     assert library.load().zones[ORIGIN].serial == 2
+
+
+def test_what_can_not_be_served_replaces_nothing_on_disk(tmp_path: Path) -> None:
+    """A server that starts would find no zone in it."""
+    keep_snapshot(tmp_path, "example.com", spec())
+    refused: list[JsonObject] = [
+        {"serial": 2, "zone": "example.com. 60 IN A 192.0.2.1\n"},
+        {"serial": 2, "zone": TEXT.format(2) + "www.example.com. 60 IN NS ns.test.\n", "services": SERVICES},
+        {},
+    ]
+    for bad in refused:
+        with pytest.raises(InvalidError):
+            keep_snapshot(tmp_path, "example.com", bad)
+    assert read_snapshot(tmp_path / "example.com.snapshot").serial == 1
+
+
+def test_a_service_without_endpoints_is_a_name_without_addresses(tmp_path: Path) -> None:
+    empty: JsonObject = {"services": {"www.example.com.": {"endpoints": []}}}
+    keep_snapshot(tmp_path, "example.com", {**spec(), "services": empty})
+    zone = read_snapshot(tmp_path / "example.com.snapshot")
+    found = look_up(zone, name_of("www.example.com"), A)
+    assert found.rcode == NOERROR and not found.answer and found.authority
+    told = explain({zone.origin: zone}, name_of("www.example.com"), A, b"\1\2\3\4")
+    assert "www.example.com. is a service that has no endpoints" in told["steps"]  # type: ignore[operator]
 
 
 def test_a_zone_of_a_file_goes_before_the_clouds(tmp_path: Path) -> None:
