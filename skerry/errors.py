@@ -107,6 +107,10 @@ class UnansweredError(UnavailableError):
     """Nobody answered at all: no route, or silence. So there is nobody whom asking again soon could burden."""
 
 
+class AwaitedError(UnavailableError):
+    """It was asked for, and the answer is on its way: no news to anybody yet."""
+
+
 class UncertainError(UnavailableError):
     """It was asked for and nothing came back: it may have been done, or may still be (HTTP 504). Whether doing it
     twice matters is for who asked to know, so nobody else asks again."""

@@ -26,7 +26,7 @@ Finder: TypeAlias = "Callable[[str, str], JsonObject | None]"
 
 Tokens: TypeAlias = "Callable[[JsonObject, str, int], str]"
 """(pod, audience, seconds) -> a token of its ServiceAccount, as its volume asks for it. Raises `UnavailableError`,
-and `UnansweredError` where nobody can be asked now."""
+`UnansweredError` where nobody can be asked now, and `AwaitedError` while somebody is asked."""
 
 
 def no_tokens(_pod: JsonObject, _audience: str, _seconds: int) -> str:

@@ -29,7 +29,7 @@ from skerry.errors import UnavailableError
 from skerry.frozen import Frozen, field
 from skerry.objects.conditions import find_condition
 from skerry.objects.functions import MESSAGE_LENGTH_MAX, NodeFunction
-from skerry.objects.json import JsonObject, maps_at, str_at, to_json
+from skerry.objects.json import JsonObject, decode_object, map_at, maps_at, str_at, to_json
 from skerry.objects.local_changes import UPGRADES_HELD, UpgradeHold
 from skerry.objects.meta import Key
 from skerry.objects.quantity import Quantity, parse_quantity
@@ -373,7 +373,9 @@ class NodeReporter:
 
     async def look(self) -> None:
         """Look once; tell what is new."""
-        before = self._told.status if self._told else {}
+        held = self._store.get(self._key)
+        known = {} if held is None else map_at(decode_object(held.body), "status")  # of a life before, by its Node
+        before = self._told.status if self._told else known
         now = Now(wall_ms=self._clock.wall_ms(), monotonic_ms=round(self._clock.monotonic_s() * 1000))
         backlog = backlog_of(self._store.stats(), self._store.boots(), now)
         facts = await self._runtime_facts()
@@ -389,7 +391,6 @@ class NodeReporter:
             hold=self._hold(),
             functions=self._functions(),
         )
-        held = self._store.get(self._key)
         to = (self._store.meta(META_EPOCH) or "", self._told_to[1] if held is None else held.stamp.uid)
         if report != self._told or to != self._told_to:
             told = NewReport(report_class="state", kind=NODE_STATUS, key="", body=report.encode())

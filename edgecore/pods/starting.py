@@ -39,7 +39,7 @@ from edgecore.pods.pulls import Pulls, Wish
 from edgecore.pods.refusals import unheeded
 from edgecore.pods.specs import Place, container_spec, pull_policy, sandbox_spec, target_of
 from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes
-from skerry.errors import InvalidError, UnavailableError
+from skerry.errors import AwaitedError, InvalidError, UnavailableError
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key
@@ -163,6 +163,8 @@ class Starting:
             places = sync_volumes(
                 self.directory, self._around(seen), kept=self.parts.directory / KEPT, root=self.parts.root
             )
+        except AwaitedError:
+            return None  # whoever asked wakes the pod
         except (ConfigError, OSError, UnavailableError) as error:
             for one in all_of(seen.pod):
                 self._fail(seen, one.name, NO_VOLUMES, str(error), event="FailedMount")

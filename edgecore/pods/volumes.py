@@ -30,7 +30,7 @@ from edgecore.pods.env import (
 )
 from edgecore.pods.memory_volumes import MEMORY, memory_bytes_of, mount_memory
 from edgecore.pods.port import Mount
-from skerry.errors import UnansweredError, UnavailableError
+from skerry.errors import AwaitedError, UnansweredError, UnavailableError
 from skerry.files import unavailable
 from skerry.frozen import Frozen
 from skerry.objects.enrolment import TRUST_FIELD
@@ -87,6 +87,8 @@ def _token(source: JsonObject, around: Surroundings, volume: str) -> bytes | Non
         if volume.startswith(_MOUNTED_BY_DEFAULT):
             return None
         raise ConfigError(str(error)) from error
+    except AwaitedError:
+        raise
     except UnavailableError as error:
         raise ConfigError(str(error)) from error
 
@@ -155,7 +157,8 @@ def sync_volumes(directory: Path, around: Surroundings, *, kept: Path, root: Pat
     the pod's own, in one that is there (`private_pods`); what outlives it is below `kept`; the paths of hostPath
     volumes begin at `root`.
 
-    Raises `ConfigError` naming the volume; `OSError` when the disk refuses.
+    Raises `ConfigError` naming the volume; `OSError` when the disk refuses; `AwaitedError` while a token is asked
+    for.
     """
     places: dict[str, Path] = {}
     group = dig(around.pod, "spec", "securityContext", "fsGroup")

@@ -25,7 +25,7 @@ from edgecore.tokens.plan import (
     token_from,
     wanted_by,
 )
-from skerry.errors import SkerryError, UnansweredError, UnavailableError
+from skerry.errors import AwaitedError, SkerryError, UnansweredError, UnavailableError
 from skerry.files import unavailable, write_private
 from skerry.frozen import Frozen
 from skerry.objects.cloud_calls import CallHead, CloudAnswer
@@ -85,8 +85,8 @@ class TokenKeeper:
             raise unavailable(self._place, error) from error
 
     def token(self, pod: JsonObject, audience: str, seconds: int) -> str:
-        """The newest that there is, in date or not. Raises `UnavailableError` saying why there is none, and
-        `UnansweredError` where the cloud can't be asked now."""
+        """The newest that there is, in date or not. Raises `UnavailableError` saying why there is none,
+        `UnansweredError` where the cloud can't be asked now, and `AwaitedError` while it is asked."""
         wanted = Wanted(audience=audience, seconds=seconds)
         found = self._tokens.get(uid_of(pod), {}).get(wanted)
         if found is not None:
@@ -95,7 +95,7 @@ class TokenKeeper:
         if not self._parts.connected():
             raise UnansweredError("failed to fetch token: the cloud was not reached since the pod came here")
         if failure is None:
-            raise UnavailableError("failed to fetch token: asking the cloud")
+            raise AwaitedError("failed to fetch token: asking the cloud")
         text = f"failed to fetch token: {failure.why}"
         raise UnansweredError(text) if failure.unanswered else UnavailableError(text)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edgecore.pods.env import Tokens, no_tokens
 from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.manager import PodManager
 from edgecore.pods.parts import PodParts
@@ -20,7 +21,7 @@ from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import META_EPOCH, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock, SeededIds
-from skerry.errors import BadRequestError, NotFoundError, StorageFullError
+from skerry.errors import AwaitedError, BadRequestError, NotFoundError, StorageFullError, UnavailableError
 from skerry.frozen import replace
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import Json, JsonObject, decode_object, dig, map_at, maps_at, str_at
@@ -40,6 +41,7 @@ class Gateway:
         self.directory = tmp_path
         self.in_step = True
         self.refuse: Callable[[JsonObject], str] = lambda _: ""
+        self.tokens: Tokens = no_tokens
 
     def parts(self) -> PodParts:
         return PodParts(
@@ -50,6 +52,7 @@ class Gateway:
             node=NODE,
             directory=self.directory,
             refusal=self.refuse,
+            tokens=self.tokens,
         )
 
     @asynccontextmanager
@@ -732,3 +735,29 @@ async def test_an_ephemeral_container_whose_target_has_not_run_waits_and_says_wh
         await eventually(lambda: maps_at(gate.status(), "ephemeralContainerStatuses"))
         (told,) = maps_at(gate.status(), "ephemeralContainerStatuses")
         assert dig(told, "state", "waiting", "message") == "unable to find target container a"
+
+
+async def test_a_token_that_is_on_its_way_holds_the_pod_up_and_is_no_news(gate: Gateway) -> None:
+    said: list[str] = []
+
+    def tokens(_pod: JsonObject, _audience: str, _seconds: int) -> str:
+        if not said:
+            raise AwaitedError("failed to fetch token: asking the cloud")
+        if said[0] == "refused":
+            raise UnavailableError("failed to fetch token: refused")
+        return said[0]
+
+    gate.tokens = tokens
+    source: JsonObject = {"serviceAccountToken": {"path": "token"}}
+    volumes: Json = [{"name": "kube-api-access-x", "projected": {"sources": [source]}}]
+    mounts: Json = [{"name": "kube-api-access-x", "mountPath": "/t"}]
+    async with gate.running() as manager:
+        await gate.put(pod(container(volumeMounts=mounts), volumes=volumes))
+        await eventually(lambda: gate.waiting() == {"reason": "ContainerCreating"})
+        assert gate.runtime.starts == [] and gate.reasons() == []
+        said.append("refused")
+        manager.refresh("uid-1")
+        await eventually(lambda: "FailedMount" in gate.reasons())
+        said[0] = "a token"
+        manager.refresh("uid-1")
+        await eventually(lambda: gate.runtime.starts == [("app", 0)])

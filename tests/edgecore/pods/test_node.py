@@ -27,7 +27,7 @@ from skerry.clocks import ManualClock
 from skerry.frozen import replace
 from skerry.objects.conditions import find_condition
 from skerry.objects.functions import NodeFunction
-from skerry.objects.json import JsonObject, decode_object, map_at, maps_at, str_at
+from skerry.objects.json import JsonObject, decode_object, encode_object, map_at, maps_at, str_at
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import BACKLOG, NodeStatusReport
 from skerry.wire.frames import PROMPT
@@ -217,8 +217,28 @@ async def test_a_node_that_was_made_again_is_told_at_once(tmp_path: Path) -> Non
     store.close()
 
 
-def a_node(uid: str, revision: int) -> Held:
-    return Held(key=Key("nodes", "", IDENTITY.name), stamp=Stamp(uid, Revision(revision)), body=b"{}")
+async def test_conditions_keep_their_time_of_change_over_a_restart_of_the_agent(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
+    last: JsonObject = {
+        "conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": "2001-02-03T04:05:06Z"},
+            {"type": "DiskPressure", "status": "True", "lastTransitionTime": "2001-02-03T04:05:06Z"},
+        ]
+    }
+    await store.apply(EdgeBatch(puts=(a_node("uid-1", 1, {"status": last}),)))
+    await NodeReporter(store, clock, lambda: IDENTITY, lambda: MACHINE).look()
+    (told,) = store.outbox(after=0, limit=10)
+    conditions = maps_at(NodeStatusReport.decode(decode_object(told.body)).status, "conditions")
+    since = {str_at(each, "type"): str_at(each, "lastTransitionTime") for each in conditions}
+    assert since["Ready"] == "2001-02-03T04:05:06Z"
+    assert since["DiskPressure"] > "2001-02-03T04:05:06Z", "it holds no more"
+    store.close()
+
+
+def a_node(uid: str, revision: int, obj: JsonObject | None = None) -> Held:
+    stamp = Stamp(uid, Revision(revision))
+    return Held(key=Key("nodes", "", IDENTITY.name), stamp=stamp, body=encode_object(obj or {}))
 
 
 def test_this_machine_can_be_read(tmp_path: Path) -> None:
