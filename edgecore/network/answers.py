@@ -43,6 +43,14 @@ class Names:
         self._directory = directory
         self._zone = name_of(zone.lower().strip("."))
         self._serial = serial
+        self._named_of = -1
+        self._named_by: dict[str, dict[bytes, None]] = {}
+        """Names by address, of that generation of the directory."""
+
+    @property
+    def generation(self) -> int:
+        """Of what the answers are made from."""
+        return self._directory.generation
 
     def answer(self, query: Query) -> Reply | None:
         """None: it is not for this zone to answer, nor refused."""
@@ -156,21 +164,26 @@ class Names:
         address = _address_in(query.name)
         if address is None:
             return None
-        names: dict[bytes, None] = {}
-        for (namespace, name), service in self._directory.services():
-            home = self._home(namespace, name)
-            if address in addresses_of(service):
-                names[home] = None
-            elif is_headless(service):
-                for each in self._directory.members(namespace, name):
-                    if each.ready and each.address == address:
-                        names[_below(_hostname(each), home)] = None
+        names = self._names_of(address)
         if not names:
             # Nobody else knows the pods of this site; who asks others waits for them while there is no link.
             return self._nothing(NXDOMAIN) if self._directory.is_of_pods(address) else None
         if query.type not in (PTR, ANY):
             return self._nothing(NOERROR)
         return Reply(answers=tuple(name_record(query.name, PTR, name, TTL_S) for name in names))
+
+    def _names_of(self, address: str) -> Iterable[bytes]:
+        """Found for all addresses at once: who asks for one, as for each line of a log, asks for others."""
+        if self._named_of != self._directory.generation:
+            self._named_by, self._named_of = {}, self._directory.generation
+            for (namespace, name), service in self._directory.services():
+                home = self._home(namespace, name)
+                for each in addresses_of(service):
+                    self._named_by.setdefault(each, {})[home] = None
+                for member in self._directory.members(namespace, name) if is_headless(service) else ():
+                    if member.ready:
+                        self._named_by.setdefault(member.address, {})[_below(_hostname(member), home)] = None
+        return self._named_by.get(address, {})
 
 
 def _texts(name: bytes) -> list[str]:

@@ -24,6 +24,8 @@ NOTHING_S_MAX: Final = 30
 STALE_S_MAX: Final = 24 * 3600
 STALE_TTL_S: Final = 30
 """RFC 8767 section 4."""
+_NUMBER: Final = struct.Struct("!H")
+_TTL: Final = struct.Struct("!I")
 
 Question = tuple[bytes, int, int, int]
 """Name in lower case, type, class, and the flags that change an answer (RD, CD; DO of EDNS)."""
@@ -33,6 +35,8 @@ class _Kept(Frozen):
     message: bytes
     at_s: float
     ttl_s: int
+    ttls: tuple[tuple[int, int], ...]
+    """Where each record's is, and what it was."""
 
 
 class AnswerCache:
@@ -63,7 +67,7 @@ class AnswerCache:
         if age_s >= kept.ttl_s and not stale:
             return None
         self._kept.move_to_end(question)
-        return _aged(kept.message, number, age_s)
+        return _aged(kept, number, age_s)
 
     def put(self, question: Question, message: bytes, now_s: float) -> None:
         """Keep an answer, if it may be kept."""
@@ -71,7 +75,7 @@ class AnswerCache:
         if ttl_s <= 0 or len(message) > self._bytes_max:
             return
         self._drop(question)
-        self._kept[question] = _Kept(message=message, at_s=now_s, ttl_s=ttl_s)
+        self._kept[question] = _Kept(message=message, at_s=now_s, ttl_s=ttl_s, ttls=_ttls_in(message))
         self._bytes += len(message)
         while len(self._kept) > self._answers_max or self._bytes > self._bytes_max:
             self._drop(next(iter(self._kept)))
@@ -103,11 +107,14 @@ def ttl_of(message: bytes) -> int:
     return 0
 
 
-def _aged(message: bytes, number: int, age_s: int) -> bytes:
-    made = bytearray(message)
-    struct.pack_into("!H", made, 0, number)
-    for each in places(message):
-        if each.type != OPT:
-            left_s = each.ttl - age_s
-            struct.pack_into("!I", made, each.ttl_at, left_s if left_s > 0 else STALE_TTL_S)
+def _ttls_in(message: bytes) -> tuple[tuple[int, int], ...]:
+    return tuple((each.ttl_at, each.ttl) for each in places(message) if each.type != OPT)
+
+
+def _aged(kept: _Kept, number: int, age_s: int) -> bytes:
+    made = bytearray(kept.message)
+    _NUMBER.pack_into(made, 0, number)
+    for at, ttl_s in kept.ttls:
+        left_s = ttl_s - age_s
+        _TTL.pack_into(made, at, left_s if left_s > 0 else STALE_TTL_S)
     return bytes(made)

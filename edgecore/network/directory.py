@@ -7,7 +7,7 @@ the cloud.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Final
@@ -39,20 +39,33 @@ class Directory:
         self.zone = ""
         self.group = ""
         """The gateway's node group; "" for none."""
-        self.gone: frozenset[str] = frozenset()
-        """Gateways of the site that are not found on its network: nobody is led to their pods."""
         self.ranges: tuple[str, ...] = ()
         """Of the addresses of this gateway's pods, as its Node says."""
+        self.generation = 0
+        """Another one whenever something of it may be otherwise."""
+        self._gone: frozenset[str] = frozenset()
         self._routes: dict[Name, list[NodeRoute]] = {}
         self._services: dict[Name, JsonObject] = {}
         self._slices: dict[Name, JsonObject] = {}
         self._slices_of: dict[Name, dict[Name, None]] = defaultdict(dict)
         """By service."""
         self._pods: dict[Name, JsonObject] = {}
+        self._namespaces: Counter[str] = Counter()
+        """How many services and pods are in each."""
         self._statuses: dict[str, JsonObject] = {}
         """By pod uid: what the gateway knows of its own pods."""
 
     # --- what is known ---
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Gateways of the site that are not found on its network: nobody is led to their pods."""
+        return self._gone
+
+    @gone.setter
+    def gone(self, nodes: frozenset[str]) -> None:
+        self._gone = nodes
+        self.generation += 1
 
     def service(self, namespace: str, name: str) -> JsonObject | None:
         return self._services.get((namespace, name))
@@ -77,7 +90,7 @@ class Directory:
         yield from sorted(self._services.items(), key=lambda item: item[0])
 
     def has_namespace(self, namespace: str) -> bool:
-        return any(known == namespace for known, _ in (*self._services, *self._pods))
+        return self._namespaces[namespace] > 0
 
     def members(self, namespace: str, name: str) -> list[Member]:
         """Who stands behind a service, ready or not, in an order that stays; [] for a service that is not known. Of
@@ -124,14 +137,17 @@ class Directory:
     def put(self, key: Key, obj: JsonObject) -> None:
         """An object as it is now; kinds that say nothing here are passed over."""
         at = (key.namespace, key.name)
+        self.generation += 1
         if key.resource == NODES:
             if key.name == self.node:
                 self.zone = labels_of(obj).get(ZONE_LABEL, "")
                 self.group = labels_of(obj).get(BELONGING_TO, "")
                 self.ranges = tuple(strs_at(obj, "spec", "podCIDRs"))
         elif key.resource == SERVICES:
+            self._namespaces[key.namespace] += at not in self._services
             self._services[at] = obj
         elif key.resource == PODS:
+            self._namespaces[key.namespace] += at not in self._pods
             self._pods[at] = obj
         elif key.resource == SLICES:
             self.delete(key)
@@ -143,10 +159,11 @@ class Directory:
 
     def delete(self, key: Key) -> None:
         at = (key.namespace, key.name)
+        self.generation += 1
         if key.resource == SERVICES:
-            self._services.pop(at, None)
+            self._left(key.namespace, self._services.pop(at, None))
         elif key.resource == PODS:
-            self._pods.pop(at, None)
+            self._left(key.namespace, self._pods.pop(at, None))
         elif key.resource == SLICES:
             self._routes.pop(at, None)
             old = self._slices.pop(at, None)
@@ -156,8 +173,14 @@ class Directory:
                 if not self._slices_of[service]:
                     del self._slices_of[service]
 
+    def _left(self, namespace: str, obj: JsonObject | None) -> None:
+        self._namespaces[namespace] -= obj is not None
+        if not self._namespaces[namespace]:
+            del self._namespaces[namespace]
+
     def told(self, uid: str, status: JsonObject | None) -> None:
         """What the gateway itself knows of a pod of its own; None: nothing any more."""
+        self.generation += 1
         if status:
             self._statuses[uid] = status
         else:

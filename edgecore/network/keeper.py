@@ -92,7 +92,7 @@ class Network:
         if settings.dns is not None:
             names = Names(self.directory, settings.dns.domain, lambda: self._changed_s)
             self._resolving = Resolving(names, Upstream(self._servers).ask, parts.clock)
-            self.server = DnsServer(self._resolving.answer, settings.dns.host, settings.dns.port)
+            self.server = DnsServer(self._resolving, settings.dns.host, settings.dns.port)
 
     async def run(self) -> None:
         """Until cancelled."""

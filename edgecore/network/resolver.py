@@ -15,6 +15,7 @@ from typing import Protocol
 
 from edgecore.network.answers import Names
 from edgecore.network.cache import AnswerCache, Question
+from edgecore.network.ready import TURNS_MAX, ReadyAnswers
 from edgecore.network.replies import BAD_VERSION, Reply, encode, refusal, room_of
 from skerry.dns.answers import addresses_in, is_unable
 from skerry.dns.names import name_of
@@ -46,6 +47,7 @@ class Resolving:
         self._clock = clock
         self._recurses = recurses
         self._cache = AnswerCache()
+        self._ready = ReadyAnswers(lambda: names.generation)
         self._under_way: dict[tuple[Question, bool], asyncio.Task[bytes]] = {}
         self._sought = b""
         """The name that comes back where there is a circle."""
@@ -57,6 +59,29 @@ class Resolving:
         self._sought = name_of(f"{secrets.token_hex(8)}.circle.skerry.invalid")
         self.circle = False
         await self._ask(question(secrets.randbits(16), self._sought, A), over_tcp=False)
+
+    def at_once(self, data: bytes) -> bytes | None:
+        """The answer over UDP, where nobody has to be waited for; None: `answer` tells."""
+        kept = self._ready.get(data)
+        if kept is not None:
+            return kept
+        if len(data) < HEADER.size or data[2] & 0x80:
+            return None
+        try:
+            query = parse_query(data)
+        except MalformedError:
+            return refusal(data, FORMERR)
+        if query.name == self._sought or not query.question or (query.opt is not None and query.opt.version):
+            return None
+        reply = self._names.answer(query)
+        if reply is None:
+            return self._kept(query, data, room=room_of(query))
+        if _is_alias(query, reply):
+            return None
+        answers = [encode(query, turn, bytes_max=room_of(query)) for turn in _turns(reply)]
+        if query.opt is None or not query.opt.options:  # cookies and their like are never the same again
+            self._ready.put(data, answers)
+        return answers[0]
 
     async def answer(self, data: bytes, *, over_tcp: bool) -> bytes | None:
         """None: what came deserves none."""
@@ -81,7 +106,7 @@ class Resolving:
 
     async def _followed(self, query: Query, reply: Reply) -> Reply:
         """With what an alias leads to: stub resolvers don't ask again (RFC 1034 section 5.2.2)."""
-        if query.type not in (A, AAAA) or not reply.answers or reply.answers[-1].type != CNAME:
+        if not _is_alias(query, reply):
             return reply
         found: list[Record] = [*reply.answers]
         for _ in range(_ALIASES_MAX):
@@ -108,13 +133,10 @@ class Resolving:
             return []
 
     async def _others(self, query: Query, data: bytes, *, over_tcp: bool) -> bytes:
-        if self.circle or not self._recurses() or query.type == ANY:
-            # RFC 8482: ANY is of no use but to those who want large answers sent to others.
-            return encode(query, Reply(code=REFUSED, authoritative=False), bytes_max=512)
+        kept = self._kept(query, data, room=65_535 if over_tcp else room_of(query))
+        if kept is not None:
+            return kept
         asked = _question(query, data)
-        kept = self._cache.get(asked, query.id, self._clock.monotonic_s())
-        if kept is not None and (over_tcp or len(kept) <= room_of(query)):
-            return _as_asked(kept, query)
         try:
             answer = await self._asked_once(asked, data, over_tcp=over_tcp)
         except UnavailableError:
@@ -125,6 +147,14 @@ class Resolving:
                 return _as_asked(stale, query)
         self._cache.put(asked, answer, self._clock.monotonic_s())
         return _as_asked(data[:2] + answer[2:], query)
+
+    def _kept(self, query: Query, data: bytes, *, room: int) -> bytes | None:
+        """Of others' names, what is known or refused without asking anybody."""
+        if self.circle or not self._recurses() or query.type == ANY:
+            # RFC 8482: ANY is of no use but to those who want large answers sent to others.
+            return encode(query, Reply(code=REFUSED, authoritative=False), bytes_max=512)
+        kept = self._cache.get(_question(query, data), query.id, self._clock.monotonic_s())
+        return _as_asked(kept, query) if kept is not None and len(kept) <= room else None
 
     async def _asked_once(self, asked: Question, data: bytes, *, over_tcp: bool) -> bytes:
         """Raises `UnavailableError`. Whoever asks first may go away: the others still wait."""
@@ -145,6 +175,20 @@ class Resolving:
             return await self._ask(data, over_tcp=over_tcp)
         except UnavailableError:
             return b""
+
+
+def _is_alias(query: Query, reply: Reply) -> bool:
+    """Whether what it leads to has to be found as well."""
+    return query.type in (A, AAAA) and bool(reply.answers) and reply.answers[-1].type == CNAME
+
+
+def _turns(reply: Reply) -> list[Reply]:
+    """The same with another of its answers first; clients take the first."""
+    answers = reply.answers
+    count = len(answers) if all(each.type in (A, AAAA) for each in answers) else 1
+    return [
+        replace(reply, answers=(*answers[turn:], *answers[:turn])) for turn in range(max(1, min(count, TURNS_MAX)))
+    ]
 
 
 def _as_asked(answer: bytes, query: Query) -> bytes:

@@ -1,14 +1,18 @@
 """The gateway's DNS server: UDP and TCP on one address. Decides nothing; keeps only what is under way.
 
-Bounded: so many questions at a time, beyond them datagrams are dropped, as resolvers ask again; so many connections,
-each with a time to say something.
+Most questions are answered as they are read; those that wait for others have a task each. Bounded: so many of these,
+in all and of one client, beyond them datagrams are dropped, as resolvers ask again; so many connections, each with a
+time to say something.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 import struct
+from collections import Counter
 from collections.abc import Awaitable
 from typing import Final, Protocol
 
@@ -18,28 +22,42 @@ from skerry.listening import datagram_socket, listening_socket
 LOG: Final = logging.getLogger(__name__)
 
 QUESTIONS_MAX: Final = 512
+"""That wait for others."""
+CLIENT_QUESTIONS_MAX: Final = 64
+"""Of one client: a pod that asks for names that nobody answers takes no other's place."""
+TURN_MAX: Final = 32
+"""Datagrams that are read before the rest of the agent has its turn: about a millisecond."""
+_DATAGRAM_BYTES_MAX: Final = 4096
+"""What is longer is no question."""
+Address = tuple[str, int] | tuple[str, int, int, int]
 CONNECTIONS_MAX: Final = 64
 IDLE_S: Final = 10.0
 """For a question to be there, whole, and for an answer to be taken (RFC 7766 section 6.2.3)."""
 
 
-class Answer(Protocol):
-    """`Resolving.answer`."""
+class Answers(Protocol):
+    """`Resolving`."""
 
-    def __call__(self, data: bytes, /, *, over_tcp: bool) -> Awaitable[bytes | None]: ...
+    def at_once(self, data: bytes, /) -> bytes | None:
+        """The answer over UDP, where nobody has to be waited for."""
+        ...
+
+    def answer(self, data: bytes, /, *, over_tcp: bool) -> Awaitable[bytes | None]: ...
 
 
 class DnsServer:
     """`listen`, then `run` in a task group."""
 
-    def __init__(self, answer: Answer, host: str, port: int) -> None:
-        self._answer = answer
+    def __init__(self, answers: Answers, host: str, port: int) -> None:
+        self._answers = answers
         self._host = host
         self._port = port
         self._tasks: set[asyncio.Task[None]] = set()
+        self._of_clients: Counter[str] = Counter()
+        """How many of these are each client's."""
         self._connections = 0
         self._tcp: asyncio.Server | None = None
-        self._udp: asyncio.DatagramTransport | None = None
+        self._udp: socket.socket | None = None
 
     @property
     def port(self) -> int:
@@ -62,8 +80,8 @@ class DnsServer:
         except OSError as error:
             stream.close()
             raise UnavailableError(f"DNS on {self._host}:{self._port}: {error.strerror}") from error
-        loop = asyncio.get_running_loop()
-        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=datagrams)
+        self._udp = datagrams
+        asyncio.get_running_loop().add_reader(datagrams, self._readable, datagrams)
         self._tcp = await asyncio.start_server(self._connected, sock=stream)
 
     async def run(self) -> None:
@@ -73,27 +91,45 @@ class DnsServer:
         try:
             await asyncio.Event().wait()
         finally:
+            asyncio.get_running_loop().remove_reader(self._udp)
             self._udp.close()
             self._tcp.close()
             for task in tuple(self._tasks):
                 task.cancel()
 
-    def received(self, data: bytes, address: tuple[str, int]) -> None:
-        """One datagram."""
-        if len(self._tasks) >= QUESTIONS_MAX:
-            return
-        task = asyncio.create_task(self._reply(data, address))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _readable(self, udp: socket.socket) -> None:
+        """Some of what waits; the rest when others had their turn."""
+        for _ in range(TURN_MAX):
+            try:
+                data, address = udp.recvfrom(_DATAGRAM_BYTES_MAX)
+            except OSError:  # nothing is left; or of a client that has gone (ICMP), whom nobody tells
+                return
+            try:
+                answer = self._answers.at_once(data)
+            except Exception:  # see `_answered`
+                LOG.exception("a question to the cluster DNS failed")
+                continue
+            if answer is not None:
+                _send(udp, answer, address)
+            elif len(self._tasks) < QUESTIONS_MAX and self._of_clients[address[0]] < CLIENT_QUESTIONS_MAX:
+                self._of_clients[address[0]] += 1
+                task = asyncio.create_task(self._reply(udp, data, address))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
-    async def _reply(self, data: bytes, address: tuple[str, int]) -> None:
-        answer = await self._answered(data, over_tcp=False)
-        if answer is not None and self._udp is not None and not self._udp.is_closing():
-            self._udp.sendto(answer, address)
+    async def _reply(self, udp: socket.socket, data: bytes, address: Address) -> None:
+        try:
+            answer = await self._answered(data, over_tcp=False)
+        finally:
+            self._of_clients[address[0]] -= 1
+            if not self._of_clients[address[0]]:
+                del self._of_clients[address[0]]
+        if answer is not None:
+            _send(udp, answer, address)
 
     async def _answered(self, data: bytes, *, over_tcp: bool) -> bytes | None:
         try:
-            return await self._answer(data, over_tcp=over_tcp)
+            return await self._answers.answer(data, over_tcp=over_tcp)
         # The root of one question's work: a fault of ours in one must not end the agent, whose pods can ask anything.
         except Exception:
             LOG.exception("a question to the cluster DNS failed")
@@ -122,12 +158,7 @@ class DnsServer:
             writer.close()
 
 
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, server: DnsServer) -> None:
-        self._server = server
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._server.received(data, addr)
-
-    def error_received(self, exc: Exception) -> None:
-        """A client that has gone (ICMP): nobody is left to tell."""
+def _send(udp: socket.socket, answer: bytes, address: Address) -> None:
+    """Where the line is full, or the client can't be reached, it asks again."""
+    with contextlib.suppress(OSError):
+        udp.sendto(answer, address)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from edgecore.network.answers import Names
 from edgecore.network.cache import STALE_S_MAX, STALE_TTL_S, AnswerCache, ttl_of
+from edgecore.network.ready import ANSWERS_MAX, BYTES_MAX, ReadyAnswers
 from edgecore.network.replies import Reply, address_record, authority_record, encode, name_record
 from edgecore.network.resolver import Resolving
 from edgecore.network.upstream import parse_resolv_conf
@@ -351,6 +352,64 @@ def test_no_answer_of_others_upsets_it(data: bytes):
             places(message)
         except MalformedError:
             continue
+
+
+def first(message: bytes | None) -> str:
+    assert message is not None
+    place = places(message)[0]
+    return str(ipaddress.ip_address(message[place.data_at : place.data_at + place.size]))
+
+
+async def test_answers_from_the_directory_are_ready_and_follow_it(stage: Stage):
+    stage.known.put(service("web"))
+    asked = question_of(5, "web.d.svc.cluster.local", A)
+    at_once = stage.resolving.at_once
+    assert first(at_once(asked)) == first(at_once(b"\0\6" + asked[2:])) == "10.96.0.7"
+    assert (at_once(b"\0\6" + asked[2:]) or b"")[:2] == b"\0\6"
+    assert at_once(asked) == await stage.resolving.answer(asked, over_tcp=False)
+    stage.known.put(service("web", "10.96.0.8"))
+    assert first(at_once(asked)) == "10.96.0.8"
+    stage.known.directory.delete(Key("services", "d", "web"))
+    assert (at_once(asked) or b"")[3] & 15 == NXDOMAIN
+
+
+async def test_each_of_a_headless_services_pods_is_first_in_turn(stage: Stage):
+    stage.known.put(headless("db"), slice_of("db", *(endpoint(f"10.2.0.{number}") for number in range(1, 4))))
+    asked = question_of(5, "db.d.svc.cluster.local", A)
+    firsts = [first(stage.resolving.at_once(asked)) for _ in range(6)]
+    assert sorted(firsts[:3]) == ["10.2.0.1", "10.2.0.2", "10.2.0.3"] and firsts[:3] == firsts[3:]
+    stage.known.directory.gone = frozenset({"n2"})
+    assert places(stage.resolving.at_once(asked) or b"")[0].type == 6, "nobody is left"
+
+
+async def test_who_has_to_be_waited_for_is_not_answered_at_once(stage: Stage):
+    stage.known.put(service("far", "", type="ExternalName", externalName="example.com"))
+    stage.others.answers["example.com"] = Reply(answers=(address_record(name_of("example.com"), "1.2.3.4", 60),))
+    for name in ("example.com", "far.d.svc.cluster.local"):
+        assert stage.resolving.at_once(question_of(5, name, A)) is None
+        await stage.ask(name)
+    assert first(stage.resolving.at_once(question_of(5, "example.com", A))) == "1.2.3.4"
+    stage.clock.advance(60)
+    assert stage.resolving.at_once(question_of(5, "example.com", A)) is None
+
+
+def test_names_of_chance_take_no_room_for_good(known: Known, names: Names):
+    known.put(service("web"))
+    ready = ReadyAnswers(lambda: names.generation)
+    for number in range(3000):
+        packet = question_of(number, f"n{number}.d.svc.cluster.local", A)
+        ready.put(packet, [packet + bytes(100)])
+        assert len(ready) <= ANSWERS_MAX and ready.size_bytes <= BYTES_MAX
+        assert ready.get(packet) == packet + bytes(100)
+    ready.put(b"\0\1" + bytes(400), [bytes(400)])
+    assert ready.get(b"\0\1" + bytes(400)) is None
+
+
+def test_a_namespace_is_there_while_something_is_in_it(known: Known, names: Names):
+    known.put(service("web"), service("web"), pod("a", "10.1.0.1"))
+    for resource, name, there in (("services", "web", 0), ("services", "web", 0), ("pods", "a", NXDOMAIN)):
+        known.directory.delete(Key(resource, "d", name))
+        assert code(names, "d.svc.cluster.local") == there
 
 
 def test_the_cache_is_bounded_in_number_and_bytes():
