@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from edgecore.pods.about import GRACE_S
+from edgecore.pods.event_counts import Counts, observed
 from edgecore.pods.events import Happening, event_body, event_object
 from edgecore.pods.parts import PodParts
 from edgecore.pods.records import PodRecord
@@ -19,6 +20,7 @@ from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.reports import POD_STATUS, PodStatusReport
+from skerry.objects.times import time_text
 
 
 class Telling:
@@ -34,6 +36,7 @@ class Telling:
         """As it is now; None before the pod was looked at."""
         self._saved = record
         self._happened: list[Happening] = []
+        self._counts = Counts()
         self._writing = asyncio.Lock()
         """One transaction after the other."""
 
@@ -65,7 +68,10 @@ class Telling:
             )
             reports.append(NewReport(report_class="state", kind=POD_STATUS, key=self._uid, body=told.encode()))
         happened, self._happened = self._happened, []
-        reports += [self._event(pod, what, number) for number, what in enumerate(happened)]
+        counts = self._counts
+        for number, what in enumerate(happened):
+            counts, report = self._event(pod, what, number, counts)
+            reports.append(report)
         if not reports and now == before:
             return
         try:
@@ -73,15 +79,19 @@ class Telling:
         except BaseException:
             self._happened = happened + self._happened
             raise
-        self._saved = now
+        self._saved, self._counts = now, counts
 
-    def _event(self, pod: JsonObject, what: Happening, number: int) -> NewReport:
+    def _event(self, pod: JsonObject, what: Happening, number: int, counts: Counts) -> tuple[Counts, NewReport]:
         now_ms = self._clock.wall_ms()
         # Names are in order of time, as a kubelet's are: lists show what happened in one second in that order.
         suffix = f"{now_ms * 1_000_000 + min(number, 999) * 1000 + int(self._ids.token_hex(2), 16) % 1000:x}"
-        event = event_object(pod, what, node=self._node, suffix=suffix, now_ms=now_ms)
+        counts, now = observed(counts, what, suffix=suffix, now_ms=now_ms)
+        event = event_object(
+            pod, replace(what, message=now.message), node=self._node, suffix=now.suffix, now_ms=now_ms
+        )
+        event |= {"count": now.count, "firstTimestamp": time_text(now.first_ms)}
         kind, body = event_body(event)
-        return NewReport(report_class="event", kind=kind, key="", body=body)
+        return counts, NewReport(report_class="event", kind=kind, key="", body=body)
 
 
 def _told(record: PodRecord) -> tuple[JsonObject, bool, str, str]:
