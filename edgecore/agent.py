@@ -142,6 +142,7 @@ async def serve(settings: EdgeSettings) -> None:
             eviction=settings.eviction(),
             reserved=reserved_of(settings.system_reserved),
             cgroups=_cgroups(settings, runtime),
+            sysctls=settings.allowed_unsafe_sysctls,
             bandwidth=bandwidth,
             broker=broker,
             discovery=_discovery(settings, membership.node, store),

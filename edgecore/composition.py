@@ -162,6 +162,8 @@ class Ground(Frozen):
     """What of the gateway pods may not use, by resource."""
     cgroups: PodCgroups | None = None
     """Makes the cgroups of pods; None: nobody does."""
+    sysctls: tuple[str, ...] = ()
+    """Which pods may set beside the safe ones."""
     rotation: RotationSettings = field(default_factory=RotationSettings)
     """When logs of containers are rotated, and how many are kept."""
     eviction: EvictionSettings = field(default_factory=EvictionSettings)
@@ -488,6 +490,7 @@ def _pods(
             cgroups=ground.cgroups,
             api=None if ground.local_api is None else ApiPlace(host=ground.local_api[0], port=ground.local_api[1]),
             authority=partial(authority_of, ground.directory / LOCAL_API),
+            sysctls=ground.sysctls,
             refusal=limits.refusal,
         ),
         in_step,

@@ -255,6 +255,11 @@ class EdgeSettings:
     pod_pids_max: int = setting(
         0, help="processes and threads that a pod may have; 0: as many as it likes", low=0, high=1 << 22
     )
+    allowed_unsafe_sysctls: tuple[str, ...] = setting(
+        (),
+        help="sysctls that pods may set beside the safe ones; one that ends in * stands for all that begin so, e.g. "
+        "net.core.somaxconn",
+    )
     memory_qos: bool = setting(
         False,
         help="on cgroup v2, keep for containers the memory that they asked for, and slow them down before their "

@@ -26,24 +26,25 @@ _CLUSTER_WIDE: Final = frozenset({"nodes", VOLUMES})
 
 
 def surroundings(pod: JsonObject, sandbox: SandboxState | None, parts: PodParts, namespace: str) -> Surroundings:
-    """What its containers are told."""
+    """What its containers are told. A pod that is not sent to this gateway's own API finds the cloud's authority
+    alone, byte for byte."""
+    own_network = parts.runtime.abilities.pod_network and not bool_at(pod, "spec", "hostNetwork")
+    api = parts.api
+    if api is not None and own_network and ip_address(api.host).is_loopback:
+        api = None  # its loopback is another one
 
     def find(resource: str, name: str) -> JsonObject | None:
         held = parts.store.get(Key(resource, "" if resource in _CLUSTER_WIDE else namespace, name))
         if held is None:
             return None
         found = decode_object(held.body)
-        if resource == "configmaps" and name == TRUST_NAME:
+        if resource == "configmaps" and name == TRUST_NAME and api is not None:
             return with_authority(found, parts.authority())
         return found
 
     def services() -> list[JsonObject]:
         return [decode_object(held.body) for held in parts.store.list(SERVICES)]
 
-    own_network = parts.runtime.abilities.pod_network and not bool_at(pod, "spec", "hostNetwork")
-    api = parts.api
-    if api is not None and own_network and ip_address(api.host).is_loopback:
-        api = None  # its loopback is another one
     return Surroundings(
         pod=pod,
         node=parts.node,

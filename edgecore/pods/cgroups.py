@@ -99,6 +99,12 @@ class PodCgroups:
         limits = self._limits(pod)
         self._make(steps_of(self._settings.top, pod), limits if was is None else widest(limits, self._limits(was)))
 
+    def doubt(self, pod: JsonObject) -> None:
+        """Make its cgroup and those above it again at the next `ensure`, whatever was written."""
+        steps = steps_of(self._settings.top, pod)
+        for depth in range(len(steps)):
+            self._written.pop(steps[: depth + 1], None)
+
     def _limits(self, pod: JsonObject) -> Limits:
         settings = self._settings
         return limits_of(pod, pids=settings.pids_max or None, memory_qos=settings.memory_qos)

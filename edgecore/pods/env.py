@@ -249,10 +249,24 @@ def field_value(path: str, around: Surroundings) -> str:
 
 def _lines(values: Mapping[str, str]) -> str:
     """`key="escaped value"`, a line each (downward API volumes)."""
-    quoted = (
-        (name, value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")) for name, value in values.items()
-    )
-    return "\n".join(f'{name}="{value}"' for name, value in sorted(quoted))
+    return "\n".join(f"{name}={_quoted(value)}" for name, value in sorted(values.items()))
+
+
+_ESCAPES: Final = {"\a": "a", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", "\v": "v", "\\": "\\", '"': '"'}
+
+
+def _quoted(text: str) -> str:
+    """As Go's strconv.Quote writes it."""
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if letter in _ESCAPES:
+        return f"\\{_ESCAPES[letter]}"
+    if letter.isprintable():
+        return letter
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x1_0000 else f"\\U{code:08x}"
 
 
 def resource_value(ref: JsonObject, container: JsonObject, around: Surroundings) -> str:

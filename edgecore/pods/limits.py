@@ -50,6 +50,14 @@ class Limits:
         self.pending = verdict.pending
         return replace(record, allocated=verdict.allocated)
 
+    def begin(self, pod: JsonObject, containers: Sequence[ContainerState], given: Allocation) -> None:
+        """The same as `fit`, for a sandbox that is about to be made: whatever was done for the last one, the pod's
+        cgroup may be gone since, with it or by somebody's hand. Raises `OSError`."""
+        self._fitted = None
+        if self._cgroups is not None:
+            self._cgroups.doubt(pod)
+        self.fit(pod, containers, given)
+
     def fit(self, pod: JsonObject, containers: Sequence[ContainerState], given: Allocation) -> None:
         """The pod's cgroup has room for what its containers have, and for what they are to have. Raises `OSError`."""
         if self._cgroups is None:

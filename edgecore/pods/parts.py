@@ -62,6 +62,8 @@ class PodParts(Frozen):
     """Pods that files on the gateway want; None: there are none."""
     hold: Callable[[], UpgradeHold | None] = lambda: None
     """What somebody at the gateway holds back of the cloud's wishes."""
+    sysctls: tuple[str, ...] = ()
+    """Which pods may set beside the safe ones (`sysctls.sysctl_refusal`)."""
     refusal: Callable[[JsonObject], str] = _welcome
     """Why a pod that is new here may not begin now; "" where it may."""
 

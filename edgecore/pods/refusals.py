@@ -84,6 +84,8 @@ def unheeded(pod: JsonObject, abilities: Abilities) -> str:
             found["hostPort (a container listens on the gateway's own ports)"] = None
         if map_at(pod, "spec", "dnsConfig"):
             found["dnsConfig"] = None
+    if not abilities.isolation and maps_at(pod, "spec", "securityContext", "sysctls"):
+        found["securityContext.sysctls"] = None
     return "not enforced by this gateway: " + ", ".join(found) if found else ""
 
 

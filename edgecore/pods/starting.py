@@ -38,10 +38,11 @@ from edgecore.pods.pull_secrets import credentials_of
 from edgecore.pods.pulls import Pulls, Wish
 from edgecore.pods.refusals import unheeded
 from edgecore.pods.specs import Place, container_spec, pull_policy, sandbox_spec, target_of
+from edgecore.pods.status import INITIALIZING
 from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes
 from skerry.errors import AwaitedError, InvalidError, UnavailableError
 from skerry.frozen import replace
-from skerry.objects.json import JsonObject, map_at, str_at
+from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import Key
 
 log = logging.getLogger(__name__)
@@ -113,18 +114,14 @@ class Starting:
         if refusal:
             return {one.name: Waiting(reason="Unsupported", message=refusal) for one in all_of(seen.pod)}
         running = {state.name for state in seen.containers if state.phase == "running"}
-        waits = {
-            name: Waiting(reason=problem.reason, message=problem.message)
-            for name, problem in self.problems.items()
-            if name != _SANDBOX
-        }
+        waits = {name: _waiting(seen.pod, each) for name, each in self.problems.items() if name != _SANDBOX}
         return {name: wait for name, wait in (dict(steps.waiting) | waits).items() if name not in running}
 
     def waits_for_sandbox(self, seen: Seen) -> dict[str, Waiting]:
         problem = self.problems.get(_SANDBOX)
         if problem is None:
             return {}
-        waits = Waiting(reason=problem.reason, message=problem.message)
+        waits = _waiting(seen.pod, problem)
         return {one.name: waits for one in all_of(seen.pod)}
 
     def _fail(self, seen: Seen, name: str, reason: str, message: str, *, event: str = "Failed") -> None:
@@ -314,3 +311,9 @@ class Starting:
             )
             self._happens(what)
         self._wake()
+
+
+def _waiting(pod: JsonObject, problem: Problem) -> Waiting:
+    """Without volumes or a sandbox nothing of the pod has begun, and a kubelet says so of all its containers."""
+    begins = problem.reason == NO_VOLUMES and bool(maps_at(pod, "spec", "initContainers"))
+    return Waiting(reason=INITIALIZING.reason if begins else problem.reason, message=problem.message)

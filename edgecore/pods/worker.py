@@ -38,6 +38,7 @@ from edgecore.pods.sources import GatewayPods
 from edgecore.pods.starting import Starting
 from edgecore.pods.status import EVICTED, FINAL, Ending, Picture, pod_status
 from edgecore.pods.stopping import Stopping
+from edgecore.pods.sysctls import sysctl_refusal
 from edgecore.pods.telling import Telling
 from edgecore.store.port import EdgeBatch
 from skerry.errors import UnavailableError
@@ -240,7 +241,7 @@ class PodWorker:
         if steps.run_sandbox is not None and not refusal:
             given = self._kept.given
             made = await self._starting.run_sandbox(
-                seen, steps.run_sandbox, lambda: self._limits.fit(seen.pod, seen.containers, given)
+                seen, steps.run_sandbox, lambda: self._limits.begin(seen.pod, seen.containers, given)
             )
             if made is not None:
                 is_changed = True
@@ -422,7 +423,7 @@ class PodWorker:
             allocatable=node.allocatable,
             used=parts.others(self._uid),
         )
-        ending = not_admitted(pod, gateway)
+        ending = not_admitted(pod, gateway) or sysctl_refusal(pod, parts.sysctls)
         if ending is None and not parts.ports.are_free(self._uid, host_ports_of(pod)):
             return REFUSED
         return ending

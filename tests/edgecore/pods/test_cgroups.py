@@ -122,3 +122,14 @@ def test_on_v1_each_controller_has_a_tree(tmp_path: Path) -> None:
         (tmp_path / name / "a" / "b" / "c").mkdir(parents=True)
     assert tree.remove(("a", "b"))
     assert not (tmp_path / "freezer" / "a" / "b").exists() and (tmp_path / "freezer" / "a").exists()
+
+
+def test_a_cgroup_that_may_be_gone_is_made_again_with_those_above(kernel: Kernel) -> None:
+    cgroups, wants = PodCgroups(CgroupSettings(), kernel), pod(container(resources=BUSY))
+    cgroups.ensure(wants)
+    for name in ("kubepods", "kubepods/burstable", "kubepods/burstable/poduid-1"):
+        (kernel.mount / name / "cpu.weight").write_text("by somebody")
+    cgroups.doubt(wants)
+    cgroups.ensure(wants)
+    assert of(kernel, "kubepods/burstable/poduid-1/cpu.weight") == of(kernel, "kubepods/burstable/cpu.weight") == "20"
+    assert of(kernel, "kubepods/cpu.weight") == "1"

@@ -163,3 +163,9 @@ def test_a_resource_of_an_init_container_is_told_too() -> None:
     init = container("init", resources={"limits": {"cpu": "2"}})
     ref: JsonObject = {"containerName": "init", "resource": "limits.cpu"}
     assert resource_value(ref, container(), around(pod(initContainers=[init]))) == "2"
+
+
+def test_labels_are_written_as_go_quotes_them() -> None:
+    notes: JsonObject = {"b": 'say "ho"\\' + "\n\t\x01", "a": "gr\u00fcn\u200b"}
+    told = field_value("metadata.annotations", around({**pod(), "metadata": {"annotations": notes}}))
+    assert told.split("\n") == ['a="gr\u00fcn\\u200b"', r'b="say \"ho\"\\\n\t\x01"']

@@ -102,3 +102,10 @@ async def test_a_cgroup_that_can_not_be_changed_is_told(told: Told) -> None:
     told.fails = False
     given, _ = await limits.given(wants, given, MIB * 512)
     assert limits.fault == "" and told.steps[-1] == ("pod", 32)
+
+
+def test_for_another_sandbox_the_pods_cgroup_is_made_again(told: Told) -> None:
+    limits, wants = of(told), pod(container("a", resources=resources(32)))
+    for fit in (limits.fit, limits.fit, limits.begin, limits.fit):
+        fit(wants, [], {})
+    assert told.steps == [("pod", 32), ("pod", 32)]

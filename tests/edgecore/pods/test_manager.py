@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgecore.pods.env import Tokens, no_tokens
+from edgecore.pods.env import ApiPlace, Tokens, no_tokens
 from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.manager import PodManager
 from edgecore.pods.parts import PodParts
@@ -42,6 +42,7 @@ class Gateway:
         self.in_step = True
         self.refuse: Callable[[JsonObject], str] = lambda _: ""
         self.tokens: Tokens = no_tokens
+        self.api: ApiPlace | None = None
 
     def parts(self) -> PodParts:
         return PodParts(
@@ -53,6 +54,8 @@ class Gateway:
             directory=self.directory,
             refusal=self.refuse,
             tokens=self.tokens,
+            api=self.api,
+            authority=lambda: "own\n",
         )
 
     @asynccontextmanager
@@ -266,6 +269,23 @@ async def test_a_missing_volume_holds_all_containers(gate: Gateway) -> None:
         await eventually(gate.waiting)
     assert 'volume "v" : secret "s" not found' in str(gate.waiting())
     assert gate.reasons() == ["FailedMount"]
+
+
+async def test_as_long_as_volumes_are_missing_a_pod_with_init_containers_is_initializing(gate: Gateway) -> None:
+    volumes: Json = [{"name": "v", "secret": {"secretName": "s"}}]
+    async with gate.running():
+        await gate.put(pod(initContainers=[container("init")], volumes=volumes))
+        await eventually(gate.waiting)
+    (init,) = maps_at(gate.status(), "initContainerStatuses")
+    assert dig(init, "state", "waiting", "reason") == dig(gate.waiting(), "reason") == "PodInitializing"
+
+
+async def test_a_pod_that_would_set_what_it_may_not_fails_before_it_begins(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod(securityContext={"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}))
+        await eventually(lambda: str_at(gate.status(), "phase") == "Failed")
+    assert (str_at(gate.status(), "reason"), gate.runtime.starts) == ("SysctlForbidden", [])
+    assert gate.told() == ['SysctlForbidden: forbidden sysctl: "kernel.msgmax" not allowlisted']
 
 
 async def test_a_missing_image_is_told_as_kubectl_users_know_it(gate: Gateway) -> None:
@@ -761,3 +781,19 @@ async def test_a_token_that_is_on_its_way_holds_the_pod_up_and_is_no_news(gate: 
         said[0] = "a token"
         manager.refresh("uid-1")
         await eventually(lambda: gate.runtime.starts == [("app", 0)])
+
+
+async def test_pods_that_are_not_sent_to_the_gateways_own_api_trust_the_clouds_alone(gate: Gateway) -> None:
+    trust: JsonObject = {
+        "metadata": {"name": "kube-root-ca.crt", "namespace": "default", "uid": "c"},
+        "data": {"ca.crt": "cloud\n"},
+    }
+    volumes: Json = [{"name": "v", "configMap": {"name": "kube-root-ca.crt"}}]
+    for api, said in ((None, "cloud\n"), (ApiPlace(host="127.0.0.1", port=6443), "cloud\nown\n")):
+        gate.api = api
+        async with gate.running():
+            await gate.put(trust, "configmaps")
+            await gate.put(pod(container(volumeMounts=[{"name": "v", "mountPath": "/v"}]), volumes=volumes))
+            await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+            (mount,) = gate.runtime.specs["uid-1.app.0"].mounts
+            await eventually(lambda: (mount.host_path / "ca.crt").read_text() == said)  # noqa: B023 - awaited here
