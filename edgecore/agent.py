@@ -64,6 +64,7 @@ from edgecore.pods.cgroup_plan import Driver
 from edgecore.pods.cgroup_tree import CgroupTree
 from edgecore.pods.cgroups import CgroupSettings, PodCgroups
 from edgecore.pods.events import event_body, node_event
+from edgecore.pods.memory_volumes import keep_off_disk, stays_on_disk
 from edgecore.pods.node import Machine, allocatable_of, read_machine
 from edgecore.pods.own_address import or_known
 from edgecore.pods.port import Runtime
@@ -142,6 +143,7 @@ async def serve(settings: EdgeSettings) -> None:
             eviction=settings.eviction(),
             reserved=reserved_of(settings.system_reserved),
             cgroups=_cgroups(settings, runtime),
+            off_disk=keep_off_disk if runtime.abilities.isolation else stays_on_disk,
             sysctls=settings.allowed_unsafe_sysctls,
             bandwidth=bandwidth,
             broker=broker,

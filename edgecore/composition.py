@@ -51,6 +51,7 @@ from edgecore.pods.log_rotation import LogRotation, RotationSettings
 from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.manager import PodManager
 from edgecore.pods.measuring import Measuring, MeasuringParts
+from edgecore.pods.memory_volumes import stays_on_disk
 from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, allocatable_of, runtime_version
 from edgecore.pods.parts import POD_LOGS, PodParts
 from edgecore.pods.port import Runtime
@@ -162,6 +163,8 @@ class Ground(Frozen):
     """What of the gateway pods may not use, by resource."""
     cgroups: PodCgroups | None = None
     """Makes the cgroups of pods; None: nobody does."""
+    off_disk: Callable[[Path], bool] = stays_on_disk
+    """Puts what is secret of pods into memory."""
     sysctls: tuple[str, ...] = ()
     """Which pods may set beside the safe ones."""
     rotation: RotationSettings = field(default_factory=RotationSettings)
@@ -490,6 +493,7 @@ def _pods(
             cgroups=ground.cgroups,
             api=None if ground.local_api is None else ApiPlace(host=ground.local_api[0], port=ground.local_api[1]),
             authority=partial(authority_of, ground.directory / LOCAL_API),
+            off_disk=ground.off_disk,
             sysctls=ground.sysctls,
             refusal=limits.refusal,
         ),

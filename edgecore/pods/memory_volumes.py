@@ -1,4 +1,4 @@
-"""emptyDir volumes in memory: a tmpfs of the agent's, as large as the pod may use of memory.
+"""Volumes in memory: emptyDir as large as the pod may use of memory, and whatever may be secret.
 
 Keeps nothing: what is mounted is the kernel's, outlives the agent and not the boot. Whoever takes a pod's directory
 away unmounts first.
@@ -6,6 +6,7 @@ away unmounts first.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -50,6 +51,25 @@ def mount_memory(place: Path, size_bytes: int) -> None:
     fault = libc_call("mount", b"tmpfs", os.fsencode(place), b"tmpfs", _NOSUID_NODEV, options.encode())
     if fault:
         raise ConfigError(f"mounting a tmpfs of {size_bytes} bytes: {os.strerror(fault)}")
+
+
+def keep_off_disk(place: Path) -> bool:
+    """A tmpfs there for what is secret, that is not swapped where the kernel can see to that. False where there is
+    one already, where something lies there in which containers may be looking, and where this agent may not mount:
+    then it stays as it is."""
+    if os.geteuid() != 0 or os.path.ismount(place) or (place.is_dir() and any(place.iterdir())):
+        return False
+    place.mkdir(parents=True, exist_ok=True)
+    for options in (b"mode=0755,noswap", b"mode=0755"):
+        fault = libc_call("mount", b"tmpfs", os.fsencode(place), b"tmpfs", _NOSUID_NODEV, options)
+        if fault != errno.EINVAL:  # as kernels before 6.4 say of the first
+            return not fault
+    return False
+
+
+def stays_on_disk(_: Path) -> bool:
+    """Where nothing is mounted."""
+    return False
 
 
 def unmount_below(directory: Path) -> None:

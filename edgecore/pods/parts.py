@@ -10,6 +10,7 @@ from edgecore.pods.asking import Asking
 from edgecore.pods.cgroups import PodCgroups
 from edgecore.pods.env import ApiPlace, NodeFacts, Tokens, no_tokens
 from edgecore.pods.host_ports import HostPorts
+from edgecore.pods.memory_volumes import stays_on_disk
 from edgecore.pods.port import Runtime
 from edgecore.pods.sources import Files
 from edgecore.store.shell import AsyncEdgeStore
@@ -62,6 +63,8 @@ class PodParts(Frozen):
     """Pods that files on the gateway want; None: there are none."""
     hold: Callable[[], UpgradeHold | None] = lambda: None
     """What somebody at the gateway holds back of the cloud's wishes."""
+    off_disk: Callable[[Path], bool] = stays_on_disk
+    """Puts what is secret into memory (`memory_volumes.keep_off_disk`)."""
     sysctls: tuple[str, ...] = ()
     """Which pods may set beside the safe ones (`sysctls.sysctl_refusal`)."""
     refusal: Callable[[JsonObject], str] = _welcome

@@ -39,7 +39,7 @@ from edgecore.pods.pulls import Pulls, Wish
 from edgecore.pods.refusals import unheeded
 from edgecore.pods.specs import Place, container_spec, pull_policy, sandbox_spec, target_of
 from edgecore.pods.status import INITIALIZING
-from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes
+from edgecore.pods.volumes import Ways, mounts_of, private_pods, sync_volumes
 from skerry.errors import AwaitedError, InvalidError, UnavailableError
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
@@ -157,9 +157,8 @@ class Starting:
             everybodys = self.parts.directory / "pods"
             if not everybodys.is_dir():  # somebody took it away
                 private_pods(self.parts.directory)
-            places = sync_volumes(
-                self.directory, self._around(seen), kept=self.parts.directory / KEPT, root=self.parts.root
-            )
+            ways = Ways(kept=self.parts.directory / KEPT, root=self.parts.root, off_disk=self.parts.off_disk)
+            places = sync_volumes(self.directory, self._around(seen), ways)
         except AwaitedError:
             return None  # whoever asked wakes the pod
         except (ConfigError, OSError, UnavailableError) as error:

@@ -28,7 +28,7 @@ from edgecore.pods.env import (
     not_found,
     resource_value,
 )
-from edgecore.pods.memory_volumes import MEMORY, memory_bytes_of, mount_memory
+from edgecore.pods.memory_volumes import MEMORY, memory_bytes_of, mount_memory, stays_on_disk
 from edgecore.pods.port import Mount
 from skerry.errors import AwaitedError, UnansweredError, UnavailableError
 from skerry.files import unavailable
@@ -152,23 +152,37 @@ def private_pods(directory: Path) -> Path:
     return place
 
 
-def sync_volumes(directory: Path, around: Surroundings, *, kept: Path, root: Path = Path("/")) -> dict[str, Path]:
+class Ways(Frozen):
+    """How volumes are had of this gateway."""
+
+    kept: Path
+    """What outlives pods is below it."""
+    root: Path = Path("/")
+    """Where the paths of hostPath volumes begin."""
+    off_disk: Callable[[Path], bool] = stays_on_disk
+    """Puts an empty directory, made or not, into memory; False where it stays as it is."""
+
+
+_SECRET_KINDS: Final = ("secret", "projected", "downwardAPI")
+"""Those that a kubelet keeps in memory."""
+
+
+def sync_volumes(directory: Path, around: Surroundings, ways: Ways) -> dict[str, Path]:
     """Make all volumes of the pod, and bring the written ones up to date: their places by volume name. `directory` is
-    the pod's own, in one that is there (`private_pods`); what outlives it is below `kept`; the paths of hostPath
-    volumes begin at `root`.
+    the pod's own, in one that is there (`private_pods`).
 
     Raises `ConfigError` naming the volume; `OSError` when the disk refuses; `AwaitedError` while a token is asked
     for.
     """
     places: dict[str, Path] = {}
     group = dig(around.pod, "spec", "securityContext", "fsGroup")
-    ground = Ground(node=around.node.name, kept=kept, root=root, host_path=_host_path)
+    ground = Ground(node=around.node.name, kept=ways.kept, root=ways.root, host_path=_host_path)
     claims = {claim.volume: claim for claim in pod_claims(around.pod)}
     for volume in maps_at(around.pod, "spec", "volumes"):
         name = str_at(volume, "name")
         try:
             if isinstance(volume.get("hostPath"), dict):
-                places[name] = _host_path(map_at(volume, "hostPath"), root)
+                places[name] = _host_path(map_at(volume, "hostPath"), ways.root)
                 continue
             if name in claims:
                 found = mounted(claims[name], directory, around, ground)
@@ -183,9 +197,10 @@ def sync_volumes(directory: Path, around: Surroundings, *, kept: Path, root: Pat
                 _give(place, group, 0o2770)
         except ConfigError as error:
             raise ConfigError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
-        if not place.exists():
-            directory.mkdir(exist_ok=True)
-            place.mkdir(parents=True)
+        directory.mkdir(exist_ok=True)
+        is_secret = any(isinstance(volume.get(kind), dict) for kind in _SECRET_KINDS)
+        if (is_secret and ways.off_disk(place)) or not place.exists():
+            place.mkdir(parents=True, exist_ok=True)
             place.chmod(0o777 if files is None else 0o755)
             _give(place, group, 0o2770)
         if files is not None:

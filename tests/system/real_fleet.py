@@ -26,6 +26,7 @@ from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import name_of
 from tests.system import forked
 from tests.system.cloud_process import CloudProcess
+from tests.system.containerd import unmount_below
 
 NODE = "eu-1"
 CORE = "/api/v1/namespaces/default"
@@ -192,6 +193,7 @@ class RealFleet:
                 process.kill()
                 process.wait()
         self.edge.end_containers()
+        unmount_below(self.edge.data)
 
 
 @contextmanager

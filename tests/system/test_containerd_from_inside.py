@@ -57,6 +57,7 @@ def at_v(**volume: Json) -> dict[str, Json]:
 
 MOUNTED: dict[str, Json] = {"volumeMounts": [PLACE]}
 MODE = "stat -c %a"
+ON_TMPFS = "grep -c ' /v tmpfs' /proc/mounts"
 SHARED: JsonObject = {"runAsUser": 1001, "fsGroup": 4000}
 ENV: list[Json] = [{"name": "WHO", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
 
@@ -194,6 +195,53 @@ VIEWS: dict[str, View] = {
             ],
         },
     ),
+    "odd-names": View(
+        script="tr '\\0' '\\n' < /proc/1/environ | grep -F -e one= -e two.three -e 'a b' | sort",
+        sees=("- -one=1", "a b=3", "two.three=2"),
+        container={
+            "env": [{"name": "two.three", "value": "2"}, {"name": "a b", "value": "3"}],
+            "envFrom": [{"prefix": "- -", "configMapRef": {"name": "map"}}],
+        },
+    ),
+    "where-it-is": View(
+        script="test $NODES = $NODE && test $PODS = $(hostname -i) && echo addresses; "
+        "test $CPU -gt 0 && test $MEM -gt 1000000 && echo all; "
+        "test $CPU-$MEM = $(cat /v/cpu)-$(cat /v/mem) && echo same; "
+        "cat /v/asked; echo; test $(cat /v/uid) = $UID_OF && echo same",
+        sees=("addresses", "all", "same", "250", "same"),
+        container={
+            **MOUNTED,
+            "resources": {"requests": {"cpu": "250m"}},
+            "env": [
+                *(
+                    {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+                    for name, path in (
+                        ("NODE", "status.hostIP"),
+                        ("NODES", "status.hostIPs"),
+                        ("PODS", "status.podIPs"),
+                        ("UID_OF", "metadata.uid"),
+                    )
+                ),
+                {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+                {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
+            ],
+        },
+        pod=at_v(
+            downwardAPI={
+                "items": [
+                    *(
+                        {"path": name, "resourceFieldRef": {"containerName": "app", "resource": f"limits.{resource}"}}
+                        for name, resource in (("cpu", "cpu"), ("mem", "memory"))
+                    ),
+                    {
+                        "path": "asked",
+                        "resourceFieldRef": {"containerName": "app", "resource": "requests.cpu", "divisor": "1m"},
+                    },
+                    {"path": "uid", "fieldRef": {"fieldPath": "metadata.uid"}},
+                ]
+            }
+        ),
+    ),
     # --- files ---
     "directory": View(
         script=f"{MODE} /v; umask 0; echo x > /v/f; chmod 0644 /v/f; {MODE} /v/f; grep -c ' /v tmpfs' /proc/mounts",
@@ -232,6 +280,63 @@ VIEWS: dict[str, View] = {
         sees=("secret", "644"),
         container=MOUNTED,
         pod=at_v(secret={"secretName": "hidden"}),
+    ),
+    "secret-of-a-group": View(
+        script=f"cat /v/sub/key; echo; {MODE} -L /v/sub/key; stat -L -c %u:%g /v/sub/key; {ON_TMPFS}",
+        sees=("secret", "440", "0:4000", "1"),
+        container=MOUNTED,
+        pod={
+            "securityContext": SHARED,
+            **at_v(
+                secret={"secretName": "hidden", "defaultMode": 0o440, "items": [{"key": "key", "path": "sub/key"}]}
+            ),
+        },
+    ),
+    "modes-of-fields": View(
+        script=f"{MODE} -L /v/name /v/space; cat /v/name; echo; cat /v/space",
+        sees=("400", "440", "modes-of-fields", "default"),
+        container=MOUNTED,
+        pod=at_v(
+            projected={
+                "defaultMode": 0o400,
+                "sources": [
+                    {
+                        "downwardAPI": {
+                            "items": [
+                                {"path": "name", "fieldRef": {"fieldPath": "metadata.name"}},
+                                {"path": "space", "fieldRef": {"fieldPath": "metadata.namespace"}, "mode": 0o440},
+                            ]
+                        }
+                    }
+                ],
+            }
+        ),
+    ),
+    "parts-of-written-volumes": View(
+        script="cat /etc/resolv.conf /sub/key /name; echo; ls /sub",
+        sees=("1secretparts-of-written-volumes", "key"),
+        container={
+            "volumeMounts": [
+                {"name": "v", "mountPath": "/etc/resolv.conf", "subPath": "one"},
+                {"name": "p", "mountPath": "/sub", "subPath": "sub"},
+                {"name": "d", "mountPath": "/name", "subPath": "deep/name"},
+            ]
+        },
+        pod={
+            "volumes": [
+                {"name": "v", "configMap": {"name": "map"}},
+                {
+                    "name": "p",
+                    "projected": {
+                        "sources": [{"secret": {"name": "hidden", "items": [{"key": "key", "path": "sub/key"}]}}]
+                    },
+                },
+                {
+                    "name": "d",
+                    "downwardAPI": {"items": [{"path": "deep/name", "fieldRef": {"fieldPath": "metadata.name"}}]},
+                },
+            ]
+        },
     ),
     "projected": View(
         script="cat /v/one; echo; cat /v/sub/key; echo; cat /v/labels",

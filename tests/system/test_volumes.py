@@ -159,3 +159,17 @@ def test_what_is_mounted_below_is_somebody_elses(tmp_path: Path) -> None:
     )
     assert found.stdout.strip() == f"{place}/disk is a mount point"
     assert (place / "disk").is_dir()
+
+
+def test_a_secret_is_put_into_memory_unless_something_lies_there(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from edgecore.pods.memory_volumes import keep_off_disk as keep;"
+        "there, full = Path(sys.argv[1]) / 'there', Path(sys.argv[1]) / 'full';"
+        "full.mkdir(); (full / 'file').touch();"
+        "print(keep(there), keep(there), keep(full), oct(there.stat().st_mode & 0o777));"
+        "print([line for line in open('/proc/self/mounts') if str(there) in line])"
+    )
+    command = ["unshare", "-rm", sys.executable, "-c", script, str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert found[0] == "True False False 0o755"
+    assert "nosuid,nodev" in found[1] and "mode=755" in found[1] and (tmp_path / "there").is_dir()

@@ -10,7 +10,7 @@ import pytest
 
 from edgecore.pods.claims import used_places
 from edgecore.pods.env import ConfigError
-from edgecore.pods.volumes import mounts_of, sync_volumes
+from edgecore.pods.volumes import Ways, mounts_of, sync_volumes
 from tests.edgecore.pods.pods_of import around, container, pod
 
 
@@ -49,7 +49,7 @@ def place(tmp_path: Path, one: Any, **objects: Any) -> Path:
     directory = tmp_path / "pods" / "uid-1"
     directory.mkdir(parents=True, exist_ok=True)
     root = tmp_path / "root"
-    return sync_volumes(directory, around(one, **objects), kept=tmp_path / "volumes", root=root)["v"]
+    return sync_volumes(directory, around(one, **objects), Ways(kept=tmp_path / "volumes", root=root))["v"]
 
 
 def objects(pv: Any, held: Any = None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from edgecore.pods.env import ConfigError
 from edgecore.pods.port import Mount
-from edgecore.pods.volumes import File, files_of, mounts_of, private_pods, sync_volumes, write_files
+from edgecore.pods.volumes import File, Ways, files_of, mounts_of, private_pods, sync_volumes, write_files
 from skerry.errors import UnansweredError, UnavailableError
 from skerry.frozen import replace
 from skerry.objects.json import Json, JsonObject
@@ -20,7 +20,7 @@ CONFIG: JsonObject = {"metadata": {"name": "cfg"}, "data": {"a": "1", "b": "2"},
 
 def synced(tmp_path: Path, source: JsonObject, config: JsonObject = CONFIG) -> Path:
     one = pod(volumes=[{"name": "v", **source}])
-    return sync_volumes(tmp_path, around(one, configmaps_cfg=config), kept=tmp_path / "kept")["v"]
+    return sync_volumes(tmp_path, around(one, configmaps_cfg=config), Ways(kept=tmp_path / "kept"))["v"]
 
 
 def content(place: Path) -> dict[str, bytes]:
@@ -109,7 +109,7 @@ def test_host_paths_are_checked_by_their_type(tmp_path: Path) -> None:
 def test_a_host_path_begins_at_the_gateways_own_root(tmp_path: Path) -> None:
     volume: JsonObject = {"name": "v", "hostPath": {"path": "/var/lib/app", "type": "DirectoryOrCreate"}}
     one = pod(container(), volumes=[volume])
-    places = sync_volumes(tmp_path / "pod", around(one), kept=tmp_path / "kept", root=tmp_path / "root")
+    places = sync_volumes(tmp_path / "pod", around(one), Ways(kept=tmp_path / "kept", root=tmp_path / "root"))
     assert places == {"v": tmp_path / "root/var/lib/app"}
     assert (tmp_path / "root/var/lib/app").is_dir()
 
@@ -169,7 +169,7 @@ def test_only_what_every_pod_gets_comes_later_where_nobody_can_be_asked(error: E
 def parts_of(tmp_path: Path, mount: JsonObject, source: JsonObject, **fields: Json) -> Mount:
     one = container(volumeMounts=[{"name": "v", "mountPath": "/v", **mount}], **fields)
     there = around(pod(one, volumes=[{"name": "v", **source}]), configmaps_cfg=CONFIG)
-    (found,) = mounts_of(one, there, sync_volumes(tmp_path / "p", there, kept=tmp_path / "kept"))
+    (found,) = mounts_of(one, there, sync_volumes(tmp_path / "p", there, Ways(kept=tmp_path / "kept")))
     return found
 
 
@@ -198,3 +198,26 @@ def test_a_part_may_be_named_by_a_variable_that_is_there(tmp_path: Path) -> None
 def test_no_part_is_outside_its_volume(tmp_path: Path, path: str) -> None:
     with pytest.raises(ConfigError, match="not a path inside its volume"):
         parts_of(tmp_path, {"subPath": path}, {"emptyDir": {}})
+
+
+@pytest.mark.parametrize(("kind", "asked"), [("secret", True), ("projected", True), ("configMap", False)])
+def test_what_may_be_secret_is_put_into_memory_where_that_may_be(kind: str, asked: bool, tmp_path: Path) -> None:
+    shown: list[Path] = []
+
+    def off_disk(place: Path) -> bool:
+        shown.append(place)
+        place.mkdir(parents=True, mode=0o700)  # what was mounted has a mode of its own
+        return True
+
+    source: dict[str, Json] = {
+        "secret": {"secretName": "sec"},
+        "projected": {"sources": [{"secret": {"name": "sec"}}]},
+        "configMap": {"name": "cfg"},
+    }
+    one = pod(volumes=[{"name": "v", kind: source[kind]}, {"name": "room", "emptyDir": {}}])
+    secret: JsonObject = {"metadata": {"name": "sec"}, "data": {"k": "aGlkZGVu"}}
+    there = around(one, configmaps_cfg=CONFIG, secrets_sec=secret)
+    places = sync_volumes(tmp_path / "p", there, Ways(kept=tmp_path / "kept", off_disk=off_disk))
+    assert shown == ([tmp_path / "p/volumes/v"] if asked else [])
+    assert places["v"].stat().st_mode & 0o777 == 0o755
+    assert (places["v"] / ("k" if asked else "a")).exists()
