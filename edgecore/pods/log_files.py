@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 BLOCK_BYTES: Final = 32 * 1024
+ENTRY_BYTES_MAX: Final = 1 << 20
+"""Runtimes cut lines at 16 KiB: more without an end is no log."""
 FOLLOW_S: Final = 0.2
 """How often a followed log is looked at."""
 COMPRESSED: Final = ".gz"
@@ -139,32 +142,91 @@ def _held(path: Path) -> tuple[int, int] | None:
     return about.st_dev, about.st_ino
 
 
-def blocks(file: BinaryIO) -> Iterator[list[bytes]]:
-    block: list[bytes] = []
-    size = 0
-    for entry in complete(file):
-        block.append(entry)
-        size += len(entry)
-        if size >= BLOCK_BYTES:
-            yield block
-            block, size = [], 0
-    if block:
+def blocks(file: BinaryIO, until: int | None = None) -> Iterator[list[bytes]]:
+    """Whole entries from where the file stands, without their ends, a block at a time, to its end or to `until`.
+    What is not whole yet stays to be read, and what is damaged ends it."""
+    at, rest = file.tell(), b""
+    while True:
+        wanted = BLOCK_BYTES if until is None else min(BLOCK_BYTES, until - at)
+        try:
+            data = file.read(wanted) if wanted > 0 else b""
+            if not data:
+                file.seek(at - len(rest))
+                return
+        except (EOFError, OSError, ValueError, zlib.error):
+            return
+        at += len(data)
+        *whole, rest = (rest + data).split(b"\n")
+        if whole:
+            yield whole
+        elif len(rest) > ENTRY_BYTES_MAX:
+            return
+
+
+async def arriving(file: BinaryIO, until: int | None = None) -> AsyncGenerator[list[bytes]]:
+    """The same beside the loop: whoever writes may be faster than whoever reads, and a disk slower than both."""
+    if size_of(file) == file.tell():
+        return  # as most looks at a log that is followed
+    read = blocks(file, until)
+    while (block := await asyncio.to_thread(next, read, None)) is not None:
         yield block
 
 
-def complete(file: BinaryIO) -> Iterator[bytes]:
-    """Whole entries from where the file stands, without their ends; what is not whole yet stays to be read, and what
-    is damaged ends it."""
-    while True:
-        start = file.tell()
-        try:
-            line = file.readline()
-        except (EOFError, OSError, ValueError, zlib.error):
+def size_of(file: BinaryIO) -> int | None:
+    """How long it is now; None for one that is compressed, and grows no more."""
+    return os.fstat(file.fileno()).st_size if isinstance(file, io.BufferedReader) else None
+
+
+def to_tail(files: list[BinaryIO], count: int) -> None:
+    """Have the files stand where their last `count` entries begin; those before are closed and left out."""
+    left = count
+    for index in range(len(files) - 1, -1, -1):
+        start, found = _tail_of(files[index], left)
+        files[index].seek(start)
+        left -= found
+        if not left:
+            for older in files[:index]:
+                older.close()
+            del files[:index]
             return
-        if not line.endswith(b"\n"):
-            file.seek(start)
-            return
-        yield line[:-1]
+
+
+def _tail_of(file: BinaryIO, count: int) -> tuple[int, int]:
+    """Where the last `count` entries begin, and how many there are of them."""
+    size = size_of(file)
+    if size is None:
+        return _tail_forwards(file, count)
+    at, ends = size, 0
+    while at > 0:
+        length = min(BLOCK_BYTES, at)
+        at -= length
+        file.seek(at)
+        data = file.read(length)
+        here = data.count(b"\n")
+        if ends + here > count:
+            found = len(data)
+            for _ in range(count + 1 - ends):
+                found = data.rfind(b"\n", 0, found)
+            return at + found + 1, count
+        ends += here
+    return 0, ends
+
+
+def _tail_forwards(file: BinaryIO, count: int) -> tuple[int, int]:
+    """Of a file that can only be read so: twice, which takes no memory however many are wanted."""
+    ends = sum(len(block) for block in blocks(file))
+    skip = ends - count
+    file.seek(0)
+    if skip <= 0:
+        return 0, ends
+    start = 0
+    for block in blocks(file):
+        passed = block[:skip]
+        start += sum(len(entry) + 1 for entry in passed)
+        skip -= len(passed)
+        if not skip:
+            break
+    return start, count
 
 
 async def followed(
@@ -177,17 +239,19 @@ async def followed(
     try:
         while True:
             while len(files) > 1:
-                for block in blocks(files[0]):
+                async for block in arriving(files[0]):
                     yield _after(block, lost_ns)
                 files.pop(0).close()
-            for block in blocks(files[0]) if files else ():
-                seen_ns = instant_ns(block[-1]) or seen_ns
-                yield _after(block, lost_ns)
+            for file in files:
+                async for block in arriving(file):
+                    seen_ns = instant_ns(block[-1]) or seen_ns
+                    yield _after(block, lost_ns)
             if _is_replaced(path, files):
                 await asyncio.sleep(FOLLOW_S)  # what was on its way into the old file
-                for block in blocks(files[0]) if files else ():
-                    seen_ns = instant_ns(block[-1]) or seen_ns
-                    yield block
+                for file in files:
+                    async for block in arriving(file):
+                        seen_ns = instant_ns(block[-1]) or seen_ns
+                        yield block
                 lost_ns = seen_ns if _move_on(path, files) else 0
             elif last_round:
                 return

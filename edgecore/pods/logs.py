@@ -6,12 +6,23 @@ long the log.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from edgecore.pods.containers import runs_of, wanted_of
-from edgecore.pods.log_files import blocks, closed, complete, followed, instant_ns, is_of, opened_together, shown
+from edgecore.pods.log_files import (
+    arriving,
+    closed,
+    followed,
+    instant_ns,
+    is_of,
+    opened_together,
+    shown,
+    size_of,
+    to_tail,
+)
 from edgecore.pods.parts import log_directory
 from edgecore.pods.port import ContainerState, Runtime
 from edgecore.pods.sources import Files, GatewayPods
@@ -94,18 +105,14 @@ class PodLogs:
         since_ns = self._since_ns(request)
         stream = f" {request.stream} ".encode() if request.stream else b""
         files, begins = opened_together(path), True
-        skip = 0
         if request.tail_lines is not None:
-            # Counted first, then skipped: a tail of any length costs no memory.
-            skip = max(sum(1 for _ in _stored(files, since_ns)) - request.tail_lines, 0)
+            await asyncio.to_thread(to_tail, files, request.tail_lines)
         async for entries in self._entries(path, files, run, follow=request.follow):
-            wanted = [
+            kept = [
                 entry
                 for entry in entries
                 if (not since_ns or instant_ns(entry) >= since_ns) and (not stream or is_of(entry, stream))
             ]
-            kept = wanted[skip:]
-            skip -= len(wanted) - len(kept)
             if kept:
                 lines: list[bytes] = []
                 for entry in kept:
@@ -116,14 +123,15 @@ class PodLogs:
     async def _entries(
         self, path: Path, files: list[BinaryIO], run: ContainerState, *, follow: bool
     ) -> AsyncGenerator[list[bytes]]:
-        """All entries in order, a block at a time; with `follow` also those to come until the container ends."""
+        """All entries in order, a block at a time; with `follow` also those to come until the container ends, and
+        without it none that come from now on."""
         if follow:
             async for block in followed(path, files, lambda: self._runs(run)):
                 yield block
             return
         try:
-            for file in files:
-                for block in blocks(file):
+            for file, until in [(file, size_of(file)) for file in files]:
+                async for block in arriving(file, until):
                     yield block
         finally:
             closed(files)
@@ -139,10 +147,3 @@ class PodLogs:
     async def _runs(self, run: ContainerState) -> bool:
         now = await self._parts.runtime.list(run.pod_uid)
         return any(state.id == run.id and state.phase != "exited" for state in now)
-
-
-def _stored(files: Sequence[BinaryIO], since_ns: int) -> Iterator[bytes]:
-    """All that they hold; they stand at their beginning afterwards."""
-    for file in files:
-        yield from (entry for entry in complete(file) if not since_ns or instant_ns(entry) >= since_ns)
-        file.seek(0)

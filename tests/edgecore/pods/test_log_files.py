@@ -7,7 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.pods.log_files import files_of, followed, instant_ns, opened_together, remove_log, rotated_name
+from edgecore.pods.log_files import (
+    BLOCK_BYTES,
+    arriving,
+    blocks,
+    closed,
+    files_of,
+    followed,
+    instant_ns,
+    opened_together,
+    remove_log,
+    rotated_name,
+    size_of,
+    to_tail,
+)
 from edgecore.pods.log_rotation import compress
 
 SECOND_NS = 1_000_000_000
@@ -160,3 +173,79 @@ async def test_a_damaged_file_costs_what_was_in_it(tmp_path: Path) -> None:
     path.write_bytes(line(2))
     reader = Followed(path)
     assert (await reader.whole())[-1] == 2
+
+
+def rest_of(path: Path, count: int) -> list[int]:
+    """What is left to be read of a log after `to_tail`."""
+    files = opened_together(path)
+    try:
+        to_tail(files, count)
+        return [int(entry.rpartition(b"-")[2]) for file in files for block in blocks(file) for entry in block]
+    finally:
+        closed(files)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 699, 700, 701, 702, 1499, 1500, 1501, 2399, 2400, 2401, 9999])
+def test_the_last_entries_are_found_over_files_of_every_kind(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "0.log"
+    (tmp_path / "0.log.20250615-150640").write_bytes(lines(0, 900))
+    compress(tmp_path / "0.log.20250615-150640")
+    (tmp_path / "0.log.20250615-150641").write_bytes(lines(900, 1700))
+    path.write_bytes(lines(1700, 2400) + b"2025-06-15T15:06:40Z stdout F not whole")
+    assert lines(1700, 2400).__sizeof__() > BLOCK_BYTES
+    assert rest_of(path, count) == [*range(max(2400 - count, 0), 2400)]
+
+
+@pytest.mark.parametrize("text", [b"", b"not whole", b"\n", b"\n\n\n", b"a\n", b"a\nnot whole"])
+def test_the_tail_of_next_to_nothing_is_that(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "0.log"
+    path.write_bytes(text)
+    for count in range(4):
+        files = opened_together(path)
+        to_tail(files, count)
+        whole = text.split(b"\n")[:-1]
+        assert [entry for block in blocks(files[0]) for entry in block] == whole[max(len(whole) - count, 0) :]
+        closed(files)
+
+
+async def test_who_reads_up_to_a_place_reads_no_further_however_fast_somebody_writes(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    path.write_bytes(lines(0, 2000))
+    (file,) = opened_together(path)
+    until = size_of(file)
+    heard: list[bytes] = []
+    async for block in arriving(file, until):
+        heard += block
+        with path.open("ab") as log:
+            log.write(lines(9000, 9000 + len(block)))
+    file.close()
+    assert len(heard) == 2000
+
+
+async def test_others_have_their_turn_while_a_log_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    path.write_bytes(lines(0, 20_000))
+    (file,) = opened_together(path)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    task = asyncio.create_task(others())
+    count = 0
+    async for _ in arriving(file):
+        count += 1
+    task.cancel()
+    file.close()
+    assert count > 20 and turns >= count
+
+
+def test_a_line_without_an_end_is_no_log(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    path.write_bytes(line(0) + b"x" * (3 << 20) + b"\n" + line(1))
+    (file,) = opened_together(path)
+    assert [entry for block in blocks(file) for entry in block] == [line(0)[:-1]]
+    file.close()
