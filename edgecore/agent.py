@@ -341,16 +341,21 @@ async def _tell_of_damage(opened: OpenedStore, store: AsyncEdgeStore, node: str,
 
 
 async def _runtime(settings: EdgeSettings, clock: Clock) -> Runtime:
-    """What runs pods. Raises `InvalidError`, and `UnavailableError` where one that was found does not answer."""
+    """What runs pods. Raises `InvalidError`, and `UnavailableError` where one that never ran them here does not
+    answer: a name that is wrong costs no pod."""
     chosen, found = choose(
         Choosing(wanted=settings.runtime, endpoint=settings.runtime_endpoint, directory=settings.data)
     )
     earlier = before(settings.data)
-    runtime = await _open_runtime(chosen, settings, clock, found=found)
+    moves = earlier is not None and not earlier.is_same(chosen)
+    if moves or earlier is None:
+        runtime = await _open_new_runtime(chosen, settings, clock, found=found, stays=earlier)
+    else:
+        runtime = await _open_runtime(chosen, settings, clock)
     if runtime is None:
         chosen = Choice(name=PROCESS)
         runtime = ProcessRuntime(_process_settings(settings), clock)
-    if earlier is not None and earlier != chosen:
+    if earlier is not None and not earlier.is_same(chosen):
         LOG.warning("pods move to another runtime before=%s now=%s", earlier.name, chosen.name)
         old = await _open_runtime(earlier, settings, clock)
         ended = old is None or await clear_or_say(old)
@@ -420,23 +425,35 @@ def _cri(chosen: Choice, data: Path, clock: Clock) -> CriRuntime:
     return CriRuntime(CriSettings(socket=chosen.socket, keeper=str(data.absolute()), name=chosen.name), clock)
 
 
-async def _open_runtime(
-    chosen: Choice, settings: EdgeSettings, clock: Clock, *, found: bool = False
+async def _open_new_runtime(
+    chosen: Choice, settings: EdgeSettings, clock: Clock, *, found: bool, stays: Choice | None
 ) -> Runtime | None:
-    """None for one that was `found` and does not speak CRI, as Docker's containerd is set up. A runtime that was
-    chosen before may be late: its pods wait for it."""
+    """One that ran no pods here yet. None for one that was `found` and does not speak CRI, as Docker's containerd is
+    set up. Raises `UnavailableError` where it does not answer."""
+    try:
+        return await _open_runtime(chosen, settings, clock, found=found, must_answer=True)
+    except UnavailableError as error:
+        where = f"; the pods of this gateway go on in {stays.name}" if stays is not None else ""
+        raise UnavailableError(
+            f"the container runtime at {chosen.socket} does not answer ({error}): start it, name the socket of "
+            f"another with --runtime-endpoint, or run with --runtime process{where}"
+        ) from error
+
+
+async def _open_runtime(
+    chosen: Choice, settings: EdgeSettings, clock: Clock, *, found: bool = False, must_answer: bool = False
+) -> Runtime | None:
+    """None for one that was `found` and does not speak CRI. A runtime that ran pods here may be late, and they wait
+    for it, unless it `must_answer`."""
     if chosen.is_process:
         return ProcessRuntime(_process_settings(settings), clock)
     runtime = _cri(chosen, settings.data, clock)
     try:
         await runtime.greet()
     except UnavailableError as error:
-        if found:
+        if must_answer:
             await runtime.close()
-            raise UnavailableError(
-                f"the container runtime at {chosen.socket} does not answer ({error}): start it, or run with "
-                "--runtime process"
-            ) from error
+            raise
         LOG.warning("the container runtime does not answer yet socket=%s reason=%s", chosen.socket, error)
     except InvalidError as error:
         await runtime.close()

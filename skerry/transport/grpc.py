@@ -74,6 +74,7 @@ class Peer:
             self._channel = client.Channel(path=place, codec=Codec(table), config=configuration())
         else:
             self._channel = client.Channel(*place, codec=Codec(table), config=configuration())
+        self._place = place if isinstance(place, str) else f"{place[0]}:{place[1]}"
         self._service = service
         self._calls = calls
         self._table = table
@@ -95,7 +96,7 @@ class Peer:
         except TimeoutError as error:
             raise DeadlineError(f"no answer within {timeout_s:g} s") from error
         except _FAULTS as error:
-            raise _translated(error) from error
+            raise self._translated(error) from error
         if answer is None:
             raise UnavailableError("an answer without a message")
         return answer
@@ -114,10 +115,15 @@ class Peer:
                     yield message
                 await stream.recv_trailing_metadata()
         except _FAULTS as error:
-            raise _translated(error) from error
+            raise self._translated(error) from error
 
     def close(self) -> None:
         self._channel.close()
+
+    def _translated(self, error: Exception) -> Exception:
+        if isinstance(error, OSError):
+            return UnavailableError(f"{self._place}: {error.strerror or error}")
+        return _translated(error)
 
 
 _FAULTS: Final = (GRPCError, OSError, StreamTerminatedError, GrpcProtocolError, ProtocolError)

@@ -316,6 +316,23 @@ def test_a_second_agent_is_refused(gate: Gateway) -> None:
     assert gate.ask("GET", "/healthz")[0] == 200
 
 
+def test_a_runtime_that_is_named_wrongly_costs_no_pod(gate: Gateway) -> None:
+    gate.change(("pods", POD), ("configmaps", config("one")))
+    gate.start()
+    eventually(gate.running_since, gate.log)
+    since = gate.running_since()
+    gate.end(signal.SIGTERM)
+    typo = gate.data / "containerd.sck"
+    wrong = ("--runtime", "containerd", "--runtime-endpoint", f"unix://{typo}")
+    told = forked.run([sys.executable, "-m", "edgecore.main", "run", "--data", str(gate.data), *wrong], timeout_s=60)
+    assert told.returncode == 1
+    assert f"{typo}: No such file or directory" in told.stderr
+    assert "the pods of this gateway go on in process" in told.stderr
+    gate.start()  # and it is forgotten
+    eventually(gate.running_since, gate.log)
+    assert gate.running_since() == since
+
+
 def test_a_gateway_that_has_not_joined_says_how(tmp_path: Path) -> None:
     run = [sys.executable, "-m", "edgecore.main", "run", "--data", str(tmp_path)]
     told = subprocess.run(run, capture_output=True, text=True, timeout=30, cwd=ROOT)

@@ -42,6 +42,12 @@ class Choice(Frozen):
     def is_process(self) -> bool:
         return self.name == PROCESS
 
+    def is_same(self, other: Choice) -> bool:
+        """Whether pods of the one are pods of the other: a socket may be named in several ways (/var/run is /run)."""
+        if self.is_process or other.is_process:
+            return self.is_process and other.is_process
+        return os.path.realpath(self.socket) == os.path.realpath(other.socket)
+
     def encode(self) -> bytes:
         return f"{self.name} {self.socket}".strip().encode() + b"\n"
 

@@ -112,6 +112,16 @@ def test_cri_without_a_socket_says_where_it_looked(choosing: Choosing) -> None:
     assert choose(replace(choosing, wanted="cri"))[0].socket == "/run/crio/crio.sock"
 
 
+def test_a_socket_is_the_same_however_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "var-run").symlink_to(tmp_path / "run")
+    one = Choice(name="containerd", socket=str(tmp_path / "run" / "c.sock"))
+    assert one.is_same(Choice(name="cri-o", socket=str(tmp_path / "var-run" / "c.sock")))
+    assert not one.is_same(Choice(name="containerd", socket=str(tmp_path / "run" / "other.sock")))
+    process = Choice(name="process")
+    assert process.is_same(Choice(name="process")) and not process.is_same(one) and not one.is_same(process)
+
+
 async def test_who_moves_leaves_nothing_running_behind(tmp_path: Path) -> None:
     runtime = FakeRuntime(ManualClock())
     for uid in ("a", "b"):
