@@ -27,6 +27,7 @@ from cloudcore.api.protobuf import protobuf_decoder
 from cloudcore.api.reviews import ReviewDesk
 from cloudcore.api.shapes import KindShapes
 from cloudcore.controllers.crd.serving import ServedDefinitions
+from cloudcore.controllers.gslb.observing import GatewayObservers
 from cloudcore.controllers.noderange.controller import NodeRangeController
 from cloudcore.controllers.noderange.plan import ClusterRange
 from cloudcore.controllers.standard import standard_controllers
@@ -267,7 +268,10 @@ def workers_of(
     rules to their targets."""
 
     def leader_parts() -> dict[str, Awaitable[None]]:
-        return _leader_parts(core, poster, tokens=tokens, ca_pem=ca_pem, housekeeping=housekeeping)
+        return {
+            **_leader_parts(core, poster, tokens=tokens, ca_pem=ca_pem, housekeeping=housekeeping),
+            "gateways as observers": GatewayObservers(core.leader_tools, hub.pipes.read).run(),
+        }
 
     return {"hub": hub.run(), "leadership": lead(core.leadership, leader_parts)}
 

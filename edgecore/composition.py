@@ -37,6 +37,7 @@ from edgecore.local_api.ports import LocalParts
 from edgecore.local_api.secure import authority_of
 from edgecore.network.ingress.settings import INGRESS
 from edgecore.network.settings import DnsSettings, NetworkSettings
+from edgecore.network.trials import trials
 from edgecore.pods.asking import Asking
 from edgecore.pods.cgroups import PodCgroups
 from edgecore.pods.env import ApiPlace, NodeFacts
@@ -90,6 +91,7 @@ from skerry.objects.rule_calls import CALLS
 from skerry.objects.rules import LOCAL_RULES, NO_BROKER
 from skerry.objects.usage import USAGE
 from skerry.ports import Clock, Ids
+from skerry.probing.asking import PROBES
 from skerry.sync.dial import Way
 from skerry.sync.edge import EdgeState
 from skerry.sync.ports import SyncSettings
@@ -724,7 +726,7 @@ def _streams(ground: Ground, talking: _Talking, questions: DeviceQuestions, call
     """What the cloud may open streams for."""
     usage = UsageParts(runtime=ground.runtime, clock=ground.time, machine=read_load)
     return StreamKinds(
-        sources={LOGS: talking.logs, DEVICES: questions, USAGE: UsageSource(usage)},
+        sources={LOGS: talking.logs, DEVICES: questions, USAGE: UsageSource(usage), PROBES: trials},
         body_sources={CALLS: calls},
         talkers={
             EXEC: talking.into_pods.command,

@@ -118,6 +118,7 @@ def _endpoints(control: Control) -> list[Json]:
                 state = "drained" if each.drained else "up" if each.up else "down"
                 probed = service.probe is not None and place in control.table.slots
                 unsure = probed and control.table.is_unsure(place)
+                votes = control.table.votes(place) if probed else (0, 0)
                 rows.append(
                     {
                         "name": text_of(name),
@@ -126,10 +127,15 @@ def _endpoints(control: Control) -> list[Json]:
                         "state": state,
                         "probe": service.probe.type if service.probe is not None else "",
                         "sure": not unsure,
-                        "reason": each.reason,
+                        "reason": _with_votes(each.reason, votes),
                     }
                 )
     return rows
+
+
+def _with_votes(reason: str, votes: tuple[int, int]) -> str:
+    told = f"gateways say {votes[0]} up, {votes[1]} down" if any(votes) else ""
+    return "; ".join(each for each in (reason, told) if each)
 
 
 def _drain(question: JsonObject, control: Control) -> JsonObject:

@@ -18,10 +18,10 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from cloudcore.dns.monitor import State
-from cloudcore.dns.probe import Probe
 from skerry.errors import ProtocolError
 from skerry.frozen import Frozen, as_dict
+from skerry.probing.monitor import State
+from skerry.probing.probe import Probe
 
 MAGIC: Final = b"SKO2"
 VOTES_MAX: Final = 70

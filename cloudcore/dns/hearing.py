@@ -14,7 +14,7 @@ from collections import deque
 from typing import Final
 
 from cloudcore.dns.exchange import Told
-from cloudcore.dns.monitor import State
+from skerry.probing.monitor import State
 
 HEARD_S_MAX: Final = 5.0
 """An observer that was not heard for so long is not heard."""

@@ -19,11 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from cloudcore.dns.access import Peer
-from cloudcore.dns.attempts import tried
 from cloudcore.dns.exchange import WORD_SIZE, Told, datagrams, read_datagram, target_id
 from cloudcore.dns.hearing import Hearing
-from cloudcore.dns.monitor import Counter, State, counted, period_s
-from cloudcore.dns.probe import Probe
 from cloudcore.dns.quorum import is_isolated, verdict
 from cloudcore.dns.table import HealthTable, Place
 from cloudcore.dns.turns import Turns
@@ -33,6 +30,9 @@ from skerry.errors import BadRequestError, InvalidError, ProtocolError, Unavaila
 from skerry.files import write_private
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, decode_object, encode_object, map_at, str_at
+from skerry.probing.attempts import tried
+from skerry.probing.monitor import Counter, State, counted, period_s
+from skerry.probing.probe import Probe
 
 LOG: Final = logging.getLogger(__name__)
 HEALTH: Final = "health"
@@ -164,6 +164,8 @@ class Prober:
             votes = own + [
                 told.votes[target.id] for told in self._present() if not told.isolated and target.id in told.votes
             ]
+            up, down = self._table.votes(target.places[0])
+            votes += _repeated("up", up) + _repeated("down", down)
             found = self._verdicts[target.id] = verdict(votes, held)
         counter = self._counters[target.id]
         unsure = counter.unsure or counter.state != found
@@ -251,6 +253,10 @@ class Prober:
             write_private(self._state / HEALTH, encode_object({"states": rows}))
         except UnavailableError as error:
             LOG.error("who is up is not written down: %s", error)
+
+
+def _repeated(state: State, times: int) -> list[State]:
+    return [state] * times
 
 
 def recall(state: Path, table: HealthTable) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from cloudcore.dns.monitor import State
+from skerry.probing.monitor import State
 
 FAILING_MAX: Final = 0.5
 """The share of an observer's targets that may be down before it asks itself whether it is the one that is cut off."""

@@ -13,17 +13,18 @@ from typing import Final, cast
 import yaml
 
 from cloudcore.dns.places import NOWHERE, Places
-from cloudcore.dns.probe import probe_of
 from cloudcore.dns.steering import POLICIES, SIZES, Endpoint, Service
 from cloudcore.dns.zone import TTL_MAX
 from skerry.dns.names import is_within, labels, name_of, text_of
 from skerry.dns.numbers import AAAA, A
 from skerry.dns.records import Record
 from skerry.errors import InvalidError, UnavailableError
+from skerry.probing.probe import probe_of
 
 SUFFIX: Final = ".services.yaml"
 WEIGHT_MAX: Final = 1_000_000
 ENDPOINTS_MAX: Final = 1000
+VOTES_MAX: Final = 15
 
 
 def read_services(path: Path, origin: bytes) -> dict[bytes, Service]:
@@ -135,7 +136,7 @@ def _owner(name: str, origin: bytes) -> bytes:
 
 
 def _endpoint(given: object, field: str) -> Endpoint:
-    about = _map(given, field, {"address", "region", "weight", "state", "reason"})
+    about = _map(given, field, {"address", "region", "weight", "state", "reason", "votes"})
     try:
         address = ipaddress.ip_address(str(about.get("address", "")))
     except ValueError as error:
@@ -146,6 +147,7 @@ def _endpoint(given: object, field: str) -> Endpoint:
     region = about.get("region", "")
     if not isinstance(region, str):
         raise InvalidError(f"{field}.region: a text is wanted")
+    votes = _map(about.get("votes"), f"{field}.votes", {"up", "down"})
     weight = _number(about.get("weight", 1), f"{field}.weight", WEIGHT_MAX)
     assert len(address.packed) in SIZES.values(), "IPv4 or IPv6"
     return Endpoint(
@@ -155,6 +157,10 @@ def _endpoint(given: object, field: str) -> Endpoint:
         up=state != "down",
         drained=state == "drained",
         reason=str(about.get("reason", "")),
+        votes=(
+            _number(votes.get("up", 0), f"{field}.votes.up", VOTES_MAX),
+            _number(votes.get("down", 0), f"{field}.votes.down", VOTES_MAX),
+        ),
     )
 
 

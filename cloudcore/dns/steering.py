@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from cloudcore.dns.places import NOWHERE, Places
-from cloudcore.dns.probe import Probe
 from skerry.dns.numbers import AAAA, A
 from skerry.frozen import Frozen
+from skerry.probing.probe import Probe
 
 Policy = Literal["nearest", "failover", "weighted", "round_robin"]
 POLICIES: Final[tuple[Policy, ...]] = ("nearest", "failover", "weighted", "round_robin")
@@ -33,6 +33,8 @@ class Endpoint(Frozen):
     """Nobody is led there, even when nobody is up; unless there is nothing else."""
     reason: str = ""
     """Why it is down or drained, for people."""
+    votes: tuple[int, int] = (0, 0)
+    """Of gateways that try it as well: how many say up, and down."""
 
 
 class Service(Frozen):

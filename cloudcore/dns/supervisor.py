@@ -259,6 +259,7 @@ class Supervisor:
         if first and self._kept:
             recall(self._settings.state, self._table)
         self._drain()
+        self._table.set_votes(service for zone in self._zones.values() for service in zone.services.values())
         self._aim(moved=not self._table.shares(table))
         gc.collect()
         gc.freeze()  # what lasts is looked at no more, so that forked processes share its memory

@@ -4,7 +4,7 @@ those that answer, once a batch.
     8 bytes  a number that moves when an answer may be another
     1 byte   whether what the cloud sees is too old to go by
     8 bytes  of each endpoint: whether it is down, whether that may change soon, whether it is drained;
-             then the monitor's counts, which a prober of the next generation goes on from
+             then the monitor's counts, which a prober of the next generation goes on from, and votes of gateways
 
 A table is made with each generation of zones, in the memory of the one before while that has room: the prober goes on
 through most reloads. Nothing of it outlives the processes but what the prober writes to disk.
@@ -17,15 +17,16 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from cloudcore.dns.monitor import Counter, answer_ttl
 from cloudcore.dns.steering import Endpoint, Service
 from cloudcore.dns.zone import Zone
 from skerry.frozen import replace
+from skerry.probing.monitor import Counter, answer_ttl
 
 _HEAD: Final = 16
 _SLOT: Final = 8
 _NUMBER: Final = struct.Struct("@Q")
 _STALE_AT: Final = 8
+_VOTES: Final = 7
 SLOTS_MIN: Final = 4096
 """Room for endpoints that come later."""
 DOWN: Final = 1
@@ -96,7 +97,7 @@ class HealthTable:
 
     def counter(self, place: Place) -> Counter:
         """As the monitor left it."""
-        _, _, _, own, failures, successes, proven, _ = self._read(self.slots[place])
+        _, _, _, own, failures, successes, proven, _votes = self._read(self.slots[place])
         return Counter(
             state="down" if own == DOWN else "up", failures=failures, successes=successes, proven=proven == 1
         )
@@ -106,15 +107,27 @@ class HealthTable:
         slot = self.slots[place]
         old = self._read(slot)
         own = DOWN if counter.state == "down" else 0
-        counts = bytes([own, min(counter.failures, 255), min(counter.successes, 255), int(counter.proven), 0])
+        counts = bytes([own, min(counter.failures, 255), min(counter.successes, 255), int(counter.proven)])
         new, at = bytes([int(down), int(unsure)]), _HEAD + slot * _SLOT
-        # Not the byte between them, which is the parent's.
-        self._memory[at + 3 : at + _SLOT] = counts
+        # Not the byte between them and the last, which are the parent's.
+        self._memory[at + 3 : at + _VOTES] = counts
         if new == old[:2]:
             return False
         self._memory[at : at + 2] = new
         self._moved()
         return new[0] != old[0]
+
+    def set_votes(self, services: Iterable[Service]) -> None:
+        """What gateways say, as the cloud told it last."""
+        for service in services:
+            for each in service.endpoints:
+                slot = self.slots[service.name, each.address]
+                self._memory[_HEAD + slot * _SLOT + _VOTES] = each.votes[0] << 4 | each.votes[1]
+
+    def votes(self, place: Place) -> tuple[int, int]:
+        """How many gateways say up, and down; nobody where the cloud was not heard for long."""
+        told = 0 if self.stale else self._read(self.slots[place])[_VOTES]
+        return told >> 4, told & 15
 
     def set_drained(self, place: Place, *, drained: bool) -> None:
         slot = self.slots[place]

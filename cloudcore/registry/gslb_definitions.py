@@ -8,6 +8,7 @@ from typing import Final
 
 from cloudcore.registry.definition_parts import (
     GroupParts,
+    boolean,
     conditions,
     free,
     int32,
@@ -225,6 +226,13 @@ def _global_service() -> dict[str, JsonObject]:
             state=string("Up, Down or Drained, as the cloud sees it."),
             reason=string("Why."),
         ),
+        prefix + "GlobalObservation": obj(
+            "What gateways see of one address.",
+            host=string("Of this host."),
+            address=string("The address."),
+            up=int32("How many say that it is up."),
+            down=int32("How many say that it is down."),
+        ),
     }
 
 
@@ -234,6 +242,7 @@ def _global_status() -> JsonObject:
         observedGeneration=int64("The generation that this is about."),
         serviceHealth=strings("Healthy, Unhealthy or NotFound, by host."),
         endpoints=_OURS.list_of("GlobalServiceEndpoint", "Addresses, in order of host."),
+        observations=_OURS.list_of("GlobalObservation", "How gateways vote that try the addresses."),
         conditions=conditions("Ready: whether a zone answers for every host."),
     )
 
@@ -285,6 +294,13 @@ def _zone() -> dict[str, JsonObject]:
             places=regions | {"description": "Networks by a word for a place; the longest that holds a client wins."},
             orders=regions
             | {"description": "Regions, nearest first, by place; `default` is for clients of no place."},
+            observers=_OURS.ref("DnsObservers", "Gateways that try addresses as well; none where left out."),
+        ),
+        prefix + "DnsObservers": obj(
+            "Gateways that try the addresses of GlobalServices with a probe, and vote.",
+            matchLabels=strings("Labels of their Nodes; all are meant where left out."),
+            count=int32("How many look at an address, of as many regions as can be; 3 where left out, 9 at most."),
+            privateAddresses=boolean("Whether they try addresses of private networks too, those of their sites."),
         ),
         prefix + "DnsNameserver": obj(
             "A server of the zone.",

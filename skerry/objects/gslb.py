@@ -93,6 +93,8 @@ class Wish(Frozen):
     """The spec of an Ingress, in the form of the Gslb."""
     addresses: tuple[Address, ...] = ()
     probe: JsonObject | None = None
+    votes: Mapping[tuple[str, str], tuple[int, int]] = {}
+    """Of gateways that try a host's address: how many say up, and down."""
     drains: tuple[JsonObject, ...] = ()
 
 
@@ -173,6 +175,10 @@ def _of_global_service(key: Key, obj: JsonObject) -> Wish:
             for each in maps_at(spec, "endpoints")
         ),
         probe=map_at(spec, "probe") or None,
+        votes={
+            (str_at(row, "host"), str_at(row, "address")): (int_at(row, "up"), int_at(row, "down"))
+            for row in maps_at(obj, "status", "observations")
+        },
         drains=tuple(maps_at(spec, "drains")),
     )
 

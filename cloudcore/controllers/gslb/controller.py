@@ -340,7 +340,8 @@ class GslbController:
 
 
 def _asked(obj: JsonObject) -> tuple[object, ...]:
-    return generation_of(obj), map_at(obj, "metadata").get("annotations"), being_deleted(obj)
+    observations = map_at(obj, "status").get("observations")
+    return generation_of(obj), map_at(obj, "metadata").get("annotations"), being_deleted(obj), observations
 
 
 def _age(obj: JsonObject) -> str:
@@ -355,7 +356,9 @@ def _global_status(current: JsonObject, made: Draft, problems: Sequence[str], no
         message="; ".join(problems[:5]),
         observed_generation=generation_of(current),
     )
+    seen = map_at(current, "status").get("observations")
     return {
+        **({"observations": seen} if seen else {}),
         "observedGeneration": generation_of(current),
         "serviceHealth": {host.name: host.health for host in made.hosts},
         "endpoints": [*endpoint_rows(made)],

@@ -11,7 +11,7 @@ import hashlib
 from cloudcore.controllers.gslb.plan import Judge
 from skerry.objects.json import Json, JsonObject, encode_object, map_at, maps_at
 
-_STATE = ("state", "reason")
+_STATE = ("state", "reason", "votes")
 
 
 class Remembering:

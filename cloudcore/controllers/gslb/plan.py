@@ -291,6 +291,8 @@ def _service(wish: Wish, host: Host, claims: _Claims) -> _Part | None:
         row: JsonObject = {"address": each.address, "region": each.region, "weight": each.weight}
         row |= {"state": _STATES[each.state]} if each.state != "Up" else {}
         row |= {"reason": each.reason} if each.reason else {}
+        if votes := wish.votes.get((host.name, each.address)) if wish.probe is not None else None:
+            row["votes"] = {"up": votes[0], "down": votes[1]}
         rows.append(row)
     made: JsonObject = {"policy": wish.policy, "ttl": wish.ttl, "endpoints": rows}
     if wish.probe is not None:

@@ -194,6 +194,7 @@ def validate_dns_zone(obj: JsonObject, _old: JsonObject | None) -> Iterator[Caus
     for at, each in enumerate(records[:RECORDS_MAX]):
         yield from _records(f"spec.records[{at}]", each)
     yield from _places(map_at(spec, "places"))
+    yield from _between("spec.observers", map_at(spec, "observers"), "count", 1, 9)
     places = {*map_at(spec, "places"), "default"}
     for place in map_at(spec, "orders"):
         if place not in places:

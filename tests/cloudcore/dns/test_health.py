@@ -11,8 +11,6 @@ import pytest
 from cloudcore.dns.drains import drain_of, drained_places, read_drains, write_drains
 from cloudcore.dns.exchange import Told, datagrams, read_datagram, target_id
 from cloudcore.dns.hearing import Hearing, observer_id
-from cloudcore.dns.monitor import ATTEMPTS, Counter, State, answer_ttl, attempt_starts_s, counted, period_s
-from cloudcore.dns.probe import Probe, probe_of
 from cloudcore.dns.quorum import is_isolated, verdict
 from cloudcore.dns.steering import Endpoint
 from cloudcore.dns.table import SLOTS_MIN, HealthTable
@@ -22,6 +20,8 @@ from cloudcore.dns.zonefile import read_zone
 from skerry.dns.names import name_of
 from skerry.errors import InvalidError, ProtocolError
 from skerry.frozen import replace
+from skerry.probing.monitor import ATTEMPTS, Counter, State, answer_ttl, attempt_starts_s, counted, period_s
+from skerry.probing.probe import Probe, probe_of
 
 PROBE = Probe(type="TCP", host="www.example.com", port=80)
 KEY = b"k" * 16

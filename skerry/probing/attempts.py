@@ -15,10 +15,10 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from cloudcore.dns.monitor import attempt_starts_s
-from cloudcore.dns.probe import BODY_MAX, Probe
+from skerry.probing.monitor import attempt_starts_s
+from skerry.probing.probe import BODY_MAX, Probe
 
-LOG: Final = logging.getLogger("cloudcore.dns")
+LOG: Final = logging.getLogger(__name__)
 HEAD_MAX: Final = 64 << 10
 DAY_S: Final = 86_400
 _FRAME: Final = struct.Struct("!BHBBI")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from cloudcore.dns.probe import Probe
 from skerry.frozen import Frozen, replace
+from skerry.probing.probe import Probe
 
 State = Literal["up", "down"]
 ATTEMPTS: Final = 5

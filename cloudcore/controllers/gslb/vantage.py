@@ -1,0 +1,113 @@
+"""Which gateways try the addresses of services, when, and how they vote. Pure: times are arguments.
+
+A gateway votes on an address once it is sure of it (its counters, as a DNS server's); it says nothing while it is not
+heard, and while all that it tries fails: then it is the gateway that is cut off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+from skerry.frozen import Frozen
+from skerry.objects.json import encode_object
+from skerry.objects.select import LabelSelector
+from skerry.probing.asking import Try
+from skerry.probing.monitor import Counter, counted, period_s
+from skerry.probing.probe import Probe
+
+COUNT_DEFAULT: Final = 3
+COUNT_MAX: Final = 9
+SILENT_S_MAX: Final = 30.0
+"""Who has answered nothing for so long, and for three intervals, has no vote."""
+
+
+class Gateway(Frozen):
+    name: str
+    region: str
+    heard: bool
+    labels: Mapping[str, str] = {}
+
+
+def vantage_points(gateways: Iterable[Gateway], selector: LabelSelector, count: int, zone: str) -> tuple[str, ...]:
+    """The gateways that look: of as many regions as can be, and the same as long as they are there."""
+    there = [each for each in gateways if each.heard and selector.matches(each.labels)]
+    there.sort(key=lambda each: hashlib.blake2b(f"{zone}/{each.name}".encode(), digest_size=8).digest())
+    rounds: dict[str, int] = {}
+    ranked: list[tuple[int, int, str]] = []
+    for number, each in enumerate(there):
+        rounds[each.region] = rounds.get(each.region, 0) + 1
+        ranked.append((rounds[each.region], number, each.name))
+    return tuple(name for _, _, name in sorted(ranked)[:count])
+
+
+class Target(Frozen):
+    """What is tried: an address in one way."""
+
+    id: str
+    given: Try
+    probe: Probe
+
+
+def target_of(given: Try) -> Target:
+    """Raises `InvalidError`."""
+    said = encode_object({"a": given.address, "h": given.host, "p": dict(sorted(given.given.items()))})
+    return Target(id=hashlib.blake2b(said, digest_size=12).hexdigest(), given=given, probe=given.probe)
+
+
+class _Seen(Frozen):
+    counter: Counter
+    at_s: float
+    address: str
+
+
+class Ballot:
+    """What gateways have seen."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, dict[str, _Seen]] = {}
+        """By gateway and target."""
+
+    def due(self, gateway: str, targets: Sequence[Target], now_s: float) -> list[Target]:
+        """Those that it is to try now."""
+        seen = self._seen.get(gateway, {})
+        return [
+            each
+            for each in targets
+            if each.id not in seen or now_s >= seen[each.id].at_s + period_s(seen[each.id].counter, each.probe)
+        ]
+
+    def take(self, gateway: str, results: Iterable[tuple[Target, bool]], now_s: float) -> None:
+        """What it has seen of targets that it began to try at a time."""
+        seen = self._seen.setdefault(gateway, {})
+        for target, good in results:
+            before = seen[target.id].counter if target.id in seen else Counter()
+            counter = counted(before, target.probe, good=good)
+            seen[target.id] = _Seen(counter=counter, at_s=now_s, address=target.given.address)
+
+    def keep(self, watching: Mapping[str, Collection[str]]) -> None:
+        """Forget gateways and targets that are none any more: targets by gateway."""
+        self._seen = {
+            gateway: {target: each for target, each in seen.items() if target in watching[gateway]}
+            for gateway, seen in self._seen.items()
+            if gateway in watching
+        }
+
+    def votes(self, target: Target, gateways: Iterable[str], now_s: float) -> tuple[int, int]:
+        """How many say up, and how many down."""
+        up = down = 0
+        late_s = max(SILENT_S_MAX, 3 * target.probe.interval_s)
+        for gateway in gateways:
+            seen = self._seen.get(gateway, {}).get(target.id)
+            if seen is None or not seen.counter.proven or now_s > seen.at_s + late_s or self._cut_off(gateway):
+                continue
+            up += seen.counter.state == "up"
+            down += seen.counter.state == "down"
+        return up, down
+
+    def _cut_off(self, gateway: str) -> bool:
+        """Whether nothing that it tries answers: of one address alone that says nothing of the gateway."""
+        seen = self._seen[gateway].values()
+        failing = all(each.counter.state == "down" or each.counter.failures for each in seen)
+        return failing and len({each.address for each in seen}) > 1
