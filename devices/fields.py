@@ -5,7 +5,6 @@ Pure. A misspelt `scale` that is silently ignored makes wrong values, so a field
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from decimal import Decimal, InvalidOperation
 
@@ -17,6 +16,8 @@ def refuse_unknown(data: JsonObject, known: Collection[str], where: str) -> None
     """Raises `InvalidError` for the first field that is not known, with the nearest that is."""
     for name in data:
         if name not in known:
+            import difflib  # only who errs pays
+
             near = difflib.get_close_matches(name, known, 1)
             fix = f"did you mean {near[0]}?" if near else f"use one of {', '.join(sorted(known))}"
             raise InvalidError(f"{where}.{name}: unknown field; {fix}")

@@ -9,7 +9,6 @@ is written. What is not there, or not of the declared type, raises `InvalidError
 from __future__ import annotations
 
 import contextlib
-import csv
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation, localcontext
@@ -237,6 +236,8 @@ def _in_match(text: str, source: Regex) -> _Found:
 
 
 def _in_row(text: str, columns: Columns) -> _Found:
+    import csv  # of the few whose messages are rows
+
     row: list[str] = next(csv.reader(text.strip().splitlines()[:1], delimiter=columns.separator), [""])
 
     def cell(at: int | None) -> str | None:

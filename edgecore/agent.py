@@ -17,11 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from devices.mqtt.config import Broker, Presence
-from devices.mqtt.port import Connection, Hooks
-from edgecore.bus.discovery import BrokerDiscovery
-from edgecore.bus.homeassistant import OFFLINE, ONLINE, presence_topic
-from edgecore.bus.port import Open
 from edgecore.composition import AGENT_VERSION, LOCAL_API, Agent, Ground, agent_clock, compose
 from edgecore.config import (
     HOMEASSISTANT,
@@ -47,7 +42,6 @@ from edgecore.config import (
     service_bus_port_of,
     static_pods_of,
 )
-from edgecore.dmi.mappers import Sockets
 from edgecore.history.file import HistoryFile
 from edgecore.link.bandwidth import own_plan
 from edgecore.link.dial import HUB_PORT, quic_dialer, ways_of, websocket_dialer
@@ -69,9 +63,6 @@ from edgecore.pods.node import Machine, allocatable_of, read_machine
 from edgecore.pods.own_address import or_known
 from edgecore.pods.port import Runtime
 from edgecore.pods.runtimes.choice import PROCESS, Choice, Choosing, before, choose, clear_or_say, keep
-from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
-from edgecore.push.places import NetworkPlaces
-from edgecore.rules.service_bus import BusSettings
 from edgecore.store.guard import StoreGuard
 from edgecore.store.port import META_ADDRESS, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
@@ -90,7 +81,15 @@ from skerry.transport.identity import Identity
 from skerry.transport.proxy import proxy_of
 
 if TYPE_CHECKING:
+    from devices.mqtt.config import Broker
+    from devices.mqtt.port import Connection, Hooks
+    from edgecore.bus.discovery import BrokerDiscovery
+    from edgecore.bus.port import Open
+    from edgecore.dmi.mappers import Sockets
     from edgecore.pods.runtimes.cri.runtime import CriRuntime
+    from edgecore.pods.runtimes.process import ProcessRuntime
+    from edgecore.push.places import Places
+    from edgecore.rules.service_bus import BusSettings
 
 LOG: Final = logging.getLogger("edgecore")
 STORE_DAMAGED: Final = "EdgeStoreDamaged"
@@ -157,7 +156,7 @@ async def serve(settings: EdgeSettings) -> None:
             network=_network(settings, runtime),
             home=_home(settings, membership.node),
             history=history_of(settings),
-            places=NetworkPlaces(membership.node, credentials=settings.device_credentials),
+            places=partial(_places, settings, membership.node),
             credentials=settings.device_credentials,
         )
         agent = compose(ground)
@@ -165,6 +164,12 @@ async def serve(settings: EdgeSettings) -> None:
         await runtime.close()
     finally:
         store.close()
+
+
+def _places(settings: EdgeSettings, node: str) -> Places:
+    from edgecore.push.places import NetworkPlaces  # only who pushes pays
+
+    return NetworkPlaces(node, credentials=settings.device_credentials)
 
 
 def _drivers(
@@ -197,6 +202,7 @@ def _mappers(settings: EdgeSettings) -> Sockets | None:
     path = dmi_socket_of(settings)
     if path is None:
         return None
+    from edgecore.dmi.mappers import Sockets
     from edgecore.dmi.server import DmiServer, dial  # gRPC costs memory: only who has a socket for mappers pays
 
     return Sockets(dial=dial, serve=lambda mappers: DmiServer(mappers, path, settings.dmi_group).run())
@@ -242,6 +248,7 @@ def _discovery(settings: EdgeSettings, node: str, store: AsyncEdgeStore) -> Brok
     broker = broker_of(settings)
     if broker is None:
         return None
+    from edgecore.bus.discovery import BrokerDiscovery
 
     def collect(topics: set[str], seconds: float) -> tuple[dict[str, bytes], tuple[str, ...]]:
         from devices.mqtt import client  # paho costs memory: only who asks pays
@@ -260,7 +267,11 @@ def _rules(settings: EdgeSettings, node: str) -> Open | None:
 
 def _service_bus(settings: EdgeSettings) -> BusSettings | None:
     port = service_bus_port_of(settings)
-    return None if port is None else BusSettings(port=port)
+    if port is None:
+        return None
+    from edgecore.rules.service_bus import BusSettings
+
+    return BusSettings(port=port)
 
 
 def _network(settings: EdgeSettings, runtime: Runtime) -> NetworkSettings:
@@ -282,6 +293,9 @@ def _home(settings: EdgeSettings, node: str) -> tuple[str, Open] | None:
     prefix, broker = homeassistant_prefix_of(settings), broker_of(settings)
     if broker is None or not prefix:
         return None
+    from devices.mqtt.config import Presence
+    from edgecore.bus.homeassistant import OFFLINE, ONLINE, presence_topic
+
     presence = Presence(topic=presence_topic(node), online=ONLINE, offline=OFFLINE)
     return prefix, _opener(replace(broker, presence=presence), f"skerry-{node}-home")
 
@@ -354,7 +368,7 @@ async def _runtime(settings: EdgeSettings, clock: Clock) -> Runtime:
         runtime = await _open_runtime(chosen, settings, clock)
     if runtime is None:
         chosen = Choice(name=PROCESS)
-        runtime = ProcessRuntime(_process_settings(settings), clock)
+        runtime = _processes(settings, clock)
     if earlier is not None and not earlier.is_same(chosen):
         LOG.warning("pods move to another runtime before=%s now=%s", earlier.name, chosen.name)
         old = await _open_runtime(earlier, settings, clock)
@@ -408,6 +422,8 @@ async def _runtime_to_clean(settings: CleanupSettings) -> Runtime:
     if known is None:
         raise InvalidError(f"--pods: no agent has run pods with --data {settings.data}")
     if known.is_process:
+        from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
+
         directory = settings.data / "containers"
         return ProcessRuntime(ProcessSettings(directory=directory, images=settings.data / "images"), SystemClock())
     runtime = _cri(known, settings.data, SystemClock())
@@ -446,7 +462,7 @@ async def _open_runtime(
     """None for one that was `found` and does not speak CRI. A runtime that ran pods here may be late, and they wait
     for it, unless it `must_answer`."""
     if chosen.is_process:
-        return ProcessRuntime(_process_settings(settings), clock)
+        return _processes(settings, clock)
     runtime = _cri(chosen, settings.data, clock)
     try:
         await runtime.greet()
@@ -493,17 +509,20 @@ def _cgroups(settings: EdgeSettings, runtime: Runtime) -> PodCgroups | None:
     )
 
 
-def _process_settings(settings: EdgeSettings) -> ProcessSettings:
+def _processes(settings: EdgeSettings, clock: Clock) -> ProcessRuntime:
+    from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings  # who has containers does without
+
     tree = CgroupTree()
     if settings.images and not settings.images_directory.is_dir():
         LOG.warning("--images %s: there is no such directory yet, so no container starts", settings.images_directory)
-    return ProcessSettings(
+    own = ProcessSettings(
         directory=settings.data / "containers",
         images=settings.images_directory.absolute(),
         log_bytes=settings.log_size_mib * MIB,
         log_files=settings.log_files,
         cgroups=None if tree.fault else tree,
     )
+    return ProcessRuntime(own, clock)
 
 
 def _machine(settings: EdgeSettings, store: AsyncEdgeStore | None = None) -> Machine:

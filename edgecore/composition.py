@@ -11,17 +11,13 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from shutil import disk_usage
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from devices.external import ExternalDriver
 from devices.protocols import EXTERNAL
-from edgecore.bus.announcer import Announcer, AnnouncerParts
-from edgecore.bus.port import Open, begin
-from edgecore.bus.shell import BusParts, EventBus
 from edgecore.commands.runner import CommandParts, CommandRunner, shown_commands
 from edgecore.device_rules.keeper import DeviceRules
 from edgecore.device_rules.port import RuleParts
-from edgecore.dmi.mappers import Mappers, MappersParts, Sockets
 from edgecore.history.file import HistoryFile
 from edgecore.history.keeper import HistoryKeeper
 from edgecore.link.calls import CloudCalls
@@ -63,12 +59,9 @@ from edgecore.pods.static.mirrors import MirrorParts, Mirrors
 from edgecore.pods.streams import PodStreams, StreamParts
 from edgecore.pods.usage import UsageParts, UsageSource, read_load
 from edgecore.pods.volumes import private_pods
-from edgecore.push.places import Places
-from edgecore.push.shell import Pusher, PushParts
+from edgecore.push.keeper import Pushes, PushGround
 from edgecore.rules.calls import RuleCalls
-from edgecore.rules.service_bus import BusSettings, ServiceBus, ServiceBusParts
 from edgecore.rules.services import Services
-from edgecore.rules.shell import GatewayRules, RulesParts
 from edgecore.store.memory import floor_of
 from edgecore.store.port import META_KNOWN_MS, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
@@ -95,6 +88,15 @@ from skerry.probing.asking import PROBES
 from skerry.sync.dial import Way
 from skerry.sync.edge import EdgeState
 from skerry.sync.ports import SyncSettings
+
+if TYPE_CHECKING:
+    from edgecore.bus.announcer import Announcer
+    from edgecore.bus.port import Open
+    from edgecore.bus.shell import EventBus
+    from edgecore.dmi.mappers import Mappers, Sockets
+    from edgecore.push.places import Places
+    from edgecore.rules.service_bus import BusSettings, ServiceBus
+    from edgecore.rules.shell import GatewayRules
 
 AGENT_VERSION: Final = "v1.36.0+skerry-0.1.0"
 """The Kubernetes version whose kubelet's API behaviour is followed, and ours."""
@@ -187,8 +189,8 @@ class Ground(Frozen):
     """What the gateway itself remembers of its devices; None: nothing."""
     discovery: Discovery | None = None
     """Listens on the broker for what is no Device yet; None: there is no broker."""
-    places: Places | None = None
-    """Where readings are pushed, as Devices' `pushMethod`s ask; None: nowhere."""
+    places: Callable[[], Places] | None = None
+    """Makes that where readings are pushed, as Devices' `pushMethod`s ask; None: nowhere."""
     credentials: Path | None = None
     """Where the files are that Devices may name; None: anywhere."""
     own_broker: Callable[[], Coroutine[Any, Any, None]] | None = None
@@ -236,7 +238,7 @@ class Agent(Frozen):
     """None without a socket for KubeEdge's mappers."""
     history: HistoryKeeper | None
     """None where the gateway keeps none of its own."""
-    pusher: Pusher | None
+    pusher: Pushes | None
     """None where nothing is pushed."""
     local: LocalParts
     """What the local API answers from."""
@@ -414,7 +416,7 @@ def _identity(ground: Ground) -> NodeIdentity:
     )
 
 
-def _questions(ground: Ground, twins: Keeper, pusher: Pusher | None) -> DeviceQuestions:
+def _questions(ground: Ground, twins: Keeper, pusher: Pushes | None) -> DeviceQuestions:
     time = ground.time
     beside = Beside(
         pushes=pusher.sights if pusher is not None else tuple,
@@ -562,11 +564,11 @@ def _history(ground: Ground) -> HistoryKeeper | None:
     return HistoryKeeper(ground.store, ground.history, node=ground.node, clock=time, trusted=lambda: time.trusted)
 
 
-def _pusher(ground: Ground) -> Pusher | None:
+def _pusher(ground: Ground) -> Pushes | None:
     if ground.places is None:
         return None
-    return Pusher(
-        PushParts(
+    return Pushes(
+        PushGround(
             node=ground.node,
             store=ground.store,
             places=ground.places,
@@ -580,6 +582,8 @@ def _pusher(ground: Ground) -> Pusher | None:
 def _mappers(ground: Ground, external: ExternalDriver) -> Mappers | None:
     if ground.mappers is None:
         return None
+    from edgecore.dmi.mappers import Mappers, MappersParts  # here and below: only who has it pays
+
     return Mappers(
         MappersParts(
             store=ground.store,
@@ -594,6 +598,8 @@ def _mappers(ground: Ground, external: ExternalDriver) -> Mappers | None:
 def _bus(ground: Ground, twins: Keeper, external: ExternalDriver) -> EventBus | None:
     if ground.broker is None:
         return None
+    from edgecore.bus.shell import BusParts, EventBus
+
     return EventBus(
         BusParts(
             node=ground.node,
@@ -610,6 +616,9 @@ def _bus(ground: Ground, twins: Keeper, external: ExternalDriver) -> EventBus | 
 def _rules(ground: Ground) -> GatewayRules | None:
     if ground.rules is None:
         return None
+    from edgecore.bus.port import begin
+    from edgecore.rules.shell import GatewayRules, RulesParts
+
     return GatewayRules(RulesParts(node=ground.node, store=ground.store, open=ground.rules, begin=begin))
 
 
@@ -628,6 +637,8 @@ def _device_rules(ground: Ground, twins: Keeper, services: Services, rules: Gate
 def _service_bus(ground: Ground, in_step: Callable[[], bool]) -> ServiceBus | None:
     if ground.service_bus is None:
         return None
+    from edgecore.rules.service_bus import ServiceBus, ServiceBusParts
+
     parts = ServiceBusParts(store=ground.store, ids=ground.ids, connected=in_step, node=ground.node)
     return ServiceBus(parts, ground.service_bus)
 
@@ -675,6 +686,8 @@ async def _leave_ingress(
 def _announcer(ground: Ground, twins: Keeper) -> Announcer | None:
     if ground.home is None:
         return None
+    from edgecore.bus.announcer import Announcer, AnnouncerParts
+
     prefix, connect = ground.home
     return Announcer(
         AnnouncerParts(
@@ -688,7 +701,7 @@ def _announcer(ground: Ground, twins: Keeper) -> Announcer | None:
     )
 
 
-def _keeper(ground: Ground, external: ExternalDriver, in_step: Callable[[], bool], pusher: Pusher | None) -> Keeper:
+def _keeper(ground: Ground, external: ExternalDriver, in_step: Callable[[], bool], pusher: Pushes | None) -> Keeper:
     # Not one dictionary of both: to list the drivers that packages add costs memory, and often none is asked for.
     own = cast("dict[str, DriverFactory]", ground.drivers)
     drivers = ChainMap[str, DriverFactory]({EXTERNAL: lambda: external}, own)

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from devices.mqtt.config import Broker
-from edgecore.broker.users import AGENT
 from edgecore.network.cni import pod_ranges
 from edgecore.network.ingress.settings import IngressSettings
 from edgecore.pods.eviction import EvictionSettings
@@ -26,6 +24,9 @@ from skerry.objects.names import label_key_faults, label_value_faults, node_may_
 from skerry.objects.quantity import Quantity, parse_quantity
 from skerry.settings import setting
 from skerry.sync.ports import SyncSettings
+
+if TYPE_CHECKING:
+    from devices.mqtt.config import Broker
 
 DATA: Final = Path("/var/lib/skerry/edge")
 MIB: Final = 1 << 20
@@ -474,6 +475,8 @@ def _address(text: str, flag: str = "--mqtt-listen", example: str = "127.0.0.1:1
 
 def agent_password_file(settings: EdgeSettings) -> Path:
     """The password of the agent itself at the embedded broker: written anew by every start of it."""
+    from edgecore.broker.users import AGENT
+
     return settings.data / MQTT / f"{AGENT}.password"
 
 
@@ -487,6 +490,9 @@ def broker_of(settings: EdgeSettings) -> Broker | None:
                 raise InvalidError(f"--mqtt-{name.replace('_', '-')}: of no use {without}")
         if not addresses:
             return None
+        from devices.mqtt.config import Broker  # only who has one pays
+        from edgecore.broker.users import AGENT
+
         return Broker(
             host=addresses[0].host,
             port=addresses[0].port,
@@ -511,6 +517,8 @@ def broker_of(settings: EdgeSettings) -> Broker | None:
         raise InvalidError("--mqtt-cert-file and --mqtt-key-file belong together")
     if (settings.mqtt_ca_file or settings.mqtt_cert_file) and not secure:
         raise InvalidError("--mqtt-broker: certificates are for mqtts://")
+    from devices.mqtt.config import Broker
+
     return Broker(
         host=parts.hostname,
         port=port or (8883 if secure else 1883),

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -140,6 +139,8 @@ def suspects(cls: type[object], environ: Mapping[str, str]) -> list[str]:
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
             by_rest = {each.removeprefix(PREFIX): each for each in known}
+            import difflib  # only who errs pays
+
             close = difflib.get_close_matches(name.removeprefix(PREFIX), by_rest, n=1, cutoff=0.8)
             lines += [f"{name} is not a setting and has no effect; did you mean {by_rest[each]}?" for each in close]
     return lines
@@ -162,6 +163,8 @@ def _read_file(cls: type[object], path: Path) -> Mapping[str, object]:
     known = [field.name for field, _, _ in _fields(cls)]
     for name in given:
         if name not in known:
+            import difflib
+
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise InvalidError(f"the settings file {path} names an unknown setting {name!r}{hint}")

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from typing import Final, Protocol
 
 from edgecore.local_api.answers import Answer
-from edgecore.local_api.connection import Connection, Room
+from edgecore.local_api.bounds import Room
 from edgecore.local_api.kubelet import is_kubelets
 from edgecore.local_api.requests import Request, Stream, Talk
 from skerry.errors import NotFoundError, UnavailableError
@@ -49,6 +49,8 @@ class NodeProxy:
         """Raises `UnavailableError`."""
         if self._answers is None:
             raise UnavailableError("this agent has no local API that could answer")
+        from edgecore.local_api.connection import Connection  # h11: with the first client
+
         await Connection(_Reader(pipe), _Writer(pipe), self, uid=-1, room=self._room).serve()
 
     async def answer(self, request: Request) -> Answer | Stream | Talk:

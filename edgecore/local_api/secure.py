@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.local_api.access import Access
+from edgecore.local_api.bounds import HEAD_BYTES_MAX, Answers, Room
 from edgecore.local_api.certificates import CA_FILE, SERVER_FILE, SERVICE_NAMES, are_made
-from edgecore.local_api.connection import HEAD_BYTES_MAX, Answers, Connection, Room
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
 from skerry.transport.liveness import keep_alive
@@ -134,6 +134,8 @@ class SecureApi:
         keep_alive(writer.get_extra_info("socket"))
         try:
             if self._open <= CONNECTIONS_MAX:
+                from edgecore.local_api.connection import Connection  # h11: with the first client
+
                 await Connection(reader, writer, self._answers, uid=-1, room=self._room).serve()
         except (ConnectionError, TimeoutError, ssl.SSLError):
             return  # the client went away; there is nobody to tell

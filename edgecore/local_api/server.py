@@ -16,7 +16,7 @@ import struct
 from pathlib import Path
 from typing import Final
 
-from edgecore.local_api.connection import HEAD_BYTES_MAX, Connection, Room
+from edgecore.local_api.bounds import HEAD_BYTES_MAX, Room
 from edgecore.local_api.objects import LocalObjects
 from edgecore.local_api.ports import LocalParts
 from edgecore.local_api.routes import Routes
@@ -71,6 +71,8 @@ class LocalApi:
         try:
             uid = _peer_uid(writer)
             if uid in (0, os.geteuid()) and self._open <= CONNECTIONS_MAX:
+                from edgecore.local_api.connection import Connection  # h11: with the first client
+
                 await Connection(reader, writer, self.routes, uid=uid, room=self._room).serve()
         except (ConnectionError, TimeoutError):
             return  # the client went away; there is nobody to tell

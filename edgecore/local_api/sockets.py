@@ -1,6 +1,6 @@
 """A client's WebSocket on the local API: exec, attach and port-forward at the gateway itself, with no cloud at all.
 
-The frames are `websockets`' own protocol core, which the link has loaded already; the bytes are those of a connection
+The frames are `websockets`' own protocol core, loaded with the first of them; the bytes are those of a connection
 whose HTTP has ended with 101. Bounded: a message, what is read ahead, and what all clients together have sent of
 messages that are larger than a client of Kubernetes sends (`LargeMessages`). Keeps nothing.
 """
@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 from websockets.utils import accept_key
 
-from edgecore.local_api.connection import LargeMessages, Reader, Writer
+from edgecore.local_api.bounds import LargeMessages, Reader, Writer
 from skerry.errors import UnavailableError
 from skerry.transport.liveness import OptionSocket
 from skerry.transport.sockets import GONE, MESSAGE_BYTES_MAX, WRITE_S_MAX

@@ -5,12 +5,15 @@ Keeps nothing.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
 from edgecore.rules.services import Services
-from edgecore.rules.shell import GatewayRules
 from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject
 from skerry.objects.rule_calls import CALL_BYTES_MAX, PUBLISHED, Publish, ServiceRequest, call_of
+
+if TYPE_CHECKING:
+    from edgecore.rules.shell import GatewayRules
 
 
 class RuleCalls:

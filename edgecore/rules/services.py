@@ -2,7 +2,7 @@
 
 Only the loopback address is asked, as in KubeEdge: which port is said by the rule's endpoint. A request has one
 deadline from its first to its last byte, and a service that is slow holds up itself: each has a few turns of its own.
-The protocol is h11's, which the local API has loaded already.
+The protocol is h11's, loaded with the first of them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import h11
-
-from devices.http.exchange import READ_BYTES, AnswerTooLargeError, Wire, exchange, wire_of
 from skerry.errors import UnavailableError, UncertainError
 from skerry.objects.rule_calls import CALL_BYTES_MAX, SERVICE_S_MAX, ServiceReply, ServiceRequest, end_to_end
+
+if TYPE_CHECKING:
+    from devices.http.exchange import Wire
 
 HOST: Final = "127.0.0.1"
 REQUESTS_MAX: Final = 16
@@ -38,6 +38,10 @@ class Services:
 
     async def ask(self, asked: ServiceRequest, body: bytes) -> ServiceReply:
         """Raises `UnavailableError` where it was not asked, `UncertainError` where it was and has not answered."""
+        import h11
+
+        from devices.http.exchange import AnswerTooLargeError, exchange
+
         where = f"the service on port {asked.port} of the gateway"
         begun = False
         try:
@@ -82,6 +86,8 @@ class Services:
 
 
 async def _connected(port: int) -> Wire:
+    from devices.http.exchange import READ_BYTES, wire_of
+
     async with asyncio.timeout(CONNECT_S_MAX):
         return wire_of(*await asyncio.open_connection(HOST, port, limit=READ_BYTES))
 

@@ -13,7 +13,6 @@ Source of zone names: the IANA time zone database, through `zoneinfo`.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
@@ -242,6 +241,8 @@ def _zone(words: list[str], *, any_zone: bool) -> tzinfo | None:
         known = available_timezones()
     if not known:
         raise ValueError("this machine has no time zones; install tzdata, or leave the zone out for UTC")
+    import difflib  # only who errs pays
+
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}?" if close else "write one like Europe/Berlin"
     raise ValueError(f"no time zone {name!r} is known; {hint}")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Final, Protocol
 
 from skerry.errors import ProtocolError
@@ -40,7 +40,7 @@ class Inflater(Protocol):
 @lru_cache(maxsize=len(NUMBERS))
 def dictionary(number: int) -> bytes:
     """The text of a dictionary of `NUMBERS`."""
-    data = resources.files("skerry.wire").joinpath(f"dictionary-{number}.zlib").read_bytes()
+    data = Path(__file__).with_name(f"dictionary-{number}.zlib").read_bytes()
     return zlib.decompress(data)
 
 

@@ -20,8 +20,6 @@ from skerry.objects.mirror_pods import CONFIG_HASH, CONFIG_MIRROR, CONFIG_SEEN, 
 from skerry.objects.pod_defaults import default_pod
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
-from skerry.validation.metadata import validate_metadata
-from skerry.validation.pods import validate_pod
 
 PODS: Final = "pods"
 POD: Final = Kind(group="", version="v1", kind="Pod", plural=PODS, namespaced=True)
@@ -133,6 +131,9 @@ def _tolerate_all(spec: JsonObject) -> None:
 
 
 def _check(pod: JsonObject) -> None:
+    from skerry.validation.metadata import validate_metadata  # for those who have static pods
+    from skerry.validation.pods import validate_pod
+
     causes = [*validate_metadata(POD, pod, None), *validate_pod(pod, new=False)]
     causes += [
         Cause(field=field, reason="FieldValueForbidden", message=f"Forbidden: a static pod may not name {noun}")

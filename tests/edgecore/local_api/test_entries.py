@@ -17,7 +17,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from edgecore.local_api.acts import who
-from edgecore.local_api.connection import Connection, Room
+from edgecore.local_api.bounds import Room
+from edgecore.local_api.connection import Connection
 from edgecore.local_api.objects import LocalObjects
 from edgecore.local_api.requests import Upgrade
 from edgecore.local_api.routes import Routes

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from websockets.frames import Frame, Opcode
 
-from edgecore.local_api.connection import LargeMessages
+from edgecore.local_api.bounds import LargeMessages
 from edgecore.local_api.sockets import LocalSocket
 from skerry.errors import UnavailableError
 
