@@ -1,4 +1,4 @@
-"""What a link costs over QUIC and over WebSocket, in the same run: a handshake, a message, an end, and its memory.
+"""What a link costs over QUIC and over WebSocket, in the same run: a handshake, a message, a copy, an end, memory.
 
     python -m benchmarks transports
 
@@ -35,6 +35,9 @@ from skerry.transport.websocket import Route
 HANDSHAKES: Final = 100
 MESSAGES: Final = 1000
 MESSAGE_BYTES: Final = 200
+BULK_BYTES: Final = 16 << 20
+BULK_FRAME_BYTES: Final = 56 * 1024
+"""A piece of a copy on a fast link: `skerry.sync.streams.CHUNK_BYTES_MAX`."""
 MANY: Final = 1000
 RUNS: Final = 3
 
@@ -57,7 +60,9 @@ def identity_in(home: Path) -> Identity:
 async def echo(link: Link) -> None:
     try:
         while True:
-            await link.send(await link.receive())
+            frame = await link.receive()
+            if len(frame) < BULK_FRAME_BYTES:
+                await link.send(frame)
     except UnavailableError:
         return
 
@@ -127,6 +132,22 @@ async def message_us(dial: Dial) -> float:
     return spent
 
 
+async def bulk(dial: Dial) -> tuple[float, float]:
+    """MiB per second of one stream, and milliseconds of the processor for each MiB."""
+    link = await dial()
+    await said(link)
+    piece = bytes(BULK_FRAME_BYTES)
+    began, worked = time.monotonic(), time.process_time()
+    for _ in range(BULK_BYTES // BULK_FRAME_BYTES):
+        await link.send(piece, stream=2)
+    await link.send(b"all of it", stream=2)
+    await link.receive()
+    passed, spent = time.monotonic() - began, time.process_time() - worked
+    await link.close(code=1000, reason="")
+    mib = BULK_BYTES / (1 << 20)
+    return mib / passed, spent / mib * 1000
+
+
 def resident_kib() -> float:
     rows = Path("/proc/self/status").read_text().splitlines()
     return float(next(row.split()[1] for row in rows if row.startswith("VmRSS")))
@@ -171,6 +192,9 @@ async def measured() -> list[tuple[str, str]]:
                     continue
                 told = statistics.median([await message_us(dial) for _ in range(RUNS)])
                 rows.append((f"{name}: {MESSAGE_BYTES} bytes there and back, both ends", f"{told:.0f} µs"))
+                pace, cost = sorted([await bulk(dial) for _ in range(RUNS)])[RUNS // 2]
+                rows.append((f"{name}: a copy of {BULK_BYTES >> 20} MiB, both ends in one core", f"{pace:.1f} MiB/s"))
+                rows.append((f"{name}: a MiB of a copy, both ends", f"{cost:.0f} ms"))
                 each, spent = await many(dial)
                 rows.append((f"{name}: memory of an idle link, both ends", f"{each:.0f} KiB"))
                 rows.append((f"{name}: an end among {MANY} links, both ends", f"{spent:.2f} ms"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
@@ -103,7 +103,7 @@ class Connection:
             if_none_match=headers.get(b"if-none-match", ""),
             target=target,
             headers=tuple((name, headers[key]) for name in CARRIED_HEADERS if (key := name.encode()) in headers),
-            upgrade=_upgrade(headers),
+            upgrade=_upgrade(headers, head.headers),
         )
 
     async def _respond(self, request: Request) -> None:
@@ -123,23 +123,25 @@ class Connection:
 
     async def _talk(self, request: Request, talk: Talk) -> None:
         """What comes after is no HTTP, so that the connection ends with the conversation."""
-        from edgecore.local_api.sockets import LocalSocket  # only who converses pays for it
+        from edgecore.local_api.sockets import LocalLine  # only who converses pays for it
         from skerry.transport.conversations import RefusedByGatewayError
 
         assert request.upgrade is not None, "a conversation is had with who asks for one"
-        socket = LocalSocket(
+        line = LocalLine(
             self._reader,
             self._writer,
             key=request.upgrade.key,
-            protocol=talk.protocol,
             trailing=self._http.trailing_data[0],
             large=self._room.large,
         )
         try:
-            await talk.run(socket)
+            await talk.run(line)
         except RefusedByGatewayError as error:
             text = f"{error}\n".encode()
             await self._answer(Answer(code=error.code, body=text, content_type="text/plain; charset=utf-8"))
+        except (SkerryError, TimeoutError):
+            if not line.is_switched:
+                raise
 
     async def _answer(self, answer: Answer) -> None:
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
@@ -192,11 +194,20 @@ class Connection:
                 await self._writer.drain()
 
 
-def _upgrade(headers: Mapping[bytes, str]) -> Upgrade | None:
-    """RFC 6455, 4.2.1; None for a client that goes on with HTTP."""
-    asked = headers.get(b"upgrade", "").lower() == "websocket" and "upgrade" in headers.get(b"connection", "").lower()
-    key = headers.get(b"sec-websocket-key", "")
-    if not asked or not key:
+def _upgrade(headers: Mapping[bytes, str], rows: Iterable[tuple[bytes, bytes]]) -> Upgrade | None:
+    """RFC 6455, 4.2.1, and what kubectl up to 1.29 asks for; None for a client that goes on with HTTP."""
+    if "upgrade" not in headers.get(b"connection", "").lower():
         return None
-    names = headers.get(b"sec-websocket-protocol", "").split(",")
-    return Upgrade(key=key, protocols=tuple(name.strip() for name in names if name.strip()))
+    asked = headers.get(b"upgrade", "").lower()
+    if asked == "spdy/3.1":
+        return Upgrade(key="", protocols=_offered(rows, b"x-stream-protocol-version"))
+    key = headers.get(b"sec-websocket-key", "")
+    if asked != "websocket" or not key:
+        return None
+    return Upgrade(key=key, protocols=_offered(rows, b"sec-websocket-protocol"))
+
+
+def _offered(rows: Iterable[tuple[bytes, bytes]], header: bytes) -> tuple[str, ...]:
+    """A header that may come several times, and list several each."""
+    listed = ",".join(value.decode("latin-1") for name, value in rows if name == header)
+    return tuple(name.strip() for name in listed.split(",") if name.strip())

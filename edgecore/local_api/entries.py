@@ -1,14 +1,15 @@
 """Exec, attach and port-forward at the gateway itself: over its socket, or with a token over TCP, link or no link.
 
 What is done is what is done for the cloud (`edgecore.pods.streams`), over a pipe within this process; what is spoken
-is what kubectl speaks, in WebSocket channels. Who goes into which container is written down first, as all that a
+is what kubectl speaks, in channels or SPDY. Who goes into which container is written down first, as all that a
 technician does here. Keeps who forwards which port, so that a browser's many connections are told of once.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
@@ -17,7 +18,7 @@ from edgecore.local_api.acts import who
 from edgecore.local_api.kinds import POD
 from edgecore.local_api.objects import LocalObjects
 from edgecore.local_api.ports import LocalParts
-from edgecore.local_api.requests import Request, Talk, Target
+from edgecore.local_api.requests import Line, Request, Talk, Target
 from skerry.errors import BadRequestError, NotFoundError, UnavailableError
 from skerry.forms.status import MethodNotAllowedError
 from skerry.objects.json import JsonObject, maps_at, str_at
@@ -26,9 +27,9 @@ from skerry.objects.pod_streams import COMMAND_BYTES_MAX, Forward, Session, Whos
 
 if TYPE_CHECKING:
     from skerry.ports import Pipe
-    from skerry.transport.conversations import Conversation
+    from skerry.transport.conversations import Conversation, Terminal
+    from skerry.transport.forwarding import ForwardedPod
     from skerry.transport.hosting import Talker
-    from skerry.transport.sockets import MessageSocket, SocketTerminal
 
 CONVERSATIONS: Final = frozenset({"exec", "attach", "portforward"})
 """Subresources of pods."""
@@ -56,7 +57,7 @@ class Entries:
         if request.method not in ("GET", "POST"):
             raise MethodNotAllowedError("the server does not allow this method on the requested resource")
         if request.upgrade is None:
-            raise BadRequestError("Upgrade request required: a gateway speaks WebSocket here")
+            raise BadRequestError("Upgrade request required: WebSocket or SPDY/3.1")
         query = parse_qsl(request.target.partition("?")[2], keep_blank_values=True, max_num_fields=512)
         by = request.actor or who(request.uid)
         whose = Whose(namespace=target.namespace, pod=target.name, uid="", by=by)
@@ -67,8 +68,9 @@ class Entries:
     async def _command(
         self, request: Request, whose: Whose, query: list[tuple[str, str]], pod: JsonObject, *, is_exec: bool
     ) -> Talk:
-        from skerry.forms.channels import REMOTE_COMMAND
+        from skerry.forms.channels import REMOTE_COMMAND, SPDY_COMMAND
         from skerry.transport.sockets import command_over
+        from skerry.transport.spdy import command_over_spdy
 
         assert self._parts.into_pods is not None and self._parts.acts is not None
         command = tuple(value for name, value in query if name == "command") if is_exec else ()
@@ -77,40 +79,36 @@ class Entries:
         if sum(len(word.encode()) + 4 for word in command) > COMMAND_BYTES_MAX:
             raise BadRequestError(f"a command of more than {COMMAND_BYTES_MAX} bytes can't be sent: copy a script")
         session = _session(request, whose, command, _container(request, pod))
-        name = _agreed(request, tuple(REMOTE_COMMAND))
+        name = _agreed(request, tuple(REMOTE_COMMAND), SPDY_COMMAND)
         await self._parts.acts.enter(whose.by, session.kind, whose.namespace, whose.pod, session.container)
         open_pipe = partial(_inside, self._parts.into_pods.command, session.params())
 
-        async def run(socket: MessageSocket) -> None:
-            await command_over(socket, REMOTE_COMMAND[name], session, open_pipe, _talk)
+        async def run(line: Line) -> None:
+            await command_over(line.messages(name), REMOTE_COMMAND[name], session, open_pipe, _talk)
 
-        return Talk(protocol=name, run=run)
+        async def run_spdy(line: Line) -> None:
+            await command_over_spdy(session, name, open_pipe, lambda: line.spdy(name), _talk)
+
+        return Talk(run=run_spdy if _is_spdy(request) else run)
 
     async def _ports(self, request: Request, whose: Whose, query: list[tuple[str, str]]) -> Talk:
-        from skerry.forms.channels import PORT_FORWARD
-        from skerry.transport.forwarding import ForwardedPod, forward_channels
+        from skerry.forms.channels import PORT_FORWARD, SPDY_FORWARD, TUNNELS
+        from skerry.transport.forwarding import ForwardedPod
 
+        where = ForwardedPod(pod=whose.pod, uid="", open=partial(self._port, whose))
+        name = _agreed(request, (*TUNNELS, *PORT_FORWARD), SPDY_FORWARD)
+        if _is_spdy(request):
+            return Talk(run=partial(_spdy_ports, name, where))
+        if name in TUNNELS:
+            return Talk(run=partial(_tunnelled_ports, name, where))
+        return Talk(run=partial(_channel_ports, name, _ports_of(query), where))
+
+    @asynccontextmanager
+    async def _port(self, whose: Whose, port: int) -> AsyncGenerator[Pipe]:
         assert self._parts.into_pods is not None
-        talker = self._parts.into_pods.forward
-        ports = _ports_of(query)
-        name = _agreed(request, tuple(PORT_FORWARD))
-        for port in ports:
-            await self._tell_of(whose, port)
-
-        def open_port(port: int) -> AbstractAsyncContextManager[Pipe]:
-            return _inside(talker, Forward(whose=whose, port=port).params())
-
-        async def run(socket: MessageSocket) -> None:
-            await socket.open()
-            where = ForwardedPod(pod=whose.pod, uid="", open=open_port)
-            try:
-                await forward_channels(socket, PORT_FORWARD[name], ports, where)
-            except UnavailableError:
-                return  # the client has gone
-            finally:
-                await socket.close()
-
-        return Talk(protocol=name, run=run)
+        await self._tell_of(whose, port)
+        async with _inside(self._parts.into_pods.forward, Forward(whose=whose, port=port).params()) as pipe:
+            yield pipe
 
     async def _tell_of(self, whose: Whose, port: int) -> None:
         assert self._parts.acts is not None
@@ -130,7 +128,47 @@ def _inside(talker: Talker, params: JsonObject) -> AbstractAsyncContextManager[P
     return talked_to(talker, params)
 
 
-async def _talk(conversation: Conversation, terminal: SocketTerminal) -> None:
+def _is_spdy(request: Request) -> bool:
+    assert request.upgrade is not None
+    return request.upgrade.is_spdy
+
+
+async def _channel_ports(name: str, ports: Sequence[int], where: ForwardedPod, line: Line) -> None:
+    from skerry.forms.channels import PORT_FORWARD
+    from skerry.transport.forwarding import forward_channels
+
+    socket = line.messages(name)
+    await socket.open()
+    try:
+        await forward_channels(socket, PORT_FORWARD[name], ports, where)
+    except UnavailableError:
+        return  # the client has gone
+    finally:
+        await socket.close()
+
+
+async def _tunnelled_ports(name: str, where: ForwardedPod, line: Line) -> None:
+    from skerry.transport.spdy import MessageCarrier, serving
+    from skerry.transport.spdy_forwarding import SpdyForwarder
+
+    socket = line.messages(name)
+    await socket.open()
+    try:
+        async with serving(MessageCarrier(socket)) as connection:
+            await SpdyForwarder(connection, where).run()
+    finally:
+        await socket.close()
+
+
+async def _spdy_ports(name: str, where: ForwardedPod, line: Line) -> None:
+    from skerry.transport.spdy import serving
+    from skerry.transport.spdy_forwarding import SpdyForwarder
+
+    async with serving(await line.spdy(name)) as connection:
+        await SpdyForwarder(connection, where).run()
+
+
+async def _talk(conversation: Conversation, terminal: Terminal) -> None:
     try:
         await conversation.run(terminal)
     except (UnavailableError, BadRequestError):
@@ -166,8 +204,12 @@ def _ports_of(query: list[tuple[str, str]]) -> tuple[int, ...]:
     return tuple(int(text) for text in texts)
 
 
-def _agreed(request: Request, known: tuple[str, ...]) -> str:
+def _agreed(request: Request, known: tuple[str, ...], in_spdy: tuple[str, ...]) -> str:
     assert request.upgrade is not None
+    if request.upgrade.is_spdy:
+        from skerry.transport.spdy import agreed_on
+
+        return agreed_on(request.upgrade.protocols, in_spdy)
     name = next((name for name in request.upgrade.protocols or ("",) if name in known), None)
     if name is None:
         raise BadRequestError(f"none of the subprotocols offered is known here: {', '.join(known)}")

@@ -91,10 +91,11 @@ class Guard:
 
     async def _object(self, request: Request, asked: Asked, actor: Actor) -> Answer | Stream | Talk:
         verb = _verb(request, asked)
-        if request.method != "GET" or SCHEME.at(asked.group, asked.version, asked.plural) is None:
+        into = not asked.group and asked.plural == "pods" and asked.subresource in CONVERSATIONS
+        is_here = request.method == "GET" or (into and request.method == "POST")
+        if not is_here or SCHEME.at(asked.group, asked.version, asked.plural) is None:
             return await self._carried(request, actor)  # the cloud says whether it may be
         # Whoever may read a pod may not run commands in it, as in the cloud.
-        into = asked.plural == "pods" and asked.subresource in CONVERSATIONS
         for each in (verb, "create") if into else (verb,):
             self._access.require(
                 Attributes(

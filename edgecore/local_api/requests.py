@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from skerry.errors import BadRequestError
 from skerry.frozen import Frozen
@@ -11,14 +11,20 @@ from skerry.objects.scheme import Kind
 
 if TYPE_CHECKING:  # only who converses pays for it
     from skerry.transport.sockets import MessageSocket
+    from skerry.transport.spdy import Carrier
 
 
 class Upgrade(Frozen):
-    """The client wants to go on with WebSocket messages."""
+    """The client wants to go on with WebSocket messages, or in SPDY."""
 
     key: str
+    """Of a WebSocket's handshake; "" for SPDY."""
     protocols: tuple[str, ...]
-    """Subprotocols that it speaks, the one it likes best first."""
+    """What it speaks in them, the one it likes best first."""
+
+    @property
+    def is_spdy(self) -> bool:
+        return not self.key
 
 
 class Request(Frozen):
@@ -67,12 +73,22 @@ class Stream(Frozen):
     content_type: str
 
 
-class Talk(Frozen):
-    """An answer that is a conversation. `run` raises what refuses it before the socket is open."""
+class Line(Protocol):
+    """A client's connection, on which HTTP can end."""
 
-    protocol: str
-    """Of those that the client speaks; "" for none."""
-    run: Callable[[MessageSocket], Awaitable[None]]
+    def messages(self, protocol: str) -> MessageSocket:
+        """A WebSocket, which is not yet open. `protocol` is of those that the client speaks; "" for none."""
+        ...
+
+    async def spdy(self, protocol: str) -> Carrier:
+        """SPDY from now on. Raises `UnavailableError` where the client has gone."""
+        ...
+
+
+class Talk(Frozen):
+    """An answer that is a conversation. `run` raises what refuses it before it has begun."""
+
+    run: Callable[[Line], Awaitable[None]]
 
 
 class Target(Frozen):

@@ -1,4 +1,4 @@
-"""A client's WebSocket on the local API: exec, attach and port-forward at the gateway itself, with no cloud at all.
+"""A client's WebSocket or SPDY on the local API: exec, attach and port-forward at the gateway itself, with no cloud.
 
 The frames are `websockets`' own protocol core, loaded with the first of them; the bytes are those of a connection
 whose HTTP has ended with 101. Bounded: a message, what is read ahead, and what all clients together have sent of
@@ -28,6 +28,76 @@ SMALL_BYTES: Final = 64 * 1024
 """Of a message that needs no place: kubectl cuts at 32 KiB."""
 LARGE_S_MAX: Final = 60.0
 """For a large message to be there, whole."""
+
+
+class LocalLine:
+    """See `edgecore.local_api.requests.Line`. `trailing`: bytes that came behind the request."""
+
+    def __init__(self, reader: Reader, writer: Writer, *, key: str, trailing: bytes, large: LargeMessages) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._key = key
+        self._trailing = trailing
+        self._large = large
+        self._carrier: LocalCarrier | None = None
+        self._socket: LocalSocket | None = None
+
+    @property
+    def is_switched(self) -> bool:
+        """HTTP has ended."""
+        return self._carrier is not None or (self._socket is not None and self._socket.opened)
+
+    def messages(self, protocol: str) -> LocalSocket:
+        """See `Line`."""
+        self._socket = LocalSocket(
+            self._reader, self._writer, key=self._key, protocol=protocol, trailing=self._trailing, large=self._large
+        )
+        return self._socket
+
+    async def spdy(self, protocol: str) -> LocalCarrier:
+        """See `Line`."""
+        self._carrier = LocalCarrier(self._reader, self._writer, self._trailing)
+        await self._carrier.send(_head("SPDY/3.1", f"X-Stream-Protocol-Version: {protocol}"))
+        return self._carrier
+
+
+def _head(upgrade: str, *further: str) -> bytes:
+    """The answer with which HTTP ends."""
+    lines = ["HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", f"Upgrade: {upgrade}", *further]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+class LocalCarrier:
+    """See `skerry.transport.spdy.Carrier`."""
+
+    def __init__(self, reader: Reader, writer: Writer, trailing: bytes) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._trailing = trailing
+
+    @property
+    def kernel_socket(self) -> OptionSocket | None:
+        """See `skerry.transport.liveness.Watched`."""
+        return cast("socket.socket | None", self._writer.get_extra_info("socket"))
+
+    async def receive(self) -> bytes:
+        """See `Carrier`."""
+        if self._trailing:
+            data, self._trailing = self._trailing, b""
+            return data
+        try:
+            return await self._reader.read(_READ_BYTES)
+        except OSError:
+            return b""
+
+    async def send(self, data: bytes) -> None:
+        """See `Carrier`."""
+        try:
+            async with asyncio.timeout(WRITE_S_MAX):
+                self._writer.write(data)
+                await self._writer.drain()
+        except (OSError, TimeoutError) as error:
+            raise UnavailableError(GONE) from error
 
 
 class LocalSocket:
@@ -70,15 +140,9 @@ class LocalSocket:
 
     async def open(self) -> None:
         """Raises `UnavailableError` where the client has gone."""
-        head = [
-            "HTTP/1.1 101 Switching Protocols",
-            "Connection: Upgrade",
-            "Upgrade: websocket",
-            f"Sec-WebSocket-Accept: {accept_key(self._key)}",
-            *([f"Sec-WebSocket-Protocol: {self._protocol}"] if self._protocol else []),
-        ]
+        named = [f"Sec-WebSocket-Protocol: {self._protocol}"] if self._protocol else []
         self.opened = True
-        await self._write([("\r\n".join(head) + "\r\n\r\n").encode("latin-1")])
+        await self._write([_head("websocket", f"Sec-WebSocket-Accept: {accept_key(self._key)}", *named)])
 
     async def hear(self) -> bytes | str | None:
         """See `MessageSocket`. A ping is answered meanwhile."""

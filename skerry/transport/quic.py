@@ -30,6 +30,7 @@ from skerry.errors import BadRequestError, UnansweredError, UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.enrolment import split_address
 from skerry.sync.ages import clock_is_wrong
+from skerry.transport.datagrams import BatchedDatagrams
 from skerry.transport.identity import SESSION_PATH, Identity
 from skerry.transport.quic_link import OPEN_S_MAX, Carrier, LinkConnection, QuicLink, protocol_of, quic_configuration
 from skerry.transport.quic_tls import GatewayTls, Kept, PeerCertificate, Tickets, authorities, check_server, judged_at
@@ -179,10 +180,8 @@ async def _open(place: NetworkAddress, greeting: _Greeting) -> QuicLink:
 
     connection = LinkConnection(configuration=configuration, make_tls=make_tls)
     plain = _socket(place)
-    loop = asyncio.get_running_loop()
-    transport, carrier = await loop.create_datagram_endpoint(
-        lambda: Carrier(connection, owns_socket=True), sock=plain
-    )
+    carrier = Carrier(connection, owns_socket=True)
+    transport = BatchedDatagrams(plain, carrier)
     carrier.on_error(lambda: _drain_errors(plain))
     opened = False
     try:

@@ -45,7 +45,8 @@ from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
 from skerry.listening import datagram_socket
 from skerry.ports import Clock
-from skerry.transport.allowance import Allowance
+from skerry.transport.allowance import Allowance, Others
+from skerry.transport.datagrams import BatchedDatagrams
 from skerry.transport.door import Shutters
 from skerry.transport.quic_link import (
     OPEN_S_MAX,
@@ -125,9 +126,12 @@ class HubCredentials:
 class HubCarrier(Carrier):
     """A gateway's connection, which keeps its own list of the ids by which the endpoint finds it."""
 
-    def __init__(self, connection: LinkConnection, table: dict[bytes, HubCarrier], ids: Sequence[bytes]) -> None:
+    def __init__(
+        self, connection: LinkConnection, table: dict[bytes, HubCarrier], ids: Sequence[bytes], others: Others
+    ) -> None:
         super().__init__(connection, owns_socket=False)
         self.allowance = Allowance()
+        self._others = others
         self._table = table
         self._ids: set[bytes] = set()
         for each in (*ids, connection.host_cid):
@@ -135,6 +139,14 @@ class HubCarrier(Carrier):
         self._connection_id_issued_handler = self._issued
         self._connection_id_retired_handler = self._retired
         self._connection_terminated_handler = self._terminated
+
+    def transmit(self) -> None:
+        began_s = time.thread_time()
+        super().transmit()
+        took_s, now_s = time.thread_time() - began_s, self._loop.time()
+        if self.allowance.used_up(now_s):
+            self._others.not_theirs(took_s)
+        self.allowance.took(took_s, now_s)
 
     def _issued(self, cid: bytes) -> None:
         self._ids.add(cid)
@@ -184,6 +196,7 @@ class Endpoint(asyncio.DatagramProtocol):
         self._tickets = Tickets()
         self._tokens = QuicRetryTokenHandler()
         self._retry_until_s = 0.0
+        self._others = Others()
         self._resets = (0, 0)
         """(which second, how many in it)."""
         self._stopped = False
@@ -221,16 +234,24 @@ class Endpoint(asyncio.DatagramProtocol):
             await asyncio.wait(self._tasks)
 
     def _deliver(self, carrier: HubCarrier, data: bytes, addr: NetworkAddress) -> None:
-        if carrier.allowance.used_up(self._loop.time()):
+        now_s, began_s = self._loop.time(), time.thread_time()
+        greedy = carrier.allowance.used_up(now_s)
+        if greedy and (self._others.busy(now_s, began_s) or self._crowded()):
             return  # as lost as if the network had dropped it: its sender slows down, and sends it again
-        began_s = time.thread_time()
         try:
             carrier.datagram_received(data, addr)
         except Exception:
             # The root of a connection's work: what one peer sent ends its own connection, and no other.
             LOG.exception("QUIC connection failed peer=%s", carrier.link.peer_address)
             carrier.link.broken("a fault here")
-        carrier.allowance.took(time.thread_time() - began_s, self._loop.time())
+        took_s = time.thread_time() - began_s
+        carrier.allowance.took(took_s, now_s)
+        if greedy:
+            self._others.not_theirs(took_s)
+
+    def _crowded(self) -> bool:
+        """What others send would find no room soon."""
+        return isinstance(self._transport, BatchedDatagrams) and self._transport.crowded
 
     # --- who is not known ---
 
@@ -305,7 +326,7 @@ class Endpoint(asyncio.DatagramProtocol):
             retry_source_connection_id=origin.retry,
             reset_token=self._reset_token,
         )
-        carrier = HubCarrier(connection, self._table, [header.destination_cid])
+        carrier = HubCarrier(connection, self._table, [header.destination_cid], self._others)
         assert self._transport is not None, "it received something"
         carrier.connection_made(self._transport)
         self._half_open.add(carrier)
@@ -393,7 +414,7 @@ async def listen(
     endpoint = Endpoint(credentials, handlers, idle_s=idle_s)
     if shutters is not None:
         shutters.add(endpoint.shut)
-    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: endpoint, sock=bound)
+    transport = BatchedDatagrams(bound, endpoint)
     try:
         yield name
     finally:

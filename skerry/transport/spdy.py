@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final, Literal, Protocol
 
 from skerry.errors import BadRequestError, ProtocolError, UnavailableError
-from skerry.forms.channels import resize_of, shown_status
+from skerry.forms.channels import agreed, resize_of, shown_status
 from skerry.objects.json import JsonObject
 from skerry.objects.pod_streams import Input, InputEnded, Resized, Session
+from skerry.ports import Pipe
+from skerry.transport.conversations import Conversation
 from skerry.transport.liveness import OptionSocket, attended
-from skerry.transport.sockets import GONE
+from skerry.transport.sockets import GONE, MessageSocket
 from skerry.wire.spdy_server import RESET_REFUSED_STREAM, Arrived, GoneAway, Opened, Reset, Spdy
 
 UNREAD_BYTES_MAX: Final = 256 * 1024
@@ -275,6 +277,65 @@ class SpdyTerminal:
         if shown:
             await error.write(shown)
         await error.end()
+
+
+class MessageCarrier:
+    """A `Carrier` that is a WebSocket with the same bytes in it."""
+
+    def __init__(self, socket: MessageSocket) -> None:
+        self._socket = socket
+
+    @property
+    def kernel_socket(self) -> OptionSocket | None:
+        """See `skerry.transport.liveness.Watched`."""
+        return self._socket.kernel_socket
+
+    async def receive(self) -> bytes:
+        while (message := await self._socket.hear()) is not None:
+            data = message.encode() if isinstance(message, str) else message
+            if data:
+                return data
+        return b""
+
+    async def send(self, data: bytes) -> None:
+        await self._socket.say(data)
+
+
+def agreed_on(offered: Sequence[str], known: Sequence[str]) -> str:
+    """What is spoken in the streams. Raises `BadRequestError` where none of what the client offers is known; the last
+    one is what the first Kubernetes spoke, whose clients said nothing."""
+    name = agreed(offered, known) if offered else known[-1]
+    if name is None:
+        raise BadRequestError(
+            "unable to upgrade: unable to negotiate protocol: "
+            f"client supports {list(offered)}, server accepts {list(known)}"
+        )
+    return name
+
+
+async def command_over_spdy(
+    session: Session,
+    protocol: str,
+    open_pipe: Callable[[], AbstractAsyncContextManager[Pipe]],
+    switch: Callable[[], Awaitable[Carrier]],
+    talk: Callable[[Conversation, SpdyTerminal], Coroutine[Any, Any, None]],
+) -> None:
+    """An exec or attach to its end, or its client's. `switch` answers the request, once the gateway has begun. Raises
+    what refuses it before; and `BadRequestError`, `TimeoutError` for a client that does not open its streams."""
+    async with open_pipe() as pipe:
+        conversation = Conversation(pipe, session)
+        await conversation.begin()
+        async with serving(await switch()) as connection:
+            streams = await command_streams(connection, session, protocol)
+            has_status = protocol in ("v4.channel.k8s.io", "v5.channel.k8s.io")
+            terminal = SpdyTerminal(connection, streams, session, has_status=has_status)
+            terminal.start()
+            try:
+                await connection.attended(talk(conversation, terminal))
+            finally:
+                await terminal.stop()
+            with suppress(UnavailableError):
+                await connection.goodbye()
 
 
 async def command_streams(connection: SpdyConnection, session: Session, protocol: str) -> dict[str, SpdyStream]:

@@ -21,6 +21,7 @@ import pytest
 from skerry.errors import SkerryError
 from skerry.objects.json import Json, JsonObject
 from tests.system.real_fleet import CORE, NODE, RealFleet, config_map, real_fleet, until
+from tests.system.test_pod_streams import KUBECTLS
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
@@ -340,3 +341,52 @@ def test_prometheus_scrapes_the_gateway_with_a_pods_token(fleet: RealFleet, tmp_
             assert asked("process_resident_memory_bytes > 1e7")
         finally:
             running.terminate()
+
+
+@pytest.mark.parametrize("binary", KUBECTLS, ids=lambda path: Path(path).name + str(len(path)))
+def test_kubectl_of_any_age_enters_copies_and_forwards_at_the_gateway_without_a_cloud(
+    fleet: RealFleet, tmp_path: Path, binary: str
+) -> None:
+    fleet.create(f"{CORE}/serviceaccounts", {"kind": "ServiceAccount", "metadata": {"name": "app"}})
+    rights = [("pods", "get list"), ("pods/exec", "create get"), ("pods/attach", "create get")]
+    grant(fleet, "enters", *rights, ("pods/portforward", "create get"))
+    fleet.edge.start()
+    until(lambda: fleet.ready() == "True", "the node is ready")
+    port = a_port()
+    serve = f"""
+    import http.server, json, os, threading
+    print(json.dumps(dict(token=open("/var/run/secrets/kubernetes.io/serviceaccount/token").read())), flush=True)
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200); self.send_header("Content-Length", "5"); self.end_headers()
+            self.wfile.write(b"hello")
+        def log_message(self, *args): pass
+    http.server.HTTPServer(("127.0.0.1", {port}), Answer).serve_forever()
+    """
+    fleet.create(f"{CORE}/pods", program_pod("serves", dedent(serve)))
+    until(lambda: "token" in said(fleet, "serves"), "the pod has its token")
+    until(lambda: "local API on TCP" in fleet.edge.log, "the API is served")
+    config = kubeconfig_of(fleet, tmp_path / "config", said(fleet, "serves")["token"])
+    environ = {**os.environ, "HOME": str(tmp_path), "KUBECONFIG": str(config)}
+    fleet.cloud.stop()
+
+    def kubectl(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([binary, *arguments], env=environ, input=given, capture_output=True, timeout=60)
+
+    done = kubectl("exec", "-i", "serves", "--", "sh", "-c", "cat; echo oops >&2; exit 3", given=b"x" * 500_000)
+    assert (done.returncode, done.stdout) == (3, b"x" * 500_000), done.stderr
+    assert b"oops" in done.stderr
+    (tmp_path / "sent").write_bytes(os.urandom(300_000))
+    there = tmp_path / "there"
+    done = kubectl("cp", str(tmp_path / "sent"), f"default/serves:{there}")
+    assert done.returncode == 0 and there.read_bytes() == (tmp_path / "sent").read_bytes(), done.stderr
+    own = a_port()
+    forward = [binary, "port-forward", "pod/serves", f"{own}:{port}", f"{a_port()}:1"]
+    with subprocess.Popen(forward, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"Forwarding"), process.communicate()
+        for _ in range(3):
+            with urlopen(f"http://127.0.0.1:{own}/", timeout=20) as answer:
+                assert answer.read() == b"hello"
+        process.terminate()
+        process.communicate(timeout=20)

@@ -335,6 +335,8 @@ async def test_a_hub_that_was_started_anew_says_that_it_knows_nothing(site: Site
         first = await stack.enter_async_context(listening(site, echo))
         relay, way = await stack.enter_async_context(udp_relay(first))
         link = await dialled(way, site.identity)
+        await link.send(b"the handshake is over on both sides")
+        await link.receive()
         issued = issue_server(site.authority, names=[HUB_SERVER_NAME, "192.0.2.7"], now=NOW)
         (site.path / "server.pem").write_text(issued.key_pem + issued.certificate_pem)
         second = await stack.enter_async_context(listening(site, echo))

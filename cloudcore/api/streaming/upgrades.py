@@ -7,7 +7,7 @@ at its begin and its end: who, where, what kind, how it ended, and never what wa
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from aiohttp import web
@@ -15,8 +15,8 @@ from multidict import CIMultiDict
 
 from cloudcore.api.call import Command, Ports
 from cloudcore.api.ports import Pipes
-from cloudcore.api.streaming.taking_over import taken_over
-from cloudcore.api.streaming.websockets import ClientSocket, WebSocketCarrier
+from cloudcore.api.streaming.taking_over import SocketCarrier, taken_over
+from cloudcore.api.streaming.websockets import ClientSocket
 from skerry.errors import BadRequestError, SkerryError, UnavailableError
 from skerry.forms.channels import (
     BEARER,
@@ -29,12 +29,12 @@ from skerry.forms.channels import (
     offered_in,
 )
 from skerry.objects.json import encode_object
-from skerry.objects.pod_streams import FORWARD, Exited, Forward, Session, Whose
+from skerry.objects.pod_streams import FORWARD, Exited, Forward, Whose
 from skerry.ports import Pipe
 from skerry.transport.conversations import Conversation
 from skerry.transport.forwarding import ForwardedPod, forward_channels
 from skerry.transport.sockets import SocketTerminal, command_over
-from skerry.transport.spdy import SpdyConnection, SpdyTerminal, command_streams, serving
+from skerry.transport.spdy import MessageCarrier, SpdyTerminal, agreed_on, command_over_spdy, serving
 from skerry.transport.spdy_forwarding import SpdyForwarder
 
 LOG: Final = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ async def _websocket_ports(request: web.BaseRequest, ports: Ports, pipes: Pipes)
     _begun(FORWARD, ports.node, ports.whose)
     try:
         if tunnel is not None:
-            async with serving(WebSocketCarrier(socket)) as connection:
+            async with serving(MessageCarrier(socket)) as connection:
                 await SpdyForwarder(connection, where).run()
         else:
             await forward_channels(socket, PORT_FORWARD[name or ""], ports.ports, where)
@@ -167,16 +167,8 @@ def _where(ports: Ports, pipes: Pipes) -> ForwardedPod:
 
 
 def _spdy_protocol(request: web.BaseRequest, known: tuple[str, ...]) -> str:
-    """Raises `BadRequestError` where none of what the client offers is known; the last one is what the first
-    Kubernetes spoke, whose clients said nothing."""
-    offered = offered_in(request.headers.getall(_PROTOCOL, ()))
-    name = agreed(offered, known) if offered else known[-1]
-    if name is None:
-        raise BadRequestError(
-            "unable to upgrade: unable to negotiate protocol: "
-            f"client supports {offered}, server accepts {list(known)}"
-        )
-    return name
+    """Raises `BadRequestError`."""
+    return agreed_on(offered_in(request.headers.getall(_PROTOCOL, ())), known)
 
 
 async def _switch(request: web.BaseRequest, headers: CIMultiDict[str], protocol: str) -> web.StreamResponse:
@@ -191,31 +183,25 @@ async def _spdy_command(
     request: web.BaseRequest, headers: CIMultiDict[str], command: Command, pipes: Pipes
 ) -> web.StreamResponse:
     protocol = _spdy_protocol(request, SPDY_COMMAND)
-    async with _open(pipes, command) as pipe:
-        conversation = Conversation(pipe, command.session)
-        await conversation.begin()
+    response: web.StreamResponse | None = None
+
+    async def switch() -> SocketCarrier:
+        nonlocal response
         response = await _switch(request, headers, protocol)
-        async with serving(taken_over(request)) as connection:
-            await _spdy_talk(conversation, connection, command, protocol)
-            with suppress(UnavailableError):
-                await connection.goodbye()
-    return response
+        return taken_over(request)
 
+    async def talk(conversation: Conversation, terminal: SpdyTerminal) -> None:
+        await _talk(conversation, terminal, command)
 
-async def _spdy_talk(conversation: Conversation, connection: SpdyConnection, command: Command, protocol: str) -> None:
-    session: Session = command.session
     try:
-        streams = await command_streams(connection, session, protocol)
+        await command_over_spdy(command.session, protocol, lambda: _open(pipes, command), switch, talk)
     except (BadRequestError, UnavailableError, TimeoutError) as error:
-        LOG.info("pod stream refused by=%s pod=%s reason=%s", session.whose.by, session.whose.pod, error or "late")
-        return
-    has_status = protocol in ("v4.channel.k8s.io", "v5.channel.k8s.io")
-    terminal = SpdyTerminal(connection, streams, session, has_status=has_status)
-    terminal.start()
-    try:
-        await connection.attended(_talk(conversation, terminal, command))
-    finally:
-        await terminal.stop()
+        if response is None:
+            raise
+        whose = command.session.whose
+        LOG.info("pod stream refused by=%s pod=%s reason=%s", whose.by, whose.pod, error or "late")
+    assert response is not None, "it was answered, or raises"
+    return response
 
 
 async def _spdy_ports(

@@ -66,25 +66,3 @@ class ClientSocket:
 
     async def close(self) -> None:
         await self.response.close()
-
-
-class WebSocketCarrier:
-    """See `skerry.transport.spdy.Carrier`."""
-
-    def __init__(self, socket: ClientSocket) -> None:
-        self._socket = socket
-
-    @property
-    def kernel_socket(self) -> OptionSocket | None:
-        """See `skerry.transport.liveness.Watched`."""
-        return self._socket.kernel_socket
-
-    async def receive(self) -> bytes:
-        while (message := await self._socket.hear()) is not None:
-            data = message.encode() if isinstance(message, str) else message
-            if data:
-                return data
-        return b""
-
-    async def send(self, data: bytes) -> None:
-        await self._socket.say(data)

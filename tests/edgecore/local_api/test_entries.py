@@ -29,6 +29,7 @@ from skerry.objects.pod_streams import Begun, Exited, Input, InputEnded, Message
 from skerry.ports import Pipe
 from tests.edgecore.local_api.stage import Api, pod
 from tests.edgecore.local_api.test_acts import RecordingActs
+from tests.skerry.wire.test_spdy_server import Client, data_frame
 
 PODS = "/api/v1/namespaces/default/pods"
 V5 = "v5.channel.k8s.io"
@@ -74,6 +75,22 @@ class Gateway(Api):
 
     @asynccontextmanager
     async def dialled(self, path: Path, target: str, *protocols: str) -> AsyncGenerator[ClientConnection]:
+        async with self.served(path):
+            offered = [Subprotocol(name) for name in protocols or (V5,)]
+            async with unix_connect(str(path), f"ws://localhost{target}", subprotocols=offered) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def raw(self, path: Path) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        async with self.served(path), asyncio.timeout(20):
+            reader, writer = await asyncio.open_unix_connection(path)
+            try:
+                yield reader, writer
+            finally:
+                writer.close()
+
+    @asynccontextmanager
+    async def served(self, path: Path) -> AsyncGenerator[None]:
         room = Room(body_bytes_max=1000, bytes_max=1000)
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,9 +99,7 @@ class Gateway(Api):
             writer.close()
 
         async with await asyncio.start_unix_server(connected, path):
-            offered = [Subprotocol(name) for name in protocols or (V5,)]
-            async with unix_connect(str(path), f"ws://localhost{target}", subprotocols=offered) as connection:
-                yield connection
+            yield
 
 
 @pytest.fixture
@@ -153,7 +168,7 @@ async def test_what_makes_no_sense_is_an_answer_to_the_handshake(
 
 async def test_who_does_not_ask_for_messages_is_told_what_is_spoken(gateway: Gateway) -> None:
     code, said = await gateway.ask("GET", f"{PODS}/web/exec", command="a")
-    assert code == 400 and "WebSocket" in said["message"]
+    assert code == 400 and "SPDY/3.1" in said["message"]
     asked = replace(
         gateway.request("GET", f"{PODS}/web/exec"),
         target=f"{PODS}/web/exec?command=a",
@@ -217,3 +232,32 @@ async def test_a_port_that_takes_nothing_stops_its_own_client(gateway: Gateway, 
             while heard < 80 * 32 * 1024:
                 message = await connection.recv()
                 heard += len(message) - 1 if message[:1] == b"\0" else 0
+
+
+async def test_spdy_is_spoken_as_in_the_cloud_and_what_it_does_not_know_is_said(gateway: Gateway, path: Path) -> None:
+    client = Client()
+    async with gateway.raw(path) as (reader, writer):
+        target = f"{PODS}/web/exec?command=cat&stdin=true"
+        writer.write(spdy_request(target, "v9.channel.k8s.io"))
+        assert b"400 Bad Request" in await reader.readuntil(b"\r\n\r\n")
+    async with gateway.raw(path) as (reader, writer):
+        writer.write(spdy_request(target, "v4.channel.k8s.io"))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101") and b"X-Stream-Protocol-Version: v4.channel.k8s.io" in head
+        for number, kind in ((1, "error"), (3, "stdin"), (5, "stdout"), (7, "stderr")):
+            writer.write(client.open(number, {"streamtype": kind}))
+        writer.write(data_frame(3, b"hello", fin=True))
+        heard = b""
+        while data := await reader.read(65536):
+            heard += data
+    said = b"".join(body for _, _, body in client.frames(heard))
+    assert b"hello" in said and b'"reason":"ExitCode","message":"7"' in said
+    assert gateway.acts.done == [("exec", BY, "default", "web", "app")]
+
+
+def spdy_request(target: str, *protocols: str) -> bytes:
+    offered = "".join(f"X-Stream-Protocol-Version: {name}\r\n" for name in protocols)
+    return (
+        f"POST {target} HTTP/1.1\r\nHost: gateway\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
+        f"{offered}Content-Length: 0\r\n\r\n"
+    ).encode()

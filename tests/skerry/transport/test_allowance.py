@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from skerry.transport.allowance import BURST_S, SHARE, Allowance
+from skerry.transport.allowance import BURST_S, LOOK_S, SHARE, Allowance, Others
 
 
 def taken(allowance: Allowance, *, begin_s: float, seconds: float, piece_s: float = 0.001) -> float:
@@ -41,3 +41,24 @@ def test_who_rested_has_its_burst_again_and_no_more() -> None:
     allowance.took(0.0, 1e6)
     assert taken(allowance, begin_s=1e6, seconds=1.0, piece_s=0.01) == pytest.approx(1.0)
     assert taken(allowance, begin_s=2e6, seconds=10.0) == pytest.approx(BURST_S + 10.0 * SHARE, abs=0.1)
+
+
+def seen(others_s: float, greedy_s: float) -> bool:
+    """Whether others are busy, after a look at so much work of both."""
+    others = Others()
+    others.busy(100.0, 7.0)
+    others.not_theirs(greedy_s)
+    return others.busy(100.0 + LOOK_S, 7.0 + greedy_s + others_s)
+
+
+def test_a_peer_may_have_what_nobody_else_wants() -> None:
+    assert not seen(others_s=0.01, greedy_s=0.9 * LOOK_S)
+    assert seen(others_s=0.5 * LOOK_S, greedy_s=0.4 * LOOK_S)
+
+
+def test_what_is_not_known_counts_as_busy() -> None:
+    others = Others()
+    assert others.busy(100.0, 7.0)
+    assert others.busy(100.0 + LOOK_S / 2, 7.0), "not looked at yet"
+    assert not others.busy(100.0 + LOOK_S, 7.0)
+    assert others.busy(200.0, 7.0), "of long ago"
