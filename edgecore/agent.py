@@ -63,6 +63,7 @@ from edgecore.pods.node import Machine, allocatable_of, read_machine
 from edgecore.pods.own_address import or_known
 from edgecore.pods.port import Runtime
 from edgecore.pods.runtimes.choice import PROCESS, Choice, Choosing, before, choose, clear_or_say, keep
+from edgecore.store.damage import META_DAMAGE, DamageNote
 from edgecore.store.guard import StoreGuard
 from edgecore.store.port import META_ADDRESS, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
@@ -110,7 +111,7 @@ async def serve(settings: EdgeSettings) -> None:
     try:
         runtime = await _runtime(settings, clock)
         time = agent_clock(clock, store)
-        await _tell_of_damage(opened, store, membership.node, time, ids)
+        await _tell_of_damage(store, membership.node, time, ids)
 
         def identity() -> Identity:
             return load_membership(settings.data).identity
@@ -337,21 +338,23 @@ def _open(settings: EdgeSettings, guard: StoreGuard, clock: Clock, ids: Ids) -> 
     return opened
 
 
-async def _tell_of_damage(opened: OpenedStore, store: AsyncEdgeStore, node: str, clock: Clock, ids: Ids) -> None:
+async def _tell_of_damage(store: AsyncEdgeStore, node: str, clock: Clock, ids: Ids) -> None:
     """Who looks at the Node from afar does not read the gateway's log. Waits in the outbox while there is no link."""
-    if not opened.damage:
+    note = DamageNote.read(store.meta(META_DAMAGE) or "")
+    if note is None:
         return
-    kept = f", and is kept as {opened.set_aside.name}" if opened.set_aside is not None else ""
+    kept = f", and is kept as {note.file}" if note.file else ""
     message = (
-        f"The edge store was damaged ({opened.damage}){kept}; a new one is filled from the cloud and from what runs. "
-        f"Taken over: {', '.join(opened.taken_over) or 'nothing'}"
+        f"The edge store was damaged ({note.damage}){kept}; a new one is filled from the cloud and from what runs. "
+        f"Taken over: {', '.join(note.taken_over) or 'nothing'}"
     )
     event = node_event(node, STORE_DAMAGED, message, suffix=ids.token_hex(8), now_ms=clock.wall_ms())
     kind, body = event_body(event)
+    report = NewReport(report_class="event", kind=kind, key="", body=body)
     try:
-        await store.apply(EdgeBatch(reports=(NewReport(report_class="event", kind=kind, key="", body=body),)))
+        await store.apply(EdgeBatch(reports=(report,), meta=((META_DAMAGE, ""),)))
     except UnavailableError as error:
-        LOG.warning("the cloud is not told that the edge store was damaged reason=%s", error)
+        LOG.warning("the cloud is not told yet that the edge store was damaged reason=%s", error)
 
 
 async def _runtime(settings: EdgeSettings, clock: Clock) -> Runtime:

@@ -7,7 +7,8 @@ and the newest acts for who asks here. A crash leaves what was written, and the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from edgecore.pods.containers import runs_of
@@ -68,6 +69,8 @@ class LocalActs:
 
     def __init__(self, parts: ActParts) -> None:
         self._parts = parts
+        self._turn = asyncio.Lock()
+        """Whoever writes an act down reads first which there are: one after the other, or one of two is lost."""
 
     # --- pods ---
 
@@ -132,7 +135,7 @@ class LocalActs:
 
     async def _do(self, change: LocalChange, found: GatewayPod, written: Callable[[PodRecord], PodRecord]) -> None:
         about: JsonObject = {"kind": "Pod", "apiVersion": "v1", "metadata": found.pod.get("metadata")}
-        await self._parts.pods.write(found.uid, written, self._batch(change, about))
+        await self._write(change, about, lambda batch: self._parts.pods.write(found.uid, written, batch))
 
     async def enter(self, by: str, entry: Entry, namespace: str, name: str, where: str) -> None:
         """Somebody goes into a container, or to a port. Written before it is done; what is said never is."""
@@ -150,7 +153,7 @@ class LocalActs:
             reason=f"port {where}" if is_port else "",
         )
         about: JsonObject = {"kind": "Pod", "apiVersion": "v1", "metadata": found.pod.get("metadata")}
-        await self._parts.store.apply(self._batch(change, about))
+        await self._write(change, about, self._parts.store.apply)
 
     # --- upgrades ---
 
@@ -163,8 +166,7 @@ class LocalActs:
             raise InvalidError("until: it is over already by the gateway's clock")
         hold = UpgradeHold(by=by, since_ms=now_ms, until_ms=until_ms, reason=reason[:WORDS_MAX])
         change = LocalChange(act="hold", by=by, at_ms=now_ms, reason=hold.reason, until_ms=until_ms)
-        batch = self._batch(change, about_node(self._parts.node))
-        await self._parts.store.apply(replace(batch, meta=(*batch.meta, (META_HOLD, hold.encode()))))
+        await self._write_hold(change, hold.encode())
         self._parts.hold.set(hold)
         self._parts.pods.refresh_all()
         return hold
@@ -173,10 +175,16 @@ class LocalActs:
         if self._parts.hold() is None:
             raise ConflictError("upgrades are not held here")
         change = LocalChange(act="release", by=by, at_ms=self._now_ms())
-        batch = self._batch(change, about_node(self._parts.node))
-        await self._parts.store.apply(replace(batch, meta=(*batch.meta, (META_HOLD, ""))))
+        await self._write_hold(change, "")
         self._parts.hold.set(None)
         self._parts.pods.refresh_all()
+
+    async def _write_hold(self, change: LocalChange, text: str) -> None:
+        await self._write(
+            change,
+            about_node(self._parts.node),
+            lambda batch: self._parts.store.apply(replace(batch, meta=(*batch.meta, (META_HOLD, text)))),
+        )
 
     # --- what is told and kept ---
 
@@ -187,6 +195,12 @@ class LocalActs:
     def _rows(self) -> list[JsonObject]:
         kept = self._parts.store.meta(META_ACTS) or ""
         return maps_at(decode_object(kept.encode()), "acts") if kept else []
+
+    async def _write(
+        self, change: LocalChange, about: JsonObject, commit: Callable[[EdgeBatch], Awaitable[object]]
+    ) -> None:
+        async with self._turn:
+            await commit(self._batch(change, about))
 
     def _batch(self, change: LocalChange, about: JsonObject) -> EdgeBatch:
         rows = [*self._rows(), change.body()][-ACTS_KEPT:]

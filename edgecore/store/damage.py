@@ -27,7 +27,7 @@ from edgecore.store.schema import VERSION
 from skerry.errors import DamagedError, SkerryError, StorageFullError, UnavailableError
 from skerry.files import write_private
 from skerry.frozen import Frozen, replace
-from skerry.objects.json import decode_object, encode_object
+from skerry.objects.json import decode_object, dig, encode_object, str_at
 
 CACHE_KIB: Final = 512
 """Page cache of each connection; SQLite's default of 2 MB counts on a gateway, and its pages are the kernel's too."""
@@ -36,6 +36,8 @@ META_STARTS: Final = "outbox_starts"
 META_USAGE: Final = "outbox_usage"
 """Name in `meta`: how many reports of each class wait, and their bytes, as `{"telemetry": [reports, bytes]}`. Written
 in the transactions that change it: to count a million rows at a start takes as long as to check them."""
+META_DAMAGE: Final = "damage_untold"
+"""Name in `meta`: what befell the store before this one (`DamageNote`), until the cloud is told of it; "" then."""
 _OF_THE_OUTBOX: Final = ("incarnation", META_LEFT, META_STARTS, META_LEAVING)
 _LEFT_BEHIND: Final = (*_OF_THE_OUTBOX, "head", META_USAGE, META_SALVAGE, META_EPOCH, META_REVISION)
 """Of `meta`: the outbox's own, which comes over apart, and the epoch, for a commit that carries one has everybody
@@ -72,6 +74,34 @@ DROP_UNREADABLE: Final = (
 )
 """What can't be read is fetched again: the cloud compares by what is held. Until then a pod goes on as one of which
 nothing is known; a record of it would say that it was deleted."""
+
+
+class DamageNote(Frozen):
+    """What is to be told of a store that was damaged or lost. Written with what follows that store, so that no power
+    cut in between keeps it from being told."""
+
+    damage: str
+    file: str = ""
+    """To which it was moved; "" where nothing was left."""
+    taken_over: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """For `META_DAMAGE`."""
+        return encode_object({"damage": self.damage, "file": self.file, "takenOver": [*self.taken_over]}).decode()
+
+    @classmethod
+    def read(cls, text: str) -> DamageNote | None:
+        """What `text` wrote; None where there is nothing to tell."""
+        if not text:
+            return None
+        said = decode_object(text.encode())
+        tables = dig(said, "takenOver")
+        return cls(
+            damage=str_at(said, "damage"),
+            file=str_at(said, "file"),
+            taken_over=tuple(str(name) for name in tables) if isinstance(tables, list) else (),
+        )
 
 
 class Examined(Frozen):
@@ -145,9 +175,9 @@ def usage_text(used: Mapping[str, int], waiting: Mapping[str, int]) -> str:
     return encode_object({name: [waiting[name], used[name]] for name in sorted(waiting)}).decode()
 
 
-def take_over(connection: sqlite3.Connection, damaged: Path) -> tuple[str, ...]:
+def take_over(connection: sqlite3.Connection, damaged: Path, damage: str) -> tuple[str, ...]:
     """Bring into a new store, in one transaction, each table of a damaged one that is sound (their names), the life
-    of its outbox where that is known, and the order to save what waited in it. Whoever calls opens the new store
+    of its outbox where that is known, the order to save what waited in it, and what is to be told of it. Whoever calls opens the new store
     again. It leaves the damaged file as it is. Raises `sqlite3.Error` where the new one can't be written."""
     sound: tuple[str, ...] = ()
     outbox = Outbox(life=None, top=0, held=None)
@@ -163,14 +193,14 @@ def take_over(connection: sqlite3.Connection, damaged: Path) -> tuple[str, ...]:
                 )
         found = _Found(sound=sound, boots=boots, gaps=gaps, outbox=outbox)
         try:
-            _write(connection, damaged.name, found)
+            _write(connection, damaged.name, damage, found)
         except sqlite3.DatabaseError as error:
             if isinstance(translated(error, ""), StorageFullError):
                 raise
             # Something that looked sound can't be read after all: a start that fails over it would fail for ever.
             # The life ends with the commands that were begun (`outbox_of`).
             sound, outbox = (), replace(outbox, life=None)
-            _write(connection, damaged.name, _Found(sound=(), boots=False, gaps=False, outbox=outbox))
+            _write(connection, damaged.name, damage, _Found(sound=(), boots=False, gaps=False, outbox=outbox))
     finally:
         if attached:
             with suppress(sqlite3.Error):
@@ -188,8 +218,9 @@ class _Found(Frozen):
     outbox: Outbox
 
 
-def _write(connection: sqlite3.Connection, name: str, found: _Found) -> None:
+def _write(connection: sqlite3.Connection, name: str, damage: str, found: _Found) -> None:
     outbox = found.outbox
+    note = DamageNote(damage=damage, file=name, taken_over=found.sound)
     shift = 0 if found.boots else LOST_BOOTS
     salvage = Salvage(file=name, through=outbox.top, held=outbox.held, boots_shift=shift)
     connection.execute("BEGIN IMMEDIATE")
@@ -204,7 +235,7 @@ def _write(connection: sqlite3.Connection, name: str, found: _Found) -> None:
             connection.execute("INSERT OR REPLACE INTO main.gaps (class, body) SELECT class, body FROM damaged.gaps")
         if outbox.life is not None:
             connection.execute(_FORGET_LIFE, (json.dumps(_OF_THE_OUTBOX),))
-        said = {**(outbox.life or {}), "head": str(outbox.top), META_SALVAGE: salvage.text}
+        said = {**(outbox.life or {}), "head": str(outbox.top), META_SALVAGE: salvage.text, META_DAMAGE: note.text}
         connection.executemany("INSERT OR REPLACE INTO main.meta (name, value) VALUES (?, ?)", said.items())
         connection.execute("COMMIT")
     except BaseException:

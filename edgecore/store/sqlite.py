@@ -29,9 +29,11 @@ from edgecore.store.claims import Claims
 from edgecore.store.damage import (
     CACHE_KIB,
     DROP_UNREADABLE,
+    META_DAMAGE,
     META_LEFT,
     META_STARTS,
     META_USAGE,
+    DamageNote,
     Examined,
     count_usage,
     examine,
@@ -164,16 +166,18 @@ def _known_again(opened: OpenedStore, lock: TextIO) -> OpenedStore:
     """Say it where this is another store than the last one here: an empty file, or one whose WAL is gone, is not a
     damaged one, and all that the gateway knew is gone as well. The file of the lock remembers which it was."""
     incarnation = opened.store.incarnation
+    is_lost = False
     try:
         before = Path(lock.name).read_text()
+        is_lost = bool(before) and before != incarnation and not opened.damage
+        if is_lost:  # first: else a power cut in between keeps it secret
+            opened.store.apply(EdgeBatch(meta=((META_DAMAGE, DamageNote(damage=GONE).text),)))
         if before != incarnation:
             lock.truncate(0)
             lock.write(incarnation)
             lock.flush()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, UnavailableError) as error:
         LOG.warning("which edge store this is can't be remembered reason=%s", error)
-        return opened
-    is_lost = bool(before) and before != incarnation and not opened.damage
     return replace(opened, damage=GONE) if is_lost else opened
 
 
@@ -212,7 +216,7 @@ def _taking_over(
 ) -> OpenedStore:
     """Opened once more, for it goes on with the life of the damaged one."""
     try:
-        taken_over = store.take_over(damaged)
+        taken_over = store.take_over(damaged, damage)
     finally:
         store.disconnect()
     return OpenedStore(store=again(), set_aside=damaged, damage=damage, taken_over=taken_over)
@@ -388,10 +392,10 @@ class SqliteEdgeStore:
             self._suspect(found)
         return found
 
-    def take_over(self, damaged: Path) -> tuple[str, ...]:
+    def take_over(self, damaged: Path, damage: str) -> tuple[str, ...]:
         """What is sound of a damaged store, into this new one: the names of those tables. Open it again then."""
         try:
-            return take_over(self._writer, damaged)
+            return take_over(self._writer, damaged, damage)
         except sqlite3.Error as error:
             raise translated(error, "taking over a damaged edge store") from error
 

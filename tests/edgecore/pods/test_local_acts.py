@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -246,3 +247,17 @@ async def test_whoever_goes_into_a_pod_is_written_down_and_told(gate: ActGateway
         newest, first = acts.changes()
         assert (newest["reason"], "container" in newest) == ("port 80", False)
         assert (first["container"], first["by"], "reason" in first) == ("app", BY, False)
+
+
+async def test_of_acts_at_the_same_time_none_is_lost(gate: ActGateway) -> None:
+    async with gate.running() as manager:
+        await runs(gate)
+        acts = gate.acts(manager)
+        await asyncio.gather(
+            *(acts.enter(f"user {each}", "exec", "default", "web", "app") for each in range(9)),
+            acts.hold_upgrades(BY, "harvest", None),
+            acts.stop(BY, "default", "web", "smoke"),
+        )
+    kept = [(str_at(each, "by"), str_at(each, "act")) for each in acts.changes()]
+    assert sorted(kept) == sorted([*((f"user {each}", "exec") for each in range(9)), (BY, "hold"), (BY, "stop")])
+    assert len(gate.told()) == 11

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.store.damage import META_USAGE, is_suspect, suspect
+from edgecore.store.damage import META_DAMAGE, META_USAGE, DamageNote, is_suspect, suspect
 from edgecore.store.port import META_EPOCH, META_REVISION, EdgeBatch, NewPush, OutboxBudgets, TwinRow
-from edgecore.store.sqlite import FILE_NAME, OpenedStore, StoreSettings, open_store
+from edgecore.store.sqlite import FILE_NAME, GONE, OpenedStore, StoreSettings, open_store
 from skerry.clocks import ManualClock, SystemIds
 from skerry.errors import DamagedError
 from tests.contracts.edge_store_contract import DEVICE, held, kept, report, telemetry
@@ -210,3 +210,29 @@ def test_a_power_cut_after_a_file_was_set_aside_leaves_a_store_that_opens(tmp_pa
     assert not is_suspect(tmp_path)
     assert len([path for path in tmp_path.iterdir() if "damaged" in path.name]) == 1
     found.store.close()
+
+
+def test_what_befell_a_store_is_to_be_told_until_somebody_has(tmp_path: Path) -> None:
+    """A power cut right after the start that set it aside keeps nothing secret."""
+    filled(tmp_path)
+    tear(tmp_path, b"uid-c200")
+    found = opened(tmp_path)
+    found.store.close()
+    again = opened(tmp_path)
+    assert again.damage == "", "it is another store"
+    note = DamageNote.read(again.store.meta(META_DAMAGE) or "")
+    assert found.set_aside is not None
+    assert note == DamageNote(damage=found.damage, file=found.set_aside.name, taken_over=found.taken_over)
+    again.store.apply(EdgeBatch(meta=((META_DAMAGE, ""),)))
+    assert DamageNote.read(again.store.meta(META_DAMAGE) or "") is None
+    again.store.close()
+
+
+def test_that_a_store_was_lost_is_to_be_told_until_somebody_has(tmp_path: Path) -> None:
+    filled(tmp_path)
+    for path in tmp_path.glob(f"{FILE_NAME}*"):
+        path.unlink()
+    for _ in range(2):
+        store = opened(tmp_path).store
+        assert DamageNote.read(store.meta(META_DAMAGE) or "") == DamageNote(damage=GONE)
+        store.close()
