@@ -48,7 +48,7 @@ from edgecore.link.dial import HUB_PORT, quic_dialer, ways_of, websocket_dialer
 from edgecore.link.membership import Membership, load_membership
 from edgecore.link.names import CloudNames
 from edgecore.link.renewal import CertificateKeeper
-from edgecore.link.session import EdgeLink
+from edgecore.link.session import META_CUT, EdgeLink
 from edgecore.local_api.access import Access
 from edgecore.local_api.guard import Guard
 from edgecore.local_api.secure import Place, SecureApi
@@ -58,13 +58,17 @@ from edgecore.pods.cgroup_plan import Driver
 from edgecore.pods.cgroup_tree import CgroupTree
 from edgecore.pods.cgroups import CgroupSettings, PodCgroups
 from edgecore.pods.events import event_body, node_event
+from edgecore.pods.local_acts import META_HOLD
 from edgecore.pods.memory_volumes import keep_off_disk, stays_on_disk
 from edgecore.pods.node import Machine, allocatable_of, read_machine
 from edgecore.pods.own_address import or_known
 from edgecore.pods.port import Runtime
+from edgecore.pods.records import is_decision
 from edgecore.pods.runtimes.choice import PROCESS, Choice, Choosing, before, choose, clear_or_say, keep
 from edgecore.store.damage import META_DAMAGE, DamageNote
 from edgecore.store.guard import StoreGuard
+from edgecore.store.held_copy import FILE as COPY_FILE
+from edgecore.store.held_copy import Beside, HeldCopy, restore
 from edgecore.store.port import META_ADDRESS, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.store.sqlite import OpenedStore, StoreSettings, open_store
@@ -93,6 +97,8 @@ if TYPE_CHECKING:
     from edgecore.rules.service_bus import BusSettings
 
 LOG: Final = logging.getLogger("edgecore")
+COPIED: Final = Beside(names=(META_HOLD, META_CUT, META_ADDRESS), is_decision=is_decision)
+"""What is copied beside objects: decisions, and by which address pods know the gateway."""
 STORE_DAMAGED: Final = "EdgeStoreDamaged"
 """Reason of the Event that tells of it."""
 
@@ -111,6 +117,7 @@ async def serve(settings: EdgeSettings) -> None:
     try:
         runtime = await _runtime(settings, clock)
         time = agent_clock(clock, store)
+        await _refill(settings, store, membership.node)
         await _tell_of_damage(store, membership.node, time, ids)
 
         def identity() -> Identity:
@@ -338,6 +345,17 @@ def _open(settings: EdgeSettings, guard: StoreGuard, clock: Clock, ids: Ids) -> 
     return opened
 
 
+async def _refill(settings: EdgeSettings, store: AsyncEdgeStore, node: str) -> None:
+    """Fill a store that has lost everything from the copy beside it."""
+    try:
+        copy = await restore(settings.data / COPY_FILE, node, store)
+    except UnavailableError as error:
+        LOG.error("the edge store holds nothing, and the copy of what it held can't be used reason=%s", error)
+        return
+    if copy is not None:
+        LOG.warning("the edge store held nothing: %s", copy.sentence)
+
+
 async def _tell_of_damage(store: AsyncEdgeStore, node: str, clock: Clock, ids: Ids) -> None:
     """Who looks at the Node from afar does not read the gateway's log. Waits in the outbox while there is no link."""
     note = DamageNote.read(store.meta(META_DAMAGE) or "")
@@ -346,7 +364,7 @@ async def _tell_of_damage(store: AsyncEdgeStore, node: str, clock: Clock, ids: I
     kept = f", and is kept as {note.file}" if note.file else ""
     message = (
         f"The edge store was damaged ({note.damage}){kept}; a new one is filled from the cloud and from what runs. "
-        f"Taken over: {', '.join(note.taken_over) or 'nothing'}"
+        f"Taken over: {', '.join(note.taken_over) or 'nothing'}" + (f"; {note.copied}" if note.copied else "")
     )
     event = node_event(node, STORE_DAMAGED, message, suffix=ids.token_hex(8), now_ms=clock.wall_ms())
     kind, body = event_body(event)
@@ -561,6 +579,8 @@ async def _run(
         parts.append(tasks.create_task(_link(store, agent.link), name="link"))
         parts.append(tasks.create_task(certificate.run(), name="certificate"))
         parts.append(tasks.create_task(guard.run(store.damage), name="store"))
+        copying = HeldCopy(settings.data / COPY_FILE, membership.node, store, SystemClock(), COPIED)
+        parts.append(tasks.create_task(copying.run(), name="copy of the store"))
         gc.collect()
         gc.freeze()
         notify(os.environ, READY="1")

@@ -111,6 +111,7 @@ def _begin(cls: type[object], log_level: str) -> None:
 
 def _join(settings: JoinSettings) -> int:
     from edgecore.link.join import JoinRequest, join  # cryptography: 10 MB that a running agent does without
+    from edgecore.store.held_copy import forget
 
     def proxy_for(host: str) -> Proxy | None:
         return proxy_of(settings.proxy, os.environ, host=host)
@@ -123,6 +124,7 @@ def _join(settings: JoinSettings) -> int:
         proxy_for=proxy_for,
     )
     membership = join(request)
+    forget(settings.data)
     same = ", and the same --proxy, SKERRY_PROXY or --config" if settings.proxy not in ("", "none") else ""
     sys.stdout.write(
         f"joined as node {membership.node}; cloud {', '.join(membership.clouds)}\n"

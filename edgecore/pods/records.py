@@ -138,3 +138,10 @@ class PodRecord(Frozen):
             allocated={name: map_at(row, "allocated", name) for name in map_at(row, "allocated")},
             given={name: map_at(row, "given", name) for name in map_at(row, "given")},
         )
+
+
+def is_decision(body: bytes) -> bool:
+    """A record without which the pod would run otherwise: somebody stopped or holds it, or it has ended for good."""
+    record = PodRecord.decode(body)
+    ended = str_at(record.status, "phase") in ("Succeeded", "Failed")
+    return ended or record.stopped is not None or record.kept is not None or record.ending is not None

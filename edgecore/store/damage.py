@@ -36,6 +36,7 @@ META_STARTS: Final = "outbox_starts"
 META_USAGE: Final = "outbox_usage"
 """Name in `meta`: how many reports of each class wait, and their bytes, as `{"telemetry": [reports, bytes]}`. Written
 in the transactions that change it: to count a million rows at a start takes as long as to check them."""
+GONE: Final = "all that was in it is gone"
 META_DAMAGE: Final = "damage_untold"
 """Name in `meta`: what befell the store before this one (`DamageNote`), until the cloud is told of it; "" then."""
 _OF_THE_OUTBOX: Final = ("incarnation", META_LEFT, META_STARTS, META_LEAVING)
@@ -84,11 +85,15 @@ class DamageNote(Frozen):
     file: str = ""
     """To which it was moved; "" where nothing was left."""
     taken_over: tuple[str, ...] = ()
+    copied: str = ""
+    """What came from the copy beside it (`edgecore.store.held_copy`), in words."""
 
     @property
     def text(self) -> str:
         """For `META_DAMAGE`."""
-        return encode_object({"damage": self.damage, "file": self.file, "takenOver": [*self.taken_over]}).decode()
+        return encode_object(
+            {"damage": self.damage, "file": self.file, "takenOver": [*self.taken_over], "copied": self.copied}
+        ).decode()
 
     @classmethod
     def read(cls, text: str) -> DamageNote | None:
@@ -101,6 +106,7 @@ class DamageNote(Frozen):
             damage=str_at(said, "damage"),
             file=str_at(said, "file"),
             taken_over=tuple(str(name) for name in tables) if isinstance(tables, list) else (),
+            copied=str_at(said, "copied"),
         )
 
 
@@ -177,8 +183,9 @@ def usage_text(used: Mapping[str, int], waiting: Mapping[str, int]) -> str:
 
 def take_over(connection: sqlite3.Connection, damaged: Path, damage: str) -> tuple[str, ...]:
     """Bring into a new store, in one transaction, each table of a damaged one that is sound (their names), the life
-    of its outbox where that is known, the order to save what waited in it, and what is to be told of it. Whoever calls opens the new store
-    again. It leaves the damaged file as it is. Raises `sqlite3.Error` where the new one can't be written."""
+    of its outbox where that is known, the order to save what waited in it, and what is to be told of it. Whoever
+    calls opens the new store again. It leaves the damaged file as it is. Raises `sqlite3.Error` where the new one
+    can't be written."""
     sound: tuple[str, ...] = ()
     outbox = Outbox(life=None, top=0, held=None)
     boots = gaps = False

@@ -29,6 +29,7 @@ from edgecore.store.claims import Claims
 from edgecore.store.damage import (
     CACHE_KIB,
     DROP_UNREADABLE,
+    GONE,
     META_DAMAGE,
     META_LEFT,
     META_STARTS,
@@ -110,7 +111,6 @@ _SET_META: Final = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 
 
 LOG: Final = logging.getLogger(__name__)
-GONE: Final = "all that was in it is gone"
 
 
 class OpenedStore(Frozen):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.store.damage import META_DAMAGE, META_USAGE, DamageNote, is_suspect, suspect
+from edgecore.store.damage import GONE, META_DAMAGE, META_USAGE, DamageNote, is_suspect, suspect
 from edgecore.store.port import META_EPOCH, META_REVISION, EdgeBatch, NewPush, OutboxBudgets, TwinRow
-from edgecore.store.sqlite import FILE_NAME, GONE, OpenedStore, StoreSettings, open_store
+from edgecore.store.sqlite import FILE_NAME, OpenedStore, StoreSettings, open_store
 from skerry.clocks import ManualClock, SystemIds
 from skerry.errors import DamagedError
 from tests.contracts.edge_store_contract import DEVICE, held, kept, report, telemetry
