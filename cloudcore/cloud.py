@@ -145,7 +145,7 @@ async def serve(settings: CloudSettings) -> None:
         store = await _open_store(settings, ids)
         stack.push_async_callback(store.close)
         pki = await _open_pki(settings, store, clock, ids)
-        certificates = Serving(pki, names=[first_address(settings.service_cidr), *settings.names], clock=clock)
+        certificates = Serving(pki, names=[first_address(settings.service_cidr[0]), *settings.names], clock=clock)
         core = await _core(settings, store, clock, ids)
         async with asyncio.TaskGroup() as tasks:
             running = {"watch cache": tasks.create_task(part("watch cache", core.cache.run()))}
@@ -203,7 +203,8 @@ async def _core(settings: CloudSettings, store: SqlStore, clock: Clock, ids: Ids
         store,
         clock,
         ids,
-        service_cidr=settings.service_cidr,
+        service_cidr=settings.service_cidr[0],
+        second_service_cidrs=settings.service_cidr[1:],
         cluster_ranges=cluster_ranges_of(settings),
         host=host_name(),
     )
@@ -430,8 +431,13 @@ def _address(settings: CloudSettings, endpoints: Endpoints) -> Address:
     """Where pods reach the API. Kubernetes allows no loopback address there; a machine that has no other gets the
     Service's own, which leads nowhere, as everything would."""
     candidates = [settings.bind, *sorted(local_names())]
-    found = next((each for each in candidates if _leads_here(each)), first_address(settings.service_cidr))
-    return Address(host=found, port=endpoints.https_port, service_cidr=settings.service_cidr)
+    found = next((each for each in candidates if _leads_here(each)), first_address(settings.service_cidr[0]))
+    return Address(
+        host=found,
+        port=endpoints.https_port,
+        service_cidr=settings.service_cidr[0],
+        second_service_cidrs=settings.service_cidr[1:],
+    )
 
 
 def _leads_here(name: str) -> bool:

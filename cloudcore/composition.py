@@ -147,6 +147,7 @@ async def compose(
     ids: Ids,
     *,
     service_cidr: str,
+    second_service_cidrs: tuple[str, ...] = (),
     cluster_ranges: tuple[ClusterRange, ...] = (),
     host: str = "cloudcore",
 ) -> Core:
@@ -167,7 +168,7 @@ async def compose(
         ids=ids,
         steps=(
             *STEPS,
-            ServiceAddresses(service_cidr),
+            ServiceAddresses(service_cidr, *second_service_cidrs),
             escalation_step(authorizer),
             manifests_step(authorizer, scheme.named),
             federated_step(authorizer.decide),

@@ -54,7 +54,11 @@ class CloudSettings:
         help="HOST:PORT where other cloudcores on the same --database reach this one's API; none: this machine's "
         "address, or --bind",
     )
-    service_cidr: str = setting("10.96.0.0/16", help="IPv4 range that Services get their addresses from")
+    service_cidr: tuple[str, ...] = setting(
+        ("10.96.0.0/16",),
+        help="range that Services get their addresses from, of IPv4; with a second one of IPv6 "
+        "(10.96.0.0/16,fd00:10:96::/112) Services may have both (ipFamilyPolicy)",
+    )
     cluster_cidr: tuple[str, ...] = setting(
         (),
         help="range that pods' addresses are from, a part of it for each node (10.244.0.0/16): gateways without a "
@@ -115,14 +119,18 @@ def check_settings(settings: CloudSettings) -> None:
     except ValueError:
         raise InvalidError(f"--bind: {settings.bind!r} is not an IP address") from None
     try:
-        network = ipaddress.IPv4Network(settings.service_cidr)
+        network = ipaddress.IPv4Network(settings.service_cidr[0] if settings.service_cidr else "")
+        second = [ipaddress.IPv6Network(each) for each in settings.service_cidr[1:]]
     except ValueError as error:
         raise InvalidError(f"--service-cidr: {error}") from None
     if not 8 <= network.prefixlen <= 28:
         raise InvalidError(f"--service-cidr: {network} must be between a /8 and a /28")
+    if len(second) > 1 or any(not 64 <= each.prefixlen <= 124 for each in second):
+        raise InvalidError("--service-cidr: the second range is one of IPv6, between a /64 and a /124")
     for each in cluster_ranges_of(settings):
-        if each.network.overlaps(network):
-            raise InvalidError(f"--cluster-cidr {each.network}: overlaps --service-cidr {network}")
+        for services in (network, *second):
+            if each.network.version == services.version and each.network.overlaps(services):
+                raise InvalidError(f"--cluster-cidr {each.network}: overlaps --service-cidr {services}")
     if settings.database and not settings.database.startswith(("postgresql://", "postgres://")):
         raise InvalidError("--database: must begin with postgresql:// (SQLite is in --data, and needs no name)")
     if settings.cluster_key and not settings.database:

@@ -551,7 +551,7 @@ def _machine(settings: EdgeSettings, store: AsyncEdgeStore | None = None) -> Mac
     under that which `store` knows."""
     machine = read_machine(settings.data)
     if settings.node_ip:
-        return replace(machine, addresses=(node_ip_of(settings.node_ip),))
+        return replace(machine, addresses=node_ip_of(settings.node_ip))
     known = None if store is None else store.meta(META_ADDRESS)
     return replace(machine, addresses=or_known(machine.addresses, known))
 

@@ -97,7 +97,11 @@ class EdgeSettings:
         help="directory whose files, one Pod each in YAML or JSON, say what runs here whatever the cloud says; it "
         "may come later; none: there is none",
     )
-    node_ip: str = setting("", help="address to show for this node and its pods; none: found from the routes")
+    node_ip: tuple[str, ...] = setting(
+        (),
+        help="address to show for this node and its pods, or one of each family (192.0.2.1,2001:db8::1); none: found "
+        "from the routes",
+    )
     transport: str = setting(
         "auto",
         help="how the cloud is dialled; auto: over QUIC where that works, else WebSocket, else through the proxy; "
@@ -653,12 +657,16 @@ def check_transport(transport: str) -> None:
         raise InvalidError("--transport quic needs aioquic, which is not installed: pip install 'skerry[quic]'")
 
 
-def node_ip_of(text: str) -> str:
-    """The address, in its usual form. Raises `InvalidError`."""
+def node_ip_of(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The addresses, in their usual form. Raises `InvalidError`."""
     try:
-        return str(ip_address(text))
+        found = [ip_address(each) for each in texts]
     except ValueError:
-        raise InvalidError(f"--node-ip {text!r}: write an IPv4 or IPv6 address, or none to find it") from None
+        found = []
+    if not found or len({each.version for each in found}) < len(found):
+        said = ",".join(texts)
+        raise InvalidError(f"--node-ip {said}: write an IPv4 or IPv6 address, one of each, or none to find it")
+    return tuple(map(str, found))
 
 
 RESERVABLE: Final = ("cpu", "memory", "ephemeral-storage", "pods")

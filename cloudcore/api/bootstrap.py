@@ -31,6 +31,8 @@ class Address(Frozen):
     port: int
     service_cidr: str = "10.96.0.0/16"
     """Service addresses; the API has the first one."""
+    second_service_cidrs: tuple[str, ...] = ()
+    """Of the other family."""
 
 
 def wanted(address: Address) -> list[JsonObject]:
@@ -70,7 +72,7 @@ def _service(address: Address) -> list[JsonObject]:
         "metadata": meta,
         "spec": {"type": "ClusterIP", "clusterIP": first, "clusterIPs": [first], "ports": [port]},
     }
-    cidrs: list[Json] = [address.service_cidr]
+    cidrs: list[Json] = [address.service_cidr, *address.second_service_cidrs]
     cidr: JsonObject = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "ServiceCIDR",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NoReturn
 
 from cloudcore.registry.admission import Reader, Request
 from cloudcore.registry.refusals import invalid
@@ -40,10 +40,13 @@ class _Taken(Frozen):
 
 
 class ServiceAddresses:
-    """The step, for one range of addresses."""
+    """The step, for a range of addresses, or for one of each family: then services may have both (dual stack)."""
 
-    def __init__(self, cidr: str) -> None:
-        self._network: Network = ipaddress.ip_network(cidr)
+    def __init__(self, *cidrs: str) -> None:
+        """The first is of what services have who say nothing."""
+        networks = [ipaddress.ip_network(cidr) for cidr in cidrs]
+        self._networks: dict[str, Network] = {f"IPv{each.version}": each for each in networks}
+        self._family = f"IPv{networks[0].version}"
 
     def __call__(self, request: Request, reader: Reader) -> JsonObject:
         """The service with its addresses and node ports. Raises `InvalidError` for those that can't be given,
@@ -64,60 +67,79 @@ class ServiceAddresses:
         return {**request.obj, "spec": spec}
 
     def _address(self, request: Request, spec: JsonObject, old: JsonObject, taken: _Taken) -> None:
-        listed = strs_at(spec, "clusterIPs")
+        listed = _trimmed(spec, old)
         before = str_at(old, "clusterIP")
         said = str_at(spec, "clusterIP")
         if said and listed and before in (said, listed[0]) and listed[0] != said:
             listed = [] if listed[0] == before else listed  # a writer of one field alone means the other as well
             said = "" if said == before else said
         if said and listed and listed[0] != said:
-            raise invalid(
-                request.kind,
-                request.key.name,
-                [faults.invalid("spec.clusterIPs", [*listed], "first value must match `clusterIP`")],
-            )
-        wanted = said or (listed[0] if listed else "") or before
-        self._check_families(request, spec, headless=wanted == _HEADLESS)
-        if not wanted:
-            wanted = self._free(f"{request.key.namespace}/{request.key.name}", taken.addresses)
-        elif wanted not in (_HEADLESS, before):
-            self._check(request, wanted, taken)
-        spec["clusterIP"] = wanted
-        spec["clusterIPs"] = [wanted]
-        if wanted == _HEADLESS and not spec.get("selector") and "ipFamilies" not in spec:
-            # Its endpoints are somebody's own, of whatever family (KEP-563).
-            spec.setdefault("ipFamilyPolicy", "RequireDualStack")
-            if spec["ipFamilyPolicy"] != "SingleStack":
-                spec["ipFamilies"] = [self._family, "IPv6" if self._family == "IPv4" else "IPv4"]
-        spec.setdefault("ipFamilies", [self._family])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
-
-    @property
-    def _family(self) -> str:
-        return f"IPv{self._network.version}"
-
-    def _check_families(self, request: Request, spec: JsonObject, *, headless: bool) -> None:
-        """This cloud has addresses of one family; a headless service without selector may name any."""
-        if headless and not spec.get("selector"):
+            self._refuse(request, "spec.clusterIPs", [*listed], "first value must match `clusterIP`")
+        first = said or (listed[0] if listed else "") or before
+        wanted = [first, *listed[1:]] if first else []
+        headless = first == _HEADLESS
+        families = self._families(request, spec, old, [] if headless else wanted, headless=headless)
+        if headless:
+            spec["clusterIP"], spec["clusterIPs"] = _HEADLESS, [_HEADLESS]
             return
-        if str_at(spec, "ipFamilyPolicy") == "RequireDualStack":
-            why = "Cluster is not configured for dual stack services"
-            found = [faults.invalid("spec.ipFamilyPolicy", "RequireDualStack", why)]
-            raise invalid(request.kind, request.key.name, found)
-        for index, family in enumerate(strs_at(spec, "ipFamilies")):
-            if family in ("IPv4", "IPv6") and family != self._family:
-                found = [faults.invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")]
-                raise invalid(request.kind, request.key.name, found)
+        kept = {_family_of(each): each for each in strs_at(old, "clusterIPs") or [before] if each}
+        found: list[Json] = []
+        for index, family in enumerate(families):
+            address = wanted[index] if index < len(wanted) else kept.get(family, "")
+            if not address:
+                address = self._free(f"{request.key.namespace}/{request.key.name}", family, taken.addresses)
+            elif address not in kept.values():
+                self._check(request, address, taken)
+            found.append(address)
+        spec["clusterIP"], spec["clusterIPs"] = found[0], found
+
+    def _families(
+        self, request: Request, spec: JsonObject, old: JsonObject, wanted: list[str], *, headless: bool
+    ) -> list[str]:
+        """Of the service, as it says, as its addresses say, or as it had; with its policy (KEP-563)."""
+        free = headless and not spec.get("selector")
+        families = strs_at(spec, "ipFamilies") or strs_at(old, "ipFamilies")
+        for index, address in enumerate(wanted):
+            family = _family_of(address)
+            if index >= len(families) and family:
+                families = [*families, family]
+            elif family and families[index] != family:
+                why = f"expected an {families[index]} value as indicated by `ipFamilies[{index}]`"
+                self._refuse(request, f"spec.clusterIPs[{index}]", address, why)
+        policy = str_at(spec, "ipFamilyPolicy") or str_at(old, "ipFamilyPolicy")
+        if not policy:
+            # Endpoints of a service without selector are somebody's own, of whatever family.
+            policy = "RequireDualStack" if free and not families else "SingleStack"
+        if policy == "SingleStack" and len(families) > 1:
+            why = "must be 'RequireDualStack' or 'PreferDualStack' when multiple `ipFamilies` are specified"
+            self._refuse(request, "spec.ipFamilyPolicy", policy, why)
+        families = families or [self._family]
+        for index, family in enumerate(families):
+            if family in ("IPv4", "IPv6") and family not in self._networks and not free:
+                self._refuse(request, f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
+            if family in families[:index]:
+                raise invalid(request.kind, request.key.name, [faults.duplicate(f"spec.ipFamilies[{index}]", family)])
+        if policy == "RequireDualStack" and len(self._networks) < 2 and not free:
+            self._refuse(request, "spec.ipFamilyPolicy", policy, "Cluster is not configured for dual stack services")
+        both = ("IPv4", "IPv6") if free else tuple(self._networks)
+        if policy in ("RequireDualStack", "PreferDualStack"):
+            families = [*families, *(each for each in both if each not in families)][:2]
+        spec["ipFamilies"], spec["ipFamilyPolicy"] = [*families], policy
+        return families
+
+    def _refuse(self, request: Request, field: str, value: Json, why: str) -> NoReturn:
+        raise invalid(request.kind, request.key.name, [faults.invalid(field, value, why)])
 
     def _check(self, request: Request, wanted: str, taken: _Taken) -> None:
         try:
             address = ipaddress.ip_address(wanted)
         except ValueError:
             return  # validation has the words for it
-        if address not in self._network:
+        network = self._networks.get(f"IPv{address.version}")
+        if network is None or address not in network:
             why = (
                 f"failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. "
-                f"The range of valid IPs is {self._network}"
+                f"The range of valid IPs is {network or self._networks[self._family]}"
             )
         elif wanted in taken.addresses:
             why = f"failed to allocate IP {wanted}: provided IP is already allocated"
@@ -125,18 +147,39 @@ class ServiceAddresses:
             return
         raise invalid(request.kind, request.key.name, [faults.invalid("spec.clusterIPs", [wanted], why)])
 
-    def _free(self, name: str, taken: frozenset[str]) -> str:
+    def _free(self, name: str, family: str, taken: frozenset[str]) -> str:
         """An address from the part of the range that nobody asks for by number, else from the rest of it."""
-        count = self._network.num_addresses - 2
+        network = self._networks[family]
+        count = network.num_addresses - 2
         static = min(max(16, count // 16), _STATIC_MAX, count)
         first = _number_of(name) % max(1, count - static)
         for band, size, start in ((static, count - static, first), (0, static, 0)):
             for step in range(size):
                 # The first address of the network is its own; address 1 is offset 0.
-                address = str(self._network.network_address + 1 + band + (start + step) % size)
+                address = str(network.network_address + 1 + band + (start + step) % size)
                 if address not in taken:
                     return address
-        raise UnavailableError(f"no address is left in the service range {self._network}")
+        raise UnavailableError(f"no address is left in the service range {network}")
+
+
+def _family_of(address: str) -> str:
+    """ "" for what is no address."""
+    try:
+        return f"IPv{ipaddress.ip_address(address).version}"
+    except ValueError:
+        return ""
+
+
+def _trimmed(spec: JsonObject, old: JsonObject) -> list[str]:
+    """The addresses that are asked for. Who makes a service of both families one of the first alone by its policy
+    sends the rest as it was."""
+    listed, families = strs_at(spec, "clusterIPs"), strs_at(spec, "ipFamilies")
+    if str_at(spec, "ipFamilyPolicy") == "SingleStack" != str_at(old, "ipFamilyPolicy"):
+        if listed == strs_at(old, "clusterIPs"):
+            listed = listed[:1]
+        if families == strs_at(old, "ipFamilies") and families:
+            spec["ipFamilies"] = [*families[:1]]
+    return listed
 
 
 def _number_of(name: str) -> int:

@@ -1,8 +1,9 @@
 """Sees which gateways of the site are dead, with no cloud to say so: their pods are led to no more.
 
-A datagram to each now and then has the kernel look for it on the network (ARP); what it found is read from
-/proc/net/arp. Who is not found twice in a row is gone until it is found again. Only IPv4, and only gateways to whose
-pods there is a way (`--cluster-cidr`), which are on one network with this one. Keeps in memory who was missed.
+A datagram to each now and then has the kernel look for it on the network (ARP, or RFC 4861 over IPv6); what it found
+is read from its table. Who is not found twice in a row, at none of its addresses, is gone until it is found again.
+Only gateways to whose pods there is a way (`--cluster-cidr`), which are on one network with this one. Keeps in memory
+who was missed.
 """
 
 from __future__ import annotations
@@ -12,30 +13,17 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from edgecore.network.directory import Directory
+from edgecore.network.neighbour_table import answered
 
 LOG: Final = logging.getLogger(__name__)
 
 LOOK_S: Final = 4.0
 """More than the kernel takes to give up (three questions, one a second)."""
 MISSED_MAX: Final = 2
-ARP: Final = Path("/proc/net/arp")
 _DISCARD: Final = 9
-_COMPLETE: Final = 0x2
-"""ATF_COM (if_arp.h)."""
-
-
-def found_in(text: str) -> dict[str, bool]:
-    """By address whether somebody answered for it, of what /proc/net/arp says. Pure."""
-    rows = [line.split() for line in text.splitlines()[1:]]
-    answered: dict[str, bool] = {}
-    for row in rows:
-        if len(row) >= 3:  # of one that is on two interfaces, one answer counts
-            answered[row[0]] = answered.get(row[0], False) or bool(int(row[2], 16) & _COMPLETE)
-    return answered
 
 
 class Neighbours:
@@ -55,23 +43,23 @@ class Neighbours:
                 self._knock([*others])
             await asyncio.sleep(LOOK_S)
             try:
-                text = ARP.read_text() if others else ""
-            except OSError:
-                return  # a kernel without it
-            self.looked(others, found_in(text))
+                found = answered() if others else {}
+            except OSError as error:
+                LOG.warning("the kernel does not say who is on the network reason=%r", error.strerror)
+                return
+            self.looked(others, found)
 
     def _others(self) -> dict[str, str]:
         """Node by address."""
         here = self._directory
         return {
-            each.gateway: each.node
-            for each in here.routes()
-            if each.node != here.node and each.zone == here.zone and "." in each.gateway
+            each.gateway: each.node for each in here.routes() if each.node != here.node and each.zone == here.zone
         }
 
-    def looked(self, others: dict[str, str], answered: dict[str, bool]) -> None:
+    def looked(self, others: dict[str, str], found: dict[str, bool]) -> None:
         """What one look came to. One that the kernel has no word of is on another network, or there."""
-        silent = {node for address, node in others.items() if answered.get(address) is False}
+        silent = {node for address, node in others.items() if found.get(address) is False}
+        silent -= {node for address, node in others.items() if found.get(address) is True}
         self._missed = {node: self._missed.get(node, 0) + 1 for node in silent}
         gone = frozenset(node for node, count in self._missed.items() if count >= MISSED_MAX)
         before = self._directory.gone
@@ -86,8 +74,10 @@ class Neighbours:
 
     @staticmethod
     def _knock(addresses: list[str]) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
-            made.setblocking(False)
-            for address in addresses:
-                with contextlib.suppress(OSError):  # no way there just now: the kernel says so in its table
-                    made.sendto(b"", (address, _DISCARD))
+        for family, colon in ((socket.AF_INET, False), (socket.AF_INET6, True)):
+            mine = [each for each in addresses if (":" in each) == colon]
+            with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as made:
+                made.setblocking(False)
+                for address in mine:
+                    with contextlib.suppress(OSError):  # no way there just now: the kernel says so in its table
+                        made.sendto(b"", (address, _DISCARD))

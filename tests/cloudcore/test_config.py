@@ -14,8 +14,14 @@ def settings(**given: object) -> CloudSettings:
     ("given", "said"),
     [
         ({"bind": "everywhere"}, "--bind: 'everywhere' is not an IP address"),
-        ({"service_cidr": "10.96.0.1/16"}, "--service-cidr"),
-        ({"service_cidr": "10.96.0.0/30"}, "between a /8 and a /28"),
+        ({"service_cidr": ("10.96.0.1/16",)}, "--service-cidr"),
+        ({"service_cidr": ("10.96.0.0/30",)}, "between a /8 and a /28"),
+        ({"service_cidr": ("10.96.0.0/16", "10.97.0.0/16")}, "--service-cidr"),
+        ({"service_cidr": ("10.96.0.0/16", "fd00::/32")}, "between a /64 and a /124"),
+        (
+            {"service_cidr": ("10.96.0.0/16", "fd00::/112"), "cluster_cidr": ("fd00::/48",)},
+            "--cluster-cidr fd00::/48: overlaps --service-cidr fd00::/112",
+        ),
         ({"cluster_cidr": ("10.96.128.0/17",)}, "--cluster-cidr 10.96.128.0/17: overlaps --service-cidr"),
         (
             {"cluster_cidr": ("10.244.0.0/16",), "node_cidr_mask_size": ("x",)},

@@ -45,10 +45,12 @@ def test_a_label_that_the_cloud_would_refuse_is_refused_at_the_start(text: str) 
 
 
 def test_a_nodes_address_is_an_address() -> None:
-    assert node_ip_of("10.0.0.7") == "10.0.0.7"
-    assert node_ip_of("FD00::0:1") == "fd00::1"
-    with pytest.raises(InvalidError, match=r"--node-ip '300\.1\.1\.1': write an IPv4 or IPv6 address"):
-        node_ip_of("300.1.1.1")
+    assert node_ip_of(("10.0.0.7",)) == ("10.0.0.7",)
+    assert node_ip_of(("10.0.0.7", "FD00::0:1")) == ("10.0.0.7", "fd00::1")
+    with pytest.raises(InvalidError, match=r"--node-ip 300\.1\.1\.1: write an IPv4 or IPv6 address"):
+        node_ip_of(("300.1.1.1",))
+    with pytest.raises(InvalidError, match="one of each"):
+        node_ip_of(("10.0.0.7", "10.0.0.8"))
 
 
 def test_a_label_that_only_the_cloud_gives_is_refused_with_the_way_to_give_it() -> None:

@@ -135,6 +135,11 @@ def _validate_same_address(spec: JsonObject, old: JsonObject) -> Iterator[Cause]
         return
     if given and str_at(spec, "clusterIP") != given:
         yield invalid("spec.clusterIPs[0]", spec.get("clusterIPs"), "may not change once set")
+    second, before = strs_at(spec, "clusterIPs")[1:], strs_at(old, "clusterIPs")[1:]
+    if second and before and second != before:
+        yield invalid("spec.clusterIPs[1]", spec.get("clusterIPs"), "may not change once set")
+    if given and strs_at(spec, "ipFamilies")[:1] != (strs_at(old, "ipFamilies") or strs_at(spec, "ipFamilies"))[:1]:
+        yield invalid("spec.ipFamilies[0]", spec.get("ipFamilies"), "may not change once set")
     health = int_at(old, "healthCheckNodePort")
     if health and int_at(spec, "healthCheckNodePort") not in (0, health):
         yield from immutable("spec.healthCheckNodePort", spec.get("healthCheckNodePort"), health)

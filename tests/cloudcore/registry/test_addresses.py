@@ -23,6 +23,16 @@ async def world() -> AsyncGenerator[World, None]:
         yield made
 
 
+@pytest.fixture
+async def dual() -> AsyncGenerator[World, None]:
+    """A cloud with addresses of both families."""
+    async with make_world() as made:
+        rules = KindRules(CustomKinds(made.scheme))
+        steps = (ServiceAddresses("10.96.0.0/24", "fd00::/112"),)
+        made.objects = replace(made.objects, rules=rules, steps=steps)
+        yield made
+
+
 async def service(world: World, name: str, **spec: Any) -> Any:
     spec.setdefault("ports", [{"port": 80}])
     return (await world.create("services", {"metadata": {"name": name}, "spec": spec}))["spec"]
@@ -137,3 +147,56 @@ async def test_a_change_of_the_type_alone_gives_back_what_the_old_one_had(world:
 async def test_what_contradicts_itself_is_refused(world: World, spec: dict[str, Any], why: str):
     with pytest.raises(InvalidError, match=why):
         await service(world, "a", **spec)
+
+
+async def test_services_of_both_families_have_an_address_of_each(dual: World):
+    both = await service(dual, "both", ipFamilyPolicy="RequireDualStack")
+    four, six = both["clusterIPs"]
+    assert both["clusterIP"] == four and four.startswith("10.96.0.") and six.startswith("fd00::")
+    assert both["ipFamilies"] == ["IPv4", "IPv6"]
+    turned = await service(dual, "turned", ipFamilyPolicy="PreferDualStack", ipFamilies=["IPv6"])
+    assert turned["ipFamilies"] == ["IPv6", "IPv4"] and turned["clusterIP"].startswith("fd00::")
+    assert (await service(dual, "six", ipFamilies=["IPv6"]))["clusterIPs"][0].startswith("fd00::")
+    assert (await service(dual, "plain"))["ipFamilies"] == ["IPv4"]
+    asked = await service(dual, "asked", clusterIPs=["fd00::77", "10.96.0.77"], ipFamilyPolicy="RequireDualStack")
+    assert asked["ipFamilies"] == ["IPv6", "IPv4"]
+    headless = await service(dual, "h", clusterIP="None", selector={"a": "b"}, ipFamilyPolicy="PreferDualStack")
+    assert (headless["clusterIPs"], headless["ipFamilies"]) == (["None"], ["IPv4", "IPv6"])
+
+
+async def test_a_service_becomes_one_of_both_families_and_of_one_again(dual: World):
+    first = await service(dual, "a")
+    both = (await dual.set_spec("services", "a", ipFamilyPolicy="PreferDualStack"))["spec"]
+    assert both["clusterIPs"][0] == first["clusterIP"] and len(both["clusterIPs"]) == 2
+    kept = (await dual.set_spec("services", "a", sessionAffinity="ClientIP"))["spec"]
+    assert kept["clusterIPs"] == both["clusterIPs"]
+    with pytest.raises(InvalidError, match=r"spec.clusterIPs\[1\].*may not change once set"):
+        await dual.set_spec("services", "a", clusterIPs=[first["clusterIP"], "fd00::99"])
+    with pytest.raises(InvalidError, match="expected an IPv6 value as indicated by"):
+        await dual.set_spec("services", "a", ipFamilies=["IPv6", "IPv4"], clusterIPs=[], clusterIP="")
+    one = (await dual.set_spec("services", "a", ipFamilyPolicy="SingleStack"))["spec"]
+    assert (one["clusterIPs"], one["ipFamilies"]) == ([first["clusterIP"]], ["IPv4"])
+    again = await service(
+        dual, "b", clusterIPs=["10.96.0.9", both["clusterIPs"][1]], ipFamilyPolicy="PreferDualStack"
+    )
+    assert again["clusterIPs"][1] == both["clusterIPs"][1], "what was given back is free"
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"ipFamilies": ["IPv4", "IPv6"]}, r"spec.ipFamilyPolicy.*when multiple `ipFamilies` are specified"),
+        (
+            {"ipFamilies": ["IPv4", "IPv4"], "ipFamilyPolicy": "PreferDualStack"},
+            r"ipFamilies\[1\].*[Dd]uplicate",
+        ),
+        ({"ipFamilies": ["IPv4"], "clusterIP": "fd00::7"}, r"spec.clusterIPs\[0\].*expected an IPv4 value"),
+        (
+            {"clusterIPs": ["10.96.0.9", "fd01::7"], "ipFamilyPolicy": "RequireDualStack"},
+            "fd01::7.* not in",
+        ),
+    ],
+)
+async def test_families_that_do_not_fit_are_refused(dual: World, spec: dict[str, Any], said: str):
+    with pytest.raises(InvalidError, match=said):
+        await service(dual, "a", **spec)
