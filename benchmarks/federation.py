@@ -22,6 +22,7 @@ from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.runtime.informer import INDEXES
 from cloudcore.runtime.manager import Tools, run_controllers
+from cloudcore.scheduler.ask import requests_of
 from cloudcore.store.cache import following
 from cloudcore.store.sql import open_sql_store
 from skerry.clocks import SystemClock, SystemIds
@@ -110,7 +111,7 @@ async def measured(away: int) -> list[float]:
                 await objects.create(tools.kind(MEMBERS), NAMESPACE, member)
             await objects.create(tools.kind(TYPES), NAMESPACE, config())
             fleet = Fleet(tools, heard)
-            controllers = [DefinitionController(tools, custom), *federation_controllers(tools)]
+            controllers = [DefinitionController(tools, custom), *federation_controllers(tools, requests_of)]
             running = [
                 asyncio.create_task(fleet.run()),
                 asyncio.create_task(run_controllers(cache, clock, controllers)),

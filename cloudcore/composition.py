@@ -61,6 +61,7 @@ from cloudcore.runtime.informer import COMMANDS_BY_NODE, DEVICES_BY_NODE, INDEXE
 from cloudcore.runtime.manager import Controller, Tools, run_controllers
 from cloudcore.runtime.parts import lead
 from cloudcore.runtime.replicas import ReplicaClient
+from cloudcore.scheduler.ask import requests_of
 from cloudcore.scheduler.scheduler import Scheduler
 from cloudcore.sinks.runner import SINKS, SinkParts, Sinks
 from cloudcore.store.cache import WatchCache
@@ -300,13 +301,13 @@ def _leader_parts(
     core.definitions.refresh()
     tools = core.leader_tools
     scheduler = Scheduler(tools)
-    region = RegionMember(tools)
+    region = RegionMember(tools, requests_of)
     controllers: list[Controller] = [
         *standard_controllers(
             tools, core.custom, signer=tokens, ca_pem=ca_pem, epoch=core.store.epoch, zone_judge=_zone_fault
         ),
         AggregationController(tools),
-        *federation_controllers(tools),
+        *federation_controllers(tools, requests_of),
         RegionController(tools, in_touch=lambda: region.connected, tell=region.tell, noticed=region.notice),
     ]
     if core.cluster_ranges:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from cloudcore.federation.controller import FederationController
 from cloudcore.federation.member_controller import MemberController
+from cloudcore.federation.own_state import Requests
 from cloudcore.federation.preference_controller import PreferenceController
 from cloudcore.federation.push_controller import PushController
 from cloudcore.federation.type_controller import FederatedTypeController
 from cloudcore.runtime.manager import Controller, Tools
 
 
-def federation_controllers(tools: Tools) -> list[Controller]:
-    """Of the global side."""
+def federation_controllers(tools: Tools, requests: Requests) -> list[Controller]:
+    """Of the global side. `requests`: what a pod asks of a node."""
     return [
         FederatedTypeController(tools),
         FederationController(tools),
         MemberController(tools),
-        PreferenceController(tools),
+        PreferenceController(tools, requests),
         PushController(tools),
     ]

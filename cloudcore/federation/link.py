@@ -17,6 +17,7 @@ from typing import Final
 
 from cloudcore.federation.joining import Credentials, Files, enrol, renew
 from cloudcore.federation.outbox import StateOutbox
+from cloudcore.federation.own_state import Requests, own_state
 from cloudcore.federation.region_controller import STAMP
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.manager import Tools
@@ -32,8 +33,8 @@ from skerry.objects.federation import (
     REGION_STATE,
     SESSION_PREFIX,
 )
-from skerry.objects.json import Json, JsonObject, decode_object, encode_object, map_at, str_at, str_map_at
-from skerry.objects.meta import Key, Revision, Stamp, annotations_of, labels_of, uid_of, with_annotations
+from skerry.objects.json import JsonObject, decode_object, encode_object, map_at, str_at, str_map_at
+from skerry.objects.meta import Key, Revision, Stamp, annotations_of, uid_of, with_annotations
 from skerry.sync.dial import DialPolicy
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import BeginLife, CloseLink, EdgeEffect, Prune, Welcomed, Write
@@ -56,9 +57,6 @@ _TRUST_PEM: Final = "authorities"
 _TRUST_STAMP: Final = "authorities-stamp"
 TRUST: Final = Key("configmaps", TRUST_NAMESPACE, TRUST_NAME)
 """The authorities of the global cloud, in a region's view."""
-_KUBERNETES: Final = "v1.36.0"
-_ZONE: Final = "topology.kubernetes.io/zone"
-_REGION: Final = "topology.kubernetes.io/region"
 
 
 @dataclass
@@ -93,8 +91,9 @@ class Membership(Frozen):
 class RegionMember:
     """See the module. Run `run` in a task group."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, requests: Requests) -> None:
         self._tools = tools
+        self._requests = requests
         self._secrets = tools.kind("secrets")
         self._rows = tools.kind(REGION_OBJECTS)
         self.outbox = StateOutbox(tools.ids.token_hex(8), tools.clock)
@@ -197,7 +196,7 @@ class RegionMember:
         renewal = _Renewal()
         try:
             while not work.done():
-                self._say_self()
+                await self._say_self()
                 self._news.clear()
                 await self._renew_in_time(renewal)
                 news = asyncio.create_task(self._news.wait())
@@ -212,21 +211,8 @@ class RegionMember:
             await asyncio.wait([work])
             self._session = self._driver = None
 
-    def _say_self(self) -> None:
-        nodes = [self._tools.cache.obj(each) for each in self._tools.cache.select("nodes")]
-        zones = sorted({labels_of(node)[_ZONE] for node in nodes if _ZONE in labels_of(node)})
-        regions = sorted({labels_of(node)[_REGION] for node in nodes if _REGION in labels_of(node)})
-        named: list[Json] = [*zones]
-        self._put(
-            "member",
-            "self",
-            {
-                "kubernetesVersion": _KUBERNETES,
-                "zones": named,
-                "region": regions[0] if regions else "",
-                "nodes": len(nodes),
-            },
-        )
+    async def _say_self(self) -> None:
+        self._put("member", "self", await own_state(self._tools, self._requests))
 
     async def _forget_rows(self) -> None:
         """Of a federation that was left: what it put here stays, and is this region's own."""

@@ -4,7 +4,11 @@ Writes the workload's placement and one override of `/spec/replicas` for each me
 what others wrote there is replaced. What a member was given counts as running there: without `rebalance` nothing is
 moved for the sake of shares. A member that is silent keeps what it has, and its replicas count as placed, unless the
 preference is annotated with the seconds after which they go elsewhere; and never while half of all members are
-silent, as it is then most likely this cloud that is cut off. Keeps nothing.
+silent, as it is then most likely this cloud that is cut off.
+
+A member that says what is free on its nodes gets no more than what finds room there; one whose pods have waited for
+a node for long, no more than those that have one, and that for a while, as nothing else tells that it is full. Where
+all are full the rest is parked where it may be. Keeps nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from cloudcore.federation.overrides import Override, read_overrides, with_override
+from cloudcore.federation.own_state import Requests
 from cloudcore.federation.placement import Placement, placed, read_placement
 from cloudcore.federation.replicas import Division, Member, Share, divide, share_of
 from cloudcore.runtime.informer import Keys, Seen
@@ -20,18 +25,40 @@ from cloudcore.runtime.manager import Tools
 from skerry.errors import CallerError, InvalidError, NotFoundError
 from skerry.frozen import Frozen
 from skerry.objects.conditions import condition_of
-from skerry.objects.federation import MEMBERS, NAMESPACE, PREFERENCES, TYPES, federated_type, is_ready
+from skerry.objects.federation import (
+    MEMBERS,
+    NAMESPACE,
+    PREFERENCES,
+    TYPES,
+    Target,
+    federated_type,
+    is_ready,
+    row_name,
+)
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, annotations_of, being_deleted, generation_of, labels_of, name_of, uid_of
-from skerry.objects.times import ms_at
+from skerry.objects.rooms import read_pods, read_rooms, replicas_in
+from skerry.objects.times import ms_at, time_text
 
 FAILOVER: Final = "skerry.dev/failover-after-seconds"
 """Annotation of a preference: how long a member may be silent before its replicas are placed elsewhere as well."""
+FULL_S: Final = 1800.0
+"""How long a member whose pods found no node gets no more: that they are gone from there does not make room."""
 _REPLICAS: Final = "/spec/replicas"
+
+
+class Limits(Frozen):
+    """As many as members have room for, those that are known."""
+
+    capacity: Mapping[str, int]
+    full: Mapping[str, tuple[int, str]]
+    """Of those whose pods found no node: as many as have one, and since when that is known."""
 
 
 class Seats(Frozen):
     """What a preference comes to."""
+
+    limits: Limits
 
     division: Division
     silent: Mapping[str, int]
@@ -46,8 +73,9 @@ class PreferenceController:
     name = "replicaschedulingpreference-controller"
     workers = 1
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, requests: Requests) -> None:
         self._tools = tools
+        self._requests = requests
         self._preferences = tools.kind(PREFERENCES)
 
     def watches(self) -> Sequence[Keys]:
@@ -76,7 +104,7 @@ class PreferenceController:
         obj = self._tools.cache.obj(self._tools.cache.read(workload) or stored)
         members = [self._tools.cache.obj(each) for each in self._tools.cache.select(MEMBERS, namespace=NAMESPACE)]
         try:
-            seats = seats_of(preference, obj, members, now_ms=self._tools.clock.wall_ms())
+            seats = seats_of(preference, obj, members, self._tools.clock.wall_ms(), self._requests)
         except InvalidError as error:
             await self._tell(key, preference, {"message": str(error)})
             return None
@@ -122,7 +150,9 @@ class PreferenceController:
             return
 
 
-def seats_of(preference: JsonObject, workload: JsonObject, members: Sequence[JsonObject], *, now_ms: int) -> Seats:
+def seats_of(
+    preference: JsonObject, workload: JsonObject, members: Sequence[JsonObject], now_ms: int, requests: Requests
+) -> Seats:
     """How many each member is to have. Raises `InvalidError`. Pure."""
     spec = map_at(preference, "spec")
     shares = {name: _share(map_at(spec, "clusters", name)) for name in map_at(spec, "clusters")}
@@ -138,8 +168,10 @@ def seats_of(preference: JsonObject, workload: JsonObject, members: Sequence[Jso
     lost = {name for name, ms in silent_for.items() if after_ms is not None and not frozen and ms >= after_ms}
     silent = {name: given[name] for name in silent_for if name not in lost and given.get(name)}
     waits = [after_ms - ms for name, ms in silent_for.items() if after_ms is not None and name in silent]
+    heard = [each for each in here if name_of(each) not in silent_for]
+    limits = _limits(preference, workload, heard, now_ms, requests)
     candidates = [
-        Member(name=name, share=share, current=given.get(name, 0))
+        Member(name=name, share=share, current=given.get(name, 0), capacity=limits.capacity.get(name))
         for name in sorted(among - silent_for.keys())
         if (share := share_of(name, shares)) is not None
     ]
@@ -150,7 +182,38 @@ def seats_of(preference: JsonObject, workload: JsonObject, members: Sequence[Jso
         rebalance=bool_at(spec, "rebalance"),
     )
     again_s = max(1.0, min(waits) / 1000) if waits and not frozen else None
-    return Seats(division=division, silent=silent, again_s=again_s)
+    return Seats(division=division, silent=silent, limits=limits, again_s=again_s)
+
+
+def _limits(
+    preference: JsonObject, workload: JsonObject, heard: Sequence[JsonObject], now_ms: int, requests: Requests
+) -> Limits:
+    pod: JsonObject = {"spec": map_at(workload, "spec", "template", "spec", "template", "spec")}
+    asked, given = requests(pod), replicas_of(workload)
+    before = {str_at(each, "name"): each for each in maps_at(preference, "status", "clusters")}
+    capacity: dict[str, int] = {}
+    full: dict[str, tuple[int, str]] = {}
+    for member in heard:
+        name = name_of(member)
+        has, status, row = given.get(name, 0), map_at(member, "status"), _row_of(name, preference)
+        rooms = read_rooms(status)
+        if rooms is not None:
+            capacity[name] = read_pods(status, "bound").get(row, 0) + replicas_in(rooms, asked)
+        waiting = read_pods(status, "waiting").get(row, 0)
+        told, since = int_at(before.get(name, {}), "most"), str_at(before.get(name, {}), "fullSince")
+        if waiting:
+            full[name] = max(0, has - waiting), since or time_text(now_ms)
+        elif since and now_ms - ms_at(since, default=now_ms) < FULL_S * 1000:
+            full[name] = told, since
+        if name in full:
+            capacity[name] = min(capacity.get(name, has), full[name][0])
+    return Limits(capacity=capacity, full=full)
+
+
+def _row_of(member: str, preference: JsonObject) -> str:
+    kind = str_at(preference, "spec", "targetKind").removeprefix("Federated")
+    namespace = str_at(preference, "metadata", "namespace")
+    return row_name(member, Target(api_version="apps/v1", kind=kind, namespace=namespace, name=name_of(preference)))
 
 
 def _selecting(workload: JsonObject) -> JsonObject:
@@ -228,6 +291,8 @@ def _status(seats: Seats) -> JsonObject:
         for field, counts in (("parked", division.parked), ("short", division.short)):
             if name in counts:
                 told[field] = counts[name]
+        if name in seats.limits.full:
+            told["most"], told["fullSince"] = seats.limits.full[name]
         if name in seats.silent:
             told["silent"] = True
         clusters.append(told)

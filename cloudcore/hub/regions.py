@@ -46,6 +46,7 @@ from skerry.objects.json import (
     strs_at,
 )
 from skerry.objects.meta import Key, Revision, Stamp, uid_of
+from skerry.objects.rooms import read_pods, read_rooms, shown_rooms
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
 from skerry.ports import Clock, Link
@@ -470,6 +471,12 @@ class RegionReporter(Frozen):
             "nodes": max(0, min(int_at(body, "nodes"), 2**31 - 1)),
             "observedAt": observed,
         }
+        rooms = read_rooms(body)
+        if rooms is not None:
+            told["room"] = shown_rooms(rooms)
+        for kind in ("bound", "waiting"):
+            pods = read_pods(body, kind)
+            told[kind] = {row: count for row, count in pods.items() if row.startswith(f"{self.member}.")}
 
         def transform(obj: JsonObject) -> JsonObject:
             return {**obj, "status": {**map_at(obj, "status"), **told}}

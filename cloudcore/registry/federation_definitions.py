@@ -57,6 +57,16 @@ def _member() -> dict[str, JsonObject]:
             nodes=int32("Ours: how many it has."),
             observedAt=string("Ours: when it said so."),
             objects=_CORE.ref("ClusterObjects", "Ours: what it is to have, counted."),
+            room=_CORE.list_of("ClusterRoom", "Ours: what is free on its nodes, those alike together."),
+            bound=_counts("Ours: pods that have a node, by member object."),
+            waiting=_counts("Ours: pods that found no node for a minute, by member object."),
+        ),
+        p + "ClusterRoom": obj(
+            "What is free on each of some nodes, rounded down.",
+            nodes=int32("How many they are."),
+            cpuMillis=int64("Thousandths of a processor."),
+            memoryBytes=int64("Memory."),
+            pods=int32("Pods."),
         ),
         p + "ClusterObjects": obj(
             "Objects of a member, counted.",
@@ -76,6 +86,11 @@ def _member() -> dict[str, JsonObject]:
             lastTransitionTime=string("When the status changed."),
         ),
     }
+
+
+def _counts(about: str) -> JsonObject:
+    counted: JsonObject = {"type": "integer", "format": "int32"}
+    return {"type": "object", "additionalProperties": counted, "description": about}
 
 
 def _type() -> dict[str, JsonObject]:
@@ -173,6 +188,8 @@ def _preference() -> dict[str, JsonObject]:
             parked=int32("Of these, for which it has no room yet."),
             short=int32("How many it is below its minReplicas."),
             silent=boolean("It is not heard, and keeps what it has."),
+            most=int32("As many as found a node, where others did not."),
+            fullSince=string("Since when that is known; it counts for half an hour."),
         ),
     }
 

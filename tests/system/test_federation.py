@@ -158,6 +158,46 @@ def test_replicas_are_divided_among_members(fed: Federation) -> None:
     assert get(fed.world, "rsp", "web")["status"]["unplaced"] == 0
 
 
+def test_what_nobody_has_room_for_is_parked_and_shown(fed: Federation) -> None:
+    """`west` alone says that it has a node, with room for two; the others have none."""
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": "gateway"},
+        "status": {
+            "allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+    for name, cloud in fed.regions.items():
+        if name == "west":
+            cloud.kubectl("create", "-f", "-", stdin=json.dumps(node))
+            cloud.ask("PUT", "/api/v1/nodes/gateway/status", ready_node(cloud, node))
+        cloud.stop()  # it tells of itself at once when it starts
+        cloud.start()
+    until(lambda: [room["nodes"] for room in room_of(fed, "west")] == [1], within_s=90)
+    wanted = DEPLOYMENT.replace("name: web", "name: heavy").replace(
+        "image: nginx}", 'image: nginx, resources: {requests: {cpu: "900m"}}}'
+    )
+    wanted = wanted.replace("north: {minReplicas: 1, weight: 2}, ", "").replace(
+        "totalReplicas: 5", "totalReplicas: 2"
+    )
+    fed.world.kubectl("apply", "-f", "-", stdin=wanted)
+    until(lambda: get(fed.regions["west"], "deployment", "heavy"), within_s=60)
+    placed = until(lambda: get(fed.world, "rsp", "heavy").get("status", {}).get("clusters"))
+    assert {each["name"]: each["replicas"] for each in placed if each["replicas"]} == {"west": 2}
+    fed.world.kubectl("patch", "rsp", "heavy", "-n", "shop", "--type=merge", "-p", '{"spec":{"totalReplicas":5}}')
+    until(lambda: sum(each.get("parked", 0) for each in get(fed.world, "rsp", "heavy")["status"]["clusters"]) == 3)
+
+
+def ready_node(cloud: CloudProcess, node: Any) -> Any:
+    return {**cloud.ask("GET", "/api/v1/nodes/gateway"), "status": node["status"]}
+
+
+def room_of(fed: Federation, name: str) -> list[Any]:
+    return get(fed.world, "kubefedcluster", name, "kube-federation-system").get("status", {}).get("room", [])
+
+
 def replicas(fed: Federation) -> dict[str, int]:
     found = {name: get(cloud, "deployment", "web") for name, cloud in fed.regions.items()}
     return {name: obj["spec"]["replicas"] for name, obj in found.items() if obj}

@@ -48,7 +48,7 @@ def test_a_certificate_is_renewed_in_time_and_when_the_authorities_change() -> N
 
 
 async def test_what_a_region_said_of_a_row_is_forgotten_with_the_row(world: World) -> None:
-    member = RegionMember(world.tools)
+    member = RegionMember(world.tools, lambda _: {})
     key = Key(MEMBER_OBJECTS, "", "north.a")
     member.tell(key.name, {"revision": 1})
     member.tell(key.name, {"revision": 1})
@@ -64,5 +64,5 @@ async def test_what_was_learned_under_another_membership_is_not_kept(world: Worl
     trust: Any = {"data": {"ca.crt": NEW}}
     state = ObjectState(key=TRUST, stamp=Stamp("t", Revision(4)), body=json.dumps(trust).encode())
     with pytest.raises(NotFoundError, match="another one by now"):
-        await RegionMember(world.tools).hold(state)
+        await RegionMember(world.tools, lambda _: {}).hold(state)
     assert world.get("secrets", MEMBERSHIP, NAMESPACE)["data"] == data

@@ -35,7 +35,7 @@ class Two:
         self.world = world
         self.region = region
         self.up = True
-        self.member = RegionMember(region.tools)
+        self.member = RegionMember(region.tools, lambda _: {})
         self.applies = RegionController(
             region.tools, in_touch=lambda: self.up, tell=self.member.tell, noticed=self.member.notice
         )

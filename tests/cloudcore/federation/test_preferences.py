@@ -6,11 +6,17 @@ from typing import Any
 
 import pytest
 
-from cloudcore.federation.preference_controller import FAILOVER, replicas_of, seats_of, with_replicas
+from cloudcore.federation.preference_controller import FAILOVER, FULL_S, replicas_of, seats_of, with_replicas
 from skerry.errors import InvalidError
+from skerry.objects.federation import Target, row_name
 from skerry.objects.times import time_text
 
 NOW_MS = 1_000_000_000
+
+
+def asked(pod: Any) -> dict[str, int]:
+    """What each replica wants, where a test says so."""
+    return pod["spec"].get("asks", {})
 
 
 def member(name: str, *, silent_s: int | None = None, **labels: str) -> Any:
@@ -32,7 +38,7 @@ def workload(**given: int) -> Any:
 
 
 def divided(wish: Any, obj: Any, *members: Any) -> dict[str, int]:
-    seats = seats_of(wish, obj, members, now_ms=NOW_MS)
+    seats = seats_of(wish, obj, members, NOW_MS, asked)
     return {name: count for name, count in {**seats.division.replicas, **seats.silent}.items() if count}
 
 
@@ -57,7 +63,7 @@ def test_failover_waits_as_long_as_is_said_and_not_where_half_are_silent() -> No
     wish = preference(6, annotations={FAILOVER: "300"})
     heard = member("a"), member("c")
     assert divided(wish, workload(a=3, b=3), *heard, member("b", silent_s=299))["b"] == 3
-    seats = seats_of(wish, workload(a=3, b=3), [*heard, member("b", silent_s=200)], now_ms=NOW_MS)
+    seats = seats_of(wish, workload(a=3, b=3), [*heard, member("b", silent_s=200)], NOW_MS, asked)
     assert seats.again_s == 100
     assert "b" not in divided(wish, workload(a=3, b=3), *heard, member("b", silent_s=300))
     assert divided(wish, workload(a=3, b=3), member("a"), member("b", silent_s=300)) == {"a": 3, "b": 3}
@@ -65,7 +71,7 @@ def test_failover_waits_as_long_as_is_said_and_not_where_half_are_silent() -> No
 
 def test_a_delay_that_is_no_number_is_refused() -> None:
     with pytest.raises(InvalidError, match="not a number of seconds"):
-        seats_of(preference(6, annotations={FAILOVER: "5m"}), workload(), [member("a")], now_ms=NOW_MS)
+        seats_of(preference(6, annotations={FAILOVER: "5m"}), workload(), [member("a")], NOW_MS, asked)
 
 
 def test_the_selector_counts_where_it_is_asked_for() -> None:
@@ -82,3 +88,55 @@ def test_placement_and_overrides_are_written_and_others_stay() -> None:
     steps = made["spec"]["overrides"][0]["clusterOverrides"]  # type: ignore[index,call-overload]
     assert [each["path"] for each in steps] == ["/spec/x", "/spec/replicas"]  # type: ignore[union-attr,index,call-overload]
     assert with_replicas(made, {"b": 5}) == made, "nothing is written where nothing changed"
+
+
+# --- room ---
+
+ROOM = [{"nodes": 2, "cpuMillis": 1000, "memoryBytes": 2**30, "pods": 10}]
+
+
+def roomy(name: str, *, bound: int = 0, waiting: int = 0) -> Any:
+    made = member(name)
+    row = row_name(name, Target(api_version="apps/v1", kind="Deployment", namespace="d", name="web"))
+    made["status"] |= {"room": ROOM, "bound": {row: bound}, "waiting": {row: waiting}}
+    return made
+
+
+def asking(obj: Any, cpu: int) -> Any:
+    obj["spec"]["template"]["spec"] = {"template": {"spec": {"asks": {"cpu": cpu}}}}
+    return obj
+
+
+def test_a_member_gets_no_more_than_finds_room_and_the_others_the_rest() -> None:
+    wish = preference(10, targetKind="FederatedDeployment")
+    assert divided(wish, asking(workload(), 500), roomy("a"), member("b")) == {"a": 4, "b": 6}
+
+
+def test_replicas_that_were_just_given_are_not_given_room_twice() -> None:
+    wish = preference(5, targetKind="FederatedDeployment")
+    obj = asking(workload(a=2), 900)
+    seats = seats_of(wish, obj, [roomy("a")], NOW_MS, asked)
+    assert seats.division.parked == {"a": 3}, "of the room for two, the two that were given will take all"
+
+
+def test_what_has_no_room_anywhere_is_parked_and_told() -> None:
+    wish = preference(10, {"*": {"weight": 1, "maxReplicas": 4}}, targetKind="FederatedDeployment")
+    obj = asking(workload(), 1000)
+    seats = seats_of(wish, obj, [roomy("a"), roomy("b")], NOW_MS, asked)
+    assert (seats.division.replicas, seats.division.parked) == ({"a": 4, "b": 4}, {"a": 2, "b": 2})
+    assert seats.division.unplaced == 2
+
+
+def test_replicas_whose_pods_found_no_node_go_elsewhere_and_do_not_come_back_soon() -> None:
+    wish = preference(6, targetKind="FederatedDeployment", rebalance=True)
+    obj = asking(workload(a=3, b=3), 10)
+    seats = seats_of(wish, obj, [roomy("a", bound=1, waiting=2), member("b")], NOW_MS, asked)
+    assert seats.division.replicas == {"a": 1, "b": 5}
+    told = [{"name": "a", "replicas": 1, "most": 1, "fullSince": time_text(NOW_MS)}]
+    wish["status"] = {"clusters": told}
+    moved = asking(workload(a=1, b=5), 10)
+    later = seats_of(wish, moved, [roomy("a", bound=1), member("b")], NOW_MS + 60_000, asked)
+    assert later.division.replicas == {"a": 1, "b": 5}, "that they are gone made no room"
+    assert later.limits.full == {"a": (1, time_text(NOW_MS))}
+    much = seats_of(wish, moved, [roomy("a", bound=1), member("b")], NOW_MS + int(FULL_S * 1000), asked)
+    assert much.division.replicas == {"a": 3, "b": 3}

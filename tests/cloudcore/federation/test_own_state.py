@@ -1,0 +1,73 @@
+"""What a region says of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloudcore.federation.own_state import own_state
+from cloudcore.scheduler.ask import requests_of
+from skerry.objects.federation import REGION_OBJECTS, Target, row_name
+from skerry.objects.times import time_text
+from tests.cloudcore.hub.fleet import eventually
+from tests.cloudcore.worlds import make_world
+
+
+def node(name: str, *, ready: str = "True", cordoned: bool = False) -> Any:
+    status = {
+        "conditions": [{"type": "Ready", "status": ready}],
+        "allocatable": {"cpu": "2", "memory": "4Gi", "pods": "8"},
+    }
+    labels = {"topology.kubernetes.io/zone": name, "topology.kubernetes.io/region": "eu"}
+    return {"metadata": {"name": name, "labels": labels}, "spec": {"unschedulable": cordoned}, "status": status}
+
+
+def pod(name: str, *, node_name: str = "", waits_since: str = "") -> Any:
+    container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}
+    made: Any = {
+        "metadata": {"name": name, "labels": {"app": "web"}},
+        "spec": {"containers": [container]},
+        "status": {},
+    }
+    if node_name:
+        made["spec"]["nodeName"] = node_name
+    if waits_since:
+        made["status"]["conditions"] = [
+            {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "Unschedulable",
+                "lastTransitionTime": waits_since,
+            }
+        ]
+    return made
+
+
+async def test_a_region_tells_what_is_free_on_nodes_that_take_pods() -> None:
+    async with make_world() as world:
+        await world.create("nodes", node("a"))
+        await world.create("nodes", node("b", ready="False"))
+        await world.create("nodes", node("c", cordoned=True))
+        await world.create("pods", pod("one", node_name="a"))
+        await eventually(lambda: len(world.cache.select("pods")) == 1, "the cache has all")
+        told = await own_state(world.tools, requests_of)
+    assert told["room"] == [{"nodes": 1, "cpuMillis": 960, "memoryBytes": 3 * 2**30, "pods": 7}]
+    assert (told["nodes"], told["zones"], told["region"]) == (3, ["a", "b", "c"], "eu")
+
+
+async def test_a_region_tells_whose_pods_have_found_no_node_for_long() -> None:
+    async with make_world() as world:
+        target = Target(api_version="apps/v1", kind="Deployment", namespace="d", name="web")
+        name = row_name("north", target)
+        where = {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "d", "name": "web"}
+        manifest = {"spec": {"selector": {"matchLabels": {"app": "web"}}}}
+        await world.create(
+            REGION_OBJECTS, {"metadata": {"name": name}, "spec": {"object": where, "manifest": manifest}}
+        )
+        world.clock.advance(1000)
+        await world.create("pods", pod("long", waits_since=time_text(world.clock.wall_ms())))
+        world.clock.advance(61)
+        await world.create("pods", pod("new", waits_since=time_text(world.clock.wall_ms())))
+        await world.create("pods", pod("runs", node_name="a"))
+        await eventually(lambda: len(world.cache.select("pods")) == 3, "the cache has all")
+        told = await own_state(world.tools, requests_of)
+    assert (told["bound"], told["waiting"]) == ({name: 1}, {name: 1})
