@@ -9,7 +9,7 @@ from cloudcore.scheduler.ask import requests_of
 from skerry.objects.federation import REGION_OBJECTS, Target, row_name
 from skerry.objects.times import time_text
 from tests.cloudcore.hub.fleet import eventually
-from tests.cloudcore.worlds import make_world
+from tests.cloudcore.worlds import World, make_world
 
 
 def node(name: str, *, ready: str = "True", cordoned: bool = False) -> Any:
@@ -21,25 +21,19 @@ def node(name: str, *, ready: str = "True", cordoned: bool = False) -> Any:
     return {"metadata": {"name": name, "labels": labels}, "spec": {"unschedulable": cordoned}, "status": status}
 
 
-def pod(name: str, *, node_name: str = "", waits_since: str = "") -> Any:
+def pod(name: str, *, node_name: str = "") -> Any:
     container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}
-    made: Any = {
-        "metadata": {"name": name, "labels": {"app": "web"}},
-        "spec": {"containers": [container]},
-        "status": {},
-    }
+    made: Any = {"metadata": {"name": name, "labels": {"app": "web"}}, "spec": {"containers": [container]}}
     if node_name:
         made["spec"]["nodeName"] = node_name
-    if waits_since:
-        made["status"]["conditions"] = [
-            {
-                "type": "PodScheduled",
-                "status": "False",
-                "reason": "Unschedulable",
-                "lastTransitionTime": waits_since,
-            }
-        ]
     return made
+
+
+async def wait_for_a_node(world: World, name: str) -> None:
+    await world.create("pods", pod(name))
+    since = time_text(world.clock.wall_ms())
+    told = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "lastTransitionTime": since}
+    await world.set_status("pods", name, conditions=[told])
 
 
 async def test_a_region_tells_what_is_free_on_nodes_that_take_pods() -> None:
@@ -64,9 +58,9 @@ async def test_a_region_tells_whose_pods_have_found_no_node_for_long() -> None:
             REGION_OBJECTS, {"metadata": {"name": name}, "spec": {"object": where, "manifest": manifest}}
         )
         world.clock.advance(1000)
-        await world.create("pods", pod("long", waits_since=time_text(world.clock.wall_ms())))
+        await wait_for_a_node(world, "long")
         world.clock.advance(61)
-        await world.create("pods", pod("new", waits_since=time_text(world.clock.wall_ms())))
+        await wait_for_a_node(world, "new")
         await world.create("pods", pod("runs", node_name="a"))
         await eventually(lambda: len(world.cache.select("pods")) == 3, "the cache has all")
         told = await own_state(world.tools, requests_of)
