@@ -64,7 +64,17 @@ from edgecore.pods.node import Machine, allocatable_of, read_machine
 from edgecore.pods.own_address import or_known
 from edgecore.pods.port import Runtime
 from edgecore.pods.records import is_decision
-from edgecore.pods.runtimes.choice import PROCESS, Choice, Choosing, before, choose, clear_or_say, keep
+from edgecore.pods.runtimes.choice import (
+    PROCESS,
+    Choice,
+    Choosing,
+    before,
+    choose,
+    clear_or_say,
+    keep,
+    keep_keeper,
+    keeper_of,
+)
 from edgecore.store.damage import META_DAMAGE, DamageNote
 from edgecore.store.guard import StoreGuard
 from edgecore.store.held_copy import FILE as COPY_FILE
@@ -382,6 +392,7 @@ async def _runtime(settings: EdgeSettings, clock: Clock) -> Runtime:
         Choosing(wanted=settings.runtime, endpoint=settings.runtime_endpoint, directory=settings.data)
     )
     earlier = before(settings.data)
+    keep_keeper(settings.data)
     moves = earlier is not None and not earlier.is_same(chosen)
     if moves or earlier is None:
         runtime = await _open_new_runtime(chosen, settings, clock, found=found, stays=earlier)
@@ -459,7 +470,7 @@ async def _runtime_to_clean(settings: CleanupSettings) -> Runtime:
 def _cri(chosen: Choice, data: Path, clock: Clock) -> CriRuntime:
     from edgecore.pods.runtimes.cri.runtime import CriRuntime, CriSettings  # gRPC costs memory: only who has one pays
 
-    return CriRuntime(CriSettings(socket=chosen.socket, keeper=str(data.absolute()), name=chosen.name), clock)
+    return CriRuntime(CriSettings(socket=chosen.socket, keeper=keeper_of(data), name=chosen.name), clock)
 
 
 async def _open_new_runtime(

@@ -52,9 +52,7 @@ class Clearing:
     async def of_finished(self, seen: Seen, *, evicted: bool) -> None:
         """What a finished pod wrote into volumes of its own is nobody's now; of an evicted one nothing stays but its
         status, as the gateway needs the room."""
-        unmount_below(self._directory)
-        if not mounted_below(self._directory):
-            shutil.rmtree(self._directory / "volumes", ignore_errors=True)
+        await asyncio.to_thread(_remove, self._directory, "volumes")
         if evicted or self._asked is not None:
             await self._of_runtime(seen)
             self.emptied = True
@@ -77,7 +75,12 @@ class Clearing:
         """Volumes, logs and cgroups."""
         if self._cgroups is not None:
             await self._cgroups.remove(self._uid)
-        unmount_below(self._directory)
-        if not mounted_below(self._directory):  # what is there may be somebody's
-            shutil.rmtree(self._directory, ignore_errors=True)
-        shutil.rmtree(self._logs, ignore_errors=True)
+        await asyncio.to_thread(_remove, self._directory)
+        await asyncio.to_thread(shutil.rmtree, self._logs, ignore_errors=True)
+
+
+def _remove(directory: Path, part: str = "") -> None:
+    """Beside the loop: a hundred thousand files take seconds, on an SD card minutes."""
+    unmount_below(directory)
+    if not mounted_below(directory):  # what is there may be somebody's
+        shutil.rmtree(directory / part, ignore_errors=True)

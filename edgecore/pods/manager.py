@@ -182,10 +182,14 @@ class PodManager:
             self._orphans.clear()
         if not self._swept and self._in_step():
             self._swept = True
-            try:
-                remove_leftovers(self._parts.directory, self._workers)
-            except OSError as error:
-                log.warning("directories of unknown pods are not looked for reason=%s", error)
+            tasks.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        """Who is known is asked at each directory: a pod's worker is there before its directory is."""
+        try:
+            await asyncio.to_thread(remove_leftovers, self._parts.directory, self._workers)
+        except OSError as error:
+            log.warning("directories of unknown pods are not looked for reason=%s", error)
 
     def _has_another(self, key: Key, uid: str) -> bool:
         return any(held == key and other != uid for other, held in self._keys.items())

@@ -27,6 +27,7 @@ SOCKETS: Final = (
     ("cri-o", Path("/run/crio/crio.sock")),
 )
 """Where Debian's, upstream's and most others' packages have them."""
+_KEEPER: Final = "keeper"
 SOCKET_MAX: Final = 107
 """Bytes of a unix socket's path (Linux: sun_path)."""
 
@@ -183,6 +184,22 @@ def keep(directory: Path, choice: Choice) -> None:
     """Raises `UnavailableError`."""
     if before(directory) != choice:
         write_private(directory / "runtime", choice.encode())
+
+
+def keeper_of(directory: Path) -> str:
+    """By what the containers of this gateway are known in a runtime that others use too: the path of its data when
+    it first had one, however it is reached today."""
+    try:
+        return (directory / _KEEPER).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        # Versions that kept no such name took the path as it was written.
+        return str(directory.absolute() if before(directory) is not None else directory.resolve())
+
+
+def keep_keeper(directory: Path) -> None:
+    """Raises `UnavailableError`."""
+    if not (directory / _KEEPER).exists():
+        write_private(directory / _KEEPER, keeper_of(directory).encode())
 
 
 async def clear(runtime: Runtime) -> None:

@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from edgecore.pods.port import SandboxSpec
-from edgecore.pods.runtimes.choice import Choice, Choosing, before, check, choose, clear, clear_or_say, keep
+from edgecore.pods.runtimes.choice import (
+    Choice,
+    Choosing,
+    before,
+    check,
+    choose,
+    clear,
+    clear_or_say,
+    keep,
+    keep_keeper,
+    keeper_of,
+)
 from edgecore.pods.runtimes.fake import FakeRuntime
 from skerry.clocks import ManualClock
 from skerry.errors import InvalidError
@@ -120,6 +131,24 @@ def test_a_socket_is_the_same_however_it_is_named(tmp_path: Path) -> None:
     assert not one.is_same(Choice(name="containerd", socket=str(tmp_path / "run" / "other.sock")))
     process = Choice(name="process")
     assert process.is_same(Choice(name="process")) and not process.is_same(one) and not one.is_same(process)
+
+
+def test_a_gateway_knows_its_containers_however_its_data_is_reached(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    first = keeper_of(tmp_path / "link")
+    keep_keeper(tmp_path / "link")
+    assert first == keeper_of(tmp_path / "data") == str(tmp_path.resolve() / "data")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    keep_keeper(tmp_path / "moved")
+    assert keeper_of(tmp_path / "moved") == first
+
+
+def test_a_gateway_of_before_is_known_by_the_path_that_it_was_given(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    keep(tmp_path / "data", Choice(name="containerd", socket="/c.sock"))
+    assert keeper_of(tmp_path / "link") == str(tmp_path / "link")
 
 
 async def test_who_moves_leaves_nothing_running_behind(tmp_path: Path) -> None:
