@@ -26,16 +26,21 @@ from edgecore.pods.log_files import (
 from edgecore.pods.parts import log_directory
 from edgecore.pods.port import ContainerState, Runtime
 from edgecore.pods.sources import Files, GatewayPods
+from edgecore.pods.status import FINAL
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import BadRequestError, NotFoundError
 from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, maps_at, str_at
+from skerry.objects.json import JsonObject, decode_object, map_at, maps_at, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key
 from skerry.objects.times import parse_time
 from skerry.ports import Clock
 
 NS_PER_MS: Final = 1_000_000
+_PULLS: Final = {
+    "ErrImagePull": "image can't be pulled",
+    "ImagePullBackOff": "trying and failing to pull image",
+}
 
 
 class LogParts(Frozen):
@@ -68,14 +73,13 @@ class PodLogs:
         names += [str_at(one, "name") for one in maps_at(pod, "spec", "ephemeralContainers")]
         if request.container not in names:
             raise BadRequestError(f"container {request.container} is not valid for pod {request.pod}")
-        run = self._run(request, await self._parts.runtime.list(uid))
+        run = self._run(request, uid, await self._parts.runtime.list(uid))
         directory = log_directory(self._parts.directory, namespace=request.namespace, name=request.pod, uid=uid)
         path = directory / request.container / f"{run.attempt}.log"
         async for chunk in self._cut(request, self._lines(request, path, run)):
             yield chunk
 
-    @staticmethod
-    def _run(request: LogRequest, containers: Sequence[ContainerState]) -> ContainerState:
+    def _run(self, request: LogRequest, uid: str, containers: Sequence[ContainerState]) -> ContainerState:
         runs = runs_of(containers, request.container)
         if request.previous:
             if len(runs) < 2:
@@ -84,10 +88,27 @@ class PodLogs:
                 )
             return runs[-2]
         if not runs:
-            raise BadRequestError(
-                f'container "{request.container}" in pod "{request.pod}" is waiting to start: ContainerCreating'
-            )
+            raise BadRequestError(self._none(request, uid))
         return runs[-1]
+
+    def _none(self, request: LogRequest, uid: str) -> str:
+        """Why there is no log at all, as a kubelet words it (validateContainerLogStatus)."""
+        body = next((body for pod, body in self._parts.store.pods() if pod == uid), None)
+        status = map_at(decode_object(body), "status") if body is not None else {}
+        what = f'container "{request.container}" in pod "{request.pod}"'
+        if str_at(status, "phase") in FINAL:
+            return f"{what} is not available"
+        parts = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+        told = [each for name in parts for each in maps_at(status, name)]
+        reason = next(
+            (
+                str_at(each, "state", "waiting", "reason")
+                for each in told
+                if str_at(each, "name") == request.container
+            ),
+            "",
+        )
+        return f"{what} is waiting to start: {_PULLS.get(reason, reason or 'ContainerCreating')}"
 
     @staticmethod
     async def _cut(request: LogRequest, chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:

@@ -33,6 +33,7 @@ from edgecore.pods.port import (
     Mount,
     SandboxSpec,
     SandboxState,
+    SeccompProfile,
 )
 from edgecore.pods.pull_secrets import credentials_of
 from edgecore.pods.pulls import Pulls, Wish
@@ -51,6 +52,8 @@ NO_VOLUMES: Final = "ContainerCreating"
 """What a kubelet says of containers whose volumes are not there yet."""
 HOOK_S_MAX: Final = 3600.0
 """A postStart hook may wait for what its container begins with; a kubelet waits for ever."""
+SECCOMP: Final = "seccomp"
+"""Directory of seccomp profiles, in that of the agent."""
 _SANDBOX: Final = ""
 """Among the problems: the sandbox's own."""
 ANOTHER_SANDBOX: Final = "Pod sandbox changed, it will be killed and re-created."
@@ -195,6 +198,7 @@ class Starting:
     def _sandbox_spec(self, seen: Seen, attempt: int) -> SandboxSpec:
         gateway = gateway_resolver(self.parts.root)
         spec = sandbox_spec(seen.pod, self.parts.node, gateway, attempt=attempt, log_dir=self.logs)
+        spec = replace(spec, seccomp=self._at_home(spec.seccomp))
         cgroups = self.parts.cgroups
         return spec if cgroups is None else replace(spec, cgroup_parent=cgroups.parent_of(seen.pod))
 
@@ -260,10 +264,18 @@ class Starting:
             *words_mount(container, step, self.parts, self.directory),
         )
         spec = container_spec(container, around, place, mounts)
+        spec = replace(spec, security=replace(spec.security, seccomp=self._at_home(spec.security.seccomp)))
         if self.parts.cgroups is not None:
             unified = self.parts.cgroups.unified_of(container)
             spec = replace(spec, resources=replace(spec.resources, unified=unified))
         return spec
+
+    def _at_home(self, profile: SeccompProfile | None) -> SeccompProfile | None:
+        """A profile of the gateway's own lies below its data, as a kubelet's below its root: a runtime would look in
+        whatever directory it was started in."""
+        if profile is None or profile.kind != "localhost":
+            return profile
+        return replace(profile, localhost_ref=str(self.parts.directory / SECCOMP / profile.localhost_ref))
 
     def _parts_of(self, mounts: tuple[Mount, ...], step: Start) -> tuple[Mount, ...]:
         if self.parts.runtime.abilities.sub_paths:

@@ -78,7 +78,8 @@ class PodWorker:
         self._limits = Limits(parts.runtime, parts.cgroups, uid)
         self._told_backoff: set[str] = set()
         self._last: JsonObject | None = None
-        self._failure = ""
+        self._failure = self._trouble = ""
+        """What the last look came to; what it had to leave for another one."""
         self._is_looking = False
         """A look is under way, and what happens in it was not told yet."""
         self._is_new = False
@@ -207,6 +208,7 @@ class PodWorker:
         """One round; seconds until the next, None for never."""
         try:
             self._is_looking = True
+            self._trouble = ""
             wait_s = await self._step(tasks)
         except (UnavailableError, OSError) as error:
             self._note(str(error))
@@ -219,8 +221,8 @@ class PodWorker:
             return LOOK_AGAIN_S
         finally:
             self._is_looking = False
-        self._note("")
-        return wait_s
+        self._note(self._trouble)
+        return min(wait_s, FAILED_AGAIN_S) if self._trouble and wait_s is not None else wait_s
 
     def _note(self, failure: str) -> None:
         """Said once, not at every retry."""
@@ -467,14 +469,23 @@ class PodWorker:
                     address = self._starting.address(seen)
                     self._stopping.stop(step, specs.get(step.name, {}), address, tasks)
                     continue
+                case Remove() | StopSandbox() | RemoveSandbox():
+                    await self._clear(seen, step)
+            is_changed = True
+        return is_changed
+
+    async def _clear(self, seen: Seen, step: Remove | StopSandbox | RemoveSandbox) -> None:
+        """What a runtime can't take away now (a network that was never there) keeps nothing from being told."""
+        try:
+            match step:
                 case Remove():
                     await self._remove(seen, step.container_id)
                 case StopSandbox():
                     await self._parts.runtime.stop_sandbox(step.sandbox_id)
                 case RemoveSandbox():
                     await self._parts.runtime.remove_sandbox(step.sandbox_id)
-            is_changed = True
-        return is_changed
+        except UnavailableError as error:
+            self._trouble = str(error)
 
     async def _remove(self, seen: Seen, container_id: str) -> None:
         """A run that nobody asks about any more, and what it said: else one that crashes for weeks fills the disk."""

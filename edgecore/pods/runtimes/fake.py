@@ -58,6 +58,8 @@ class FakeRuntime:
         """Of those that were run, by id."""
         self.no_sandboxes = ""
         """When set, no sandbox can be had, for this reason."""
+        self.stuck = ""
+        """When set, no sandbox can be taken away, for this reason."""
         self.specs: dict[str, ContainerSpec] = {}
         """What was started, by id."""
         self.starts: list[tuple[str, int]] = []
@@ -165,6 +167,8 @@ class FakeRuntime:
 
     async def remove_sandbox(self, sandbox_id: str) -> None:
         self._check()
+        if self.stuck:
+            raise UnavailableError(self.stuck)
         sandbox = self._sandboxes.pop(sandbox_id, None)
         assert sandbox is None or not sandbox.ready, "only a stopped sandbox is removed"
         for state in [state for state in self._containers.values() if state.sandbox_id == sandbox_id]:
