@@ -145,7 +145,11 @@ async def serve(settings: EdgeSettings) -> None:
             runtime=runtime,
             dialer=names.remembering(websocket_dialer(identity, clock, time.known_ms)),
             dialers={
-                "quic": names.remembering(quic_dialer(identity, clock, time.known_ms, port=settings.quic_port)),
+                "quic": names.remembering(
+                    quic_dialer(
+                        identity, clock, time.known_ms, port=settings.quic_port, sounds=settings.transport == "auto"
+                    )
+                ),
                 "proxy": websocket_dialer(identity, clock, time.known_ms, proxy=proxy),
             },
             ways=ways_of(settings.transport, proxied=proxy is not None),

@@ -7,6 +7,7 @@ Keeps nothing but the tickets of short handshakes, in memory; the files it reads
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Protocol
 
 from skerry.errors import CallerError, UnavailableError
@@ -88,12 +89,18 @@ def quic_dialer(
     *,
     port: int = 0,
     open_s_max: float = QUIC_OPEN_S_MAX,
+    sounds: bool = False,
 ) -> Dialer:
     """Dials over QUIC; `port` is the cloud's UDP port where that is not the number of its TCP port. The library is
-    loaded with the first dial: it is a third of an agent's memory."""
+    loaded with the first dial: it is a third of an agent's memory. `sounds`: before that, it is asked without it
+    whether anybody speaks QUIC there; for who has other ways, as some networks let only the usual versions pass."""
     kept: list[Tickets] = []
 
     async def open_link(address: str) -> Link:
+        if sounds and not kept and find_spec("aioquic") is not None:
+            from skerry.transport.sounding import sound
+
+            await sound(_with_port(address, port), default_port=HUB_PORT, within_s=open_s_max)
         try:
             from skerry.transport import quic
         except ImportError as error:

@@ -96,10 +96,22 @@ def test_where_udp_does_not_pass_websocket_carries_on_and_is_remembered(
         assert fleet.cloud.endpoints["quic_port"] is None
         fleet.edge.start()
         connected(fleet, "websocket")
+        assert "aioquic" not in maps_of(fleet), "that nobody answers is asked without it"
         fleet.edge.stop()
         fleet.edge.start()
         connected(fleet, "websocket")
-        assert "aioquic" not in maps_of(fleet), "what is remembered is tried first, and nothing else is loaded"
+
+
+def test_a_gateway_that_knew_quic_does_not_load_it_while_its_cloud_is_away(fleet: RealFleet) -> None:
+    fleet.edge.start()
+    connected(fleet, "quic")
+    fleet.edge.stop()
+    fleet.cloud.stop(signal.SIGKILL)
+    fleet.edge.start()
+    until(lambda: fleet.edge.log.count("link down") >= 1, "the gateway to have dialled in vain")
+    assert "aioquic" not in maps_of(fleet)
+    fleet.start_cloud()
+    connected(fleet, "quic")
 
 
 def test_an_agent_that_is_told_to_use_websocket_never_loads_quic(
