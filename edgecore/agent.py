@@ -44,7 +44,8 @@ from edgecore.config import (
 )
 from edgecore.history.file import HistoryFile
 from edgecore.link.bandwidth import own_plan
-from edgecore.link.dial import HUB_PORT, quic_dialer, ways_of, websocket_dialer
+from edgecore.link.cloud_time import AgentClock
+from edgecore.link.dial import HUB_PORT, Dialer, quic_dialer, ways_of, websocket_dialer
 from edgecore.link.membership import Membership, load_membership
 from edgecore.link.names import CloudNames
 from edgecore.link.renewal import CertificateKeeper
@@ -92,8 +93,9 @@ from skerry.objects.enrolment import split_address
 from skerry.objects.quantity import parse_quantity
 from skerry.ports import Clock, Ids
 from skerry.sdnotify import notify
+from skerry.sync.dial import Way
 from skerry.transport.identity import Identity
-from skerry.transport.proxy import proxy_of
+from skerry.transport.proxy import Proxy, proxy_of
 
 if TYPE_CHECKING:
     from devices.mqtt.config import Broker
@@ -130,11 +132,8 @@ async def serve(settings: EdgeSettings) -> None:
         await _refill(settings, store, membership.node)
         await _tell_of_damage(store, membership.node, time, ids)
 
-        def identity() -> Identity:
-            return load_membership(settings.data).identity
-
         certificate = CertificateKeeper(settings.data, store, time.known_ms, proxy)
-        names = CloudNames(store)
+        dialers = _dialers(settings, store, time, proxy)
         ground = Ground(
             node=membership.node,
             labels=labels_of(settings.label),
@@ -143,15 +142,8 @@ async def serve(settings: EdgeSettings) -> None:
             machine=partial(_machine, settings, store),
             store=store,
             runtime=runtime,
-            dialer=names.remembering(websocket_dialer(identity, clock, time.known_ms)),
-            dialers={
-                "quic": names.remembering(
-                    quic_dialer(
-                        identity, clock, time.known_ms, port=settings.quic_port, sounds=settings.transport == "auto"
-                    )
-                ),
-                "proxy": websocket_dialer(identity, clock, time.known_ms, proxy=proxy),
-            },
+            dialer=dialers["websocket"],
+            dialers=dialers,
             ways=ways_of(settings.transport, proxied=proxy is not None),
             doubted=certificate.doubt,
             drivers=_drivers(settings, membership.node, store, time, ids),
@@ -186,6 +178,22 @@ async def serve(settings: EdgeSettings) -> None:
         await runtime.close()
     finally:
         store.close()
+
+
+def _dialers(
+    settings: EdgeSettings, store: AsyncEdgeStore, time: AgentClock, proxy: Proxy | None
+) -> dict[Way, Dialer]:
+    def identity() -> Identity:
+        return load_membership(settings.data).identity
+
+    clock, names = SystemClock(), CloudNames(store)
+    sounds = settings.transport == "auto"
+    quic = quic_dialer(identity, clock, time.known_ms, port=settings.quic_port, sounds=sounds)
+    return {
+        "quic": names.remembering(quic),
+        "websocket": names.remembering(websocket_dialer(identity, clock, time.known_ms)),
+        "proxy": websocket_dialer(identity, clock, time.known_ms, proxy=proxy),
+    }
 
 
 def _places(settings: EdgeSettings, node: str) -> Places:
