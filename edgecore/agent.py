@@ -153,6 +153,7 @@ async def serve(settings: EdgeSettings) -> None:
             sync=settings.sync(),
             collection=settings.collection(),
             rotation=settings.rotation(),
+            dead=settings.dead(),
             eviction=settings.eviction(),
             reserved=reserved_of(settings.system_reserved),
             cgroups=_cgroups(settings, runtime),

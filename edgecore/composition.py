@@ -36,6 +36,7 @@ from edgecore.network.settings import DnsSettings, NetworkSettings
 from edgecore.network.trials import trials
 from edgecore.pods.asking import Asking
 from edgecore.pods.cgroups import PodCgroups
+from edgecore.pods.dead_runs import DEAD_RUNS, DeadRuns
 from edgecore.pods.env import ApiPlace, NodeFacts
 from edgecore.pods.events import event_body, node_event
 from edgecore.pods.eviction import EvictionSettings
@@ -172,6 +173,7 @@ class Ground(Frozen):
     sysctls: tuple[str, ...] = ()
     """Which pods may set beside the safe ones."""
     rotation: RotationSettings = field(default_factory=RotationSettings)
+    dead: DeadRuns = DEAD_RUNS
     """When logs of containers are rotated, and how many are kept."""
     eviction: EvictionSettings = field(default_factory=EvictionSettings)
     """When pods go because the gateway runs short of something; by default never."""
@@ -500,6 +502,7 @@ def _pods(
             off_disk=ground.off_disk,
             sysctls=ground.sysctls,
             refusal=limits.refusal,
+            dead=ground.dead,
         ),
         in_step,
     )

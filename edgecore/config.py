@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from edgecore.network.cni import pod_ranges
 from edgecore.network.ingress.settings import IngressSettings
+from edgecore.pods.dead_runs import DeadRuns
 from edgecore.pods.eviction import EvictionSettings
 from edgecore.pods.eviction_settings import HARD, eviction_settings
 from edgecore.pods.image_collection import CollectionSettings
@@ -277,6 +278,18 @@ class EdgeSettings:
     )
     log_size_mib: int = setting(10, help="size at which a container's log is rotated", low=1, high=1 << 10)
     log_files: int = setting(5, help="how many files of a container's log are kept", low=1, high=100)
+    maximum_dead_containers_per_container: int = setting(
+        1, help="how many runs of a container that are over are kept before the newest one", low=0, high=100
+    )
+    maximum_dead_containers: int = setting(
+        200,
+        help="how many runs that are over are kept in all: beyond, finished pods lose theirs; -1: any number",
+        low=-1,
+        high=100_000,
+    )
+    minimum_container_ttl_duration_s: int = setting(
+        0, help="how long a run has to be over before it goes", low=0, high=30 * 86_400
+    )
     log_level: str = setting("info", help="what is logged", choices=("debug", "info", "warning", "error"))
 
     @property
@@ -310,6 +323,14 @@ class EdgeSettings:
     def rotation(self) -> RotationSettings:
         """Of containers' logs."""
         return RotationSettings(bytes_max=self.log_size_mib * MIB, files_max=self.log_files)
+
+    def dead(self) -> DeadRuns:
+        """Runs that are over, and stay."""
+        return DeadRuns(
+            per_container=self.maximum_dead_containers_per_container,
+            total_max=self.maximum_dead_containers,
+            age_ms_min=self.minimum_container_ttl_duration_s * 1000,
+        )
 
     def eviction(self) -> EvictionSettings:
         """Of pods, where the gateway runs short. Raises `InvalidError`."""

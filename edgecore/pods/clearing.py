@@ -33,6 +33,11 @@ class Clearing:
         self._asked = self._asked or asyncio.Event()
         return self._asked
 
+    @property
+    def is_going(self) -> bool:
+        """What the finished pod left with the runtime has gone, or somebody has asked for that."""
+        return self.emptied or self._asked is not None
+
     async def until_done(self) -> None:
         """Until nothing is left of what the pod, that has ended, had of the gateway."""
         await self._done.wait()
@@ -55,6 +60,7 @@ class Clearing:
         await asyncio.to_thread(_remove, self._directory, "volumes")
         if evicted or self._asked is not None:
             await self._of_runtime(seen)
+            shutil.rmtree(self._logs, ignore_errors=True)  # as with a kubelet: a log goes with its container
             self.emptied = True
         if evicted:
             await self._of_gateway()

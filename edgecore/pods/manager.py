@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from edgecore.pods.dead_runs import surplus
 from edgecore.pods.holding import Stopped
 from edgecore.pods.leftovers import remove_leftovers
 from edgecore.pods.parts import PodParts
@@ -35,6 +36,8 @@ CLEAR_S_MAX: Final = 30.0
 """For finished pods to be cleared away, when room is short."""
 ORPHANS_S: Final = 10.0
 """How often it is asked whether unknown containers may go."""
+DEAD_LOOK_S: Final = 60.0
+"""How often it is looked whether more runs that are over are kept than should be: a kubelet's rhythm."""
 INPUTS: Final = frozenset({"configmaps", "secrets", CLAIMS})
 
 
@@ -105,6 +108,19 @@ class PodManager:
             log.warning("containers of finished pods are not gone yet")
         return len(cleared)
 
+    def clear_surplus(self) -> int:
+        """Take away what the longest finished pods left, where more than the limit is kept; of how many pods."""
+        pods = [worker.dead for worker in self._workers.values()]
+        going = surplus(pods, self._parts.dead, self._parts.clock.wall_ms())
+        for uid in going:
+            self._workers[uid].clear()
+        return len(going)
+
+    async def _bound_dead(self) -> None:
+        while True:
+            await asyncio.sleep(DEAD_LOOK_S)
+            self.clear_surplus()
+
     async def until_cleared(self, uid: str) -> None:
         """Until nothing is left of an evicted pod but its status."""
         if uid in self._workers:
@@ -137,6 +153,7 @@ class PodManager:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._hear())
+                tasks.create_task(self._bound_dead())
                 tasks.create_task(StorageWatch(self._parts.runtime, self._writing, self.end).run())
                 await self._adopt(tasks)
                 while True:

@@ -8,6 +8,7 @@ from typing import Final
 
 from edgecore.pods.asking import Asking
 from edgecore.pods.cgroups import PodCgroups
+from edgecore.pods.dead_runs import DEAD_RUNS, DeadRuns
 from edgecore.pods.env import ApiPlace, NodeFacts, Tokens, no_tokens
 from edgecore.pods.host_ports import HostPorts
 from edgecore.pods.memory_volumes import stays_on_disk
@@ -67,6 +68,8 @@ class PodParts(Frozen):
     """Puts what is secret into memory (`memory_volumes.keep_off_disk`)."""
     sysctls: tuple[str, ...] = ()
     """Which pods may set beside the safe ones (`sysctls.sysctl_refusal`)."""
+    dead: DeadRuns = DEAD_RUNS
+    """How many runs that are over are kept."""
     refusal: Callable[[JsonObject], str] = _welcome
     """Why a pod that is new here may not begin now; "" where it may."""
 

@@ -14,14 +14,13 @@ from typing import Final, TypeAlias
 
 from edgecore.pods.backoff import Backoff, Problem, at_peace, duration_text, next_backoff
 from edgecore.pods.containers import Wanted, ephemeral_of, has_failed, newest_of, runs_of, wanted_of
+from edgecore.pods.dead_runs import DEAD_RUNS, DeadRuns
 from edgecore.pods.port import ContainerState, SandboxState
 from edgecore.pods.probes import HEALTHY, Health
 from skerry.frozen import Frozen, field, replace
 from skerry.objects.json import JsonObject, dig, str_at
 from skerry.objects.meta import name_of, namespace_of, uid_of
 
-KEPT_RUNS: Final = 2
-"""The current container and the one before it: for `lastState` and `logs --previous`."""
 GRACE_S_MIN: Final = 2.0
 """What a sidecar gets when the others have used up the pod's grace."""
 
@@ -54,6 +53,8 @@ class Seen(Frozen):
     """Ids of containers whose postStart hook is under way."""
     spent: frozenset[str] = frozenset()
     """Names of ephemeral containers that have run, whatever the runtime has forgotten."""
+    dead: DeadRuns = DEAD_RUNS
+    """How many runs that are over are kept."""
 
     @property
     def sandbox(self) -> SandboxState | None:
@@ -312,7 +313,9 @@ def _clearances(seen: Seen) -> tuple[Action, ...]:
     kept: list[ContainerState] = []
     for name in sorted({state.name for state in seen.containers}):
         runs = runs_of(seen.containers, name)
-        old = [run for run in runs[:-KEPT_RUNS] if run.phase == "exited"]
+        earlier = runs[:-1]
+        surplus = earlier[: max(len(earlier) - seen.dead.per_container, 0)]
+        old = [run for run in surplus if run.phase == "exited" and seen.dead.may_go(run.finished_ms, seen.now_ms)]
         gone += [Remove(container_id=run.id) for run in old]
         kept += [run for run in runs if run not in old]
     used = {run.sandbox_id for run in kept}

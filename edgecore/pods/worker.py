@@ -17,6 +17,7 @@ from edgecore.pods.admitting import REJECTED, Gateway, needs_of, not_admitted, r
 from edgecore.pods.asking import RealAsking
 from edgecore.pods.clearing import Clearing
 from edgecore.pods.containers import all_of, newest_of, spent_of
+from edgecore.pods.dead_runs import Dead
 from edgecore.pods.env import NodeFacts
 from edgecore.pods.events import Happening
 from edgecore.pods.heeding import heeded
@@ -86,6 +87,8 @@ class PodWorker:
         """It begins here, and may be refused."""
         self._early_end: tuple[Ending, float] | None = None
         """It is to end, and was not looked at yet."""
+        self._over: Sequence[ContainerState] = ()
+        """Its runs that are over, as last seen."""
         self._restarts: dict[str, int] = dict(record.restarts) if record is not None else {}
         """Runs that somebody asked to be ended, by container: what follows them starts without delay."""
         if record is not None and record.ending is None and str_at(record.status, "phase") not in FINAL:
@@ -159,6 +162,16 @@ class PodWorker:
     def may_be_cleared(self) -> bool:
         """It has finished, and the runtime has something of it yet."""
         return self.is_finished and not self._clearing.emptied
+
+    @property
+    def dead(self) -> Dead:
+        """What it has of runs that are over, as last seen."""
+        return Dead(
+            uid=self._uid,
+            runs=0 if self._clearing.is_going else len(self._over),
+            finished_ms=max((state.finished_ms for state in self._over), default=0),
+            may_go=self.may_be_cleared,
+        )
 
     def active(self) -> tuple[JsonObject, Path] | None:
         """The pod and where its logs are; None where it has finished, or is to end."""
@@ -261,6 +274,7 @@ class PodWorker:
             steps = replace(steps, actions=tuple(step for step in steps.actions if not isinstance(step, Start)))
         is_changed = await self._act(seen, steps, tasks) or is_changed
         now = await self._look_again(seen) if is_changed else seen
+        self._over = [state for state in now.containers if state.phase == "exited"]
         now = self._asked_from_now_on(now, tasks)
         over = await self._tell(now, steps, refusal)
         if pod is None and over:
@@ -384,6 +398,7 @@ class PodWorker:
             health=self._health(),
             beginning=frozenset(self._starting.beginning),
             spent=spent_of(record.status),
+            dead=self._parts.dead,
         )
 
     def _recall(self, pod: JsonObject | None, containers: Sequence[ContainerState], now_ms: int) -> None:
