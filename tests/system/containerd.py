@@ -151,6 +151,8 @@ class Containerd:
     """Registry by name as images say it: where it is, http://HOST:PORT."""
     root: Path | None = None
     """Where it keeps what outlives it; None: in `folder`."""
+    prefix: tuple[str, ...] = ()
+    """What stands before the server's command, to run it in namespaces."""
     process: subprocess.Popen[Any] | None = None
 
     @classmethod
@@ -186,7 +188,7 @@ class Containerd:
         self.write_config()
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["containerd", "--config", str(self.folder / "config.toml")],
+                [*self.prefix, "containerd", "--config", str(self.folder / "config.toml")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -141,6 +141,15 @@ def test_a_server_that_is_silent_costs_one_question_and_one_that_refuses_none(ga
     assert time.monotonic() - began < 2.0
 
 
+def test_servers_are_asked_over_ipv6_and_what_they_say_of_it_is_told(gateway: Gateway) -> None:
+    six = ("--listen-address=::1", "--no-resolv", "--conf-file=/dev/null", "--local=/six.example/")
+    gateway.begin(*DNSMASQ, *six, "--address=/www.six.example/2001:db8::7", "--local-ttl=60")
+    gateway.resolv_conf.write_text("nameserver ::1\n")
+    until(lambda: gateway.ask("AAAA", "www.six.example") == ["2001:db8::7"], "it is answered over IPv6")
+    assert gateway.ask("A", "www.six.example") == []
+    assert gateway.ask("+tcp", "AAAA", "www.six.example") == ["2001:db8::7"]
+
+
 def test_a_machine_whose_own_resolver_asks_us_goes_in_no_circle(gateway: Gateway) -> None:
     back = ("--listen-address=127.0.0.54", f"--server={ADDRESS}", "--no-resolv", "--conf-file=/dev/null")
     gateway.begin(*DNSMASQ, *back)

@@ -51,7 +51,9 @@ def fleet(
     resolv_conf = directory / "resolv.conf"
     resolv_conf.write_text(f"nameserver {UPSTREAM}\nsearch site.example.\n")
     with real_fleet(directory) as made:
-        mount = f'mount --bind {resolv_conf} /etc/resolv.conf && exec "$@"'
+        mount = f"mount --bind {resolv_conf} /etc/resolv.conf"
+        # Gateways of other tests have this machine's network as well.
+        mount += ' && mkdir -p /run/skerry && mount -t tmpfs none /run/skerry && exec "$@"'
         made.edge.prefix = ("unshare", "-m", "sh", "-c", mount, "sh")
         made.edge.environ = {
             "SKERRY_RUNTIME": "containerd",
