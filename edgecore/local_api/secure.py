@@ -12,14 +12,17 @@ import logging
 import socket
 import ssl
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 from edgecore.local_api.access import Access
+from edgecore.local_api.answers import error_answer
 from edgecore.local_api.bounds import HEAD_BYTES_MAX, Answers, Room
 from edgecore.local_api.certificates import CA_FILE, SERVER_FILE, SERVICE_NAMES, are_made
-from skerry.errors import UnavailableError
+from skerry.errors import TooManyRequestsError, UnavailableError
 from skerry.frozen import Frozen
 from skerry.transport.liveness import keep_alive
 
@@ -28,7 +31,14 @@ log = logging.getLogger(__name__)
 BODY_BYTES_MAX: Final = 3 << 20
 """As the cloud's API takes."""
 BODIES_BYTES_MAX: Final = 8 << 20
-CONNECTIONS_MAX: Final = 64
+CONNECTIONS_MAX: Final = 192
+OF_ONE_MAX: Final = 48
+"""From one address: a pod with an operator in it has one for each kind that it watches."""
+TURNED_AWAY_MAX: Final = 32
+"""Who hear at once that there is no room."""
+TURN_AWAY_S: Final = 5.0
+TOLD_S: Final = 60.0
+NO_ROOM: Final = "too many connections to this gateway's API: close some, or try later"
 HANDSHAKE_S_MAX: Final = 10.0
 AGAIN_S: Final = 30.0
 MAKE_S_MAX: Final = 60.0
@@ -66,7 +76,11 @@ class SecureApi:
         self._names = list(dict.fromkeys((*SERVICE_NAMES, "127.0.0.1", "::1", place.host, *names)))
         self._made = made
         self._room = Room(body_bytes_max=BODY_BYTES_MAX, bytes_max=BODIES_BYTES_MAX)
-        self._open = 0
+        self._open: Counter[str] = Counter()
+        """Connections by address."""
+        self._turned_away = 0
+        self._told_s = float("-inf")
+        """When it was last said that there is no room."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -130,23 +144,54 @@ class SecureApi:
             raise UnavailableError(f"its certificate can't be made: {' '.join(last)}")
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+        address: str = (writer.get_extra_info("peername") or ("",))[0]
+        self._open[address] += 1
         keep_alive(writer.get_extra_info("socket"))
         try:
-            if self._open <= CONNECTIONS_MAX:
+            if self._has_room(address):
                 from edgecore.local_api.connection import Connection  # h11: with the first client
 
                 await Connection(reader, writer, self._answers, uid=-1, room=self._room).serve()
+            else:
+                await self._turn_away(reader, writer)
         except (ConnectionError, TimeoutError, ssl.SSLError):
             return  # the client went away; there is nobody to tell
         except Exception:
             # The root of this worker: one request must not end the agent.
             log.exception("local api request failed")
         finally:
-            self._open -= 1
+            self._open[address] -= 1
+            self._open += Counter()  # without those that have none
             writer.close()
             with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
                 await writer.wait_closed()
+
+    def _has_room(self, address: str) -> bool:
+        """Applications on the gateway itself share an address, and so have no share of their own."""
+        is_own = ip_address(address).is_loopback if address else True
+        room = self._open.total() <= CONNECTIONS_MAX and (is_own or self._open[address] <= OF_ONE_MAX)
+        now_s = asyncio.get_running_loop().time()
+        if not room and now_s - self._told_s >= TOLD_S:
+            self._told_s = now_s
+            log.warning("the local API has no room for more connections from=%s open=%d", address, self._open.total())
+        return room
+
+    async def _turn_away(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """With words, where not too many hear them already."""
+        if self._turned_away >= TURNED_AWAY_MAX:
+            return
+        self._turned_away += 1
+        try:
+            async with asyncio.timeout(TURN_AWAY_S):
+                await reader.read(HEAD_BYTES_MAX)
+                answer = error_answer(TooManyRequestsError(NO_ROOM, retry_after_s=5))
+                fields = (*answer.headers, ("Content-Type", answer.content_type), ("Connection", "close"))
+                head = "".join(f"{name}: {value}\r\n" for name, value in fields)
+                head = f"HTTP/1.1 429 Too Many Requests\r\n{head}Content-Length: {len(answer.body)}\r\n\r\n"
+                writer.write(head.encode() + answer.body)
+                await writer.drain()
+        finally:
+            self._turned_away -= 1
 
 
 def _listening(place: Place) -> socket.socket:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,8 @@ from edgecore.local_api.access import Access
 from edgecore.local_api.answers import Answer
 from edgecore.local_api.certificates import CA_FILE, make
 from edgecore.local_api.requests import Request, Stream
-from edgecore.local_api.secure import Place, SecureApi, authority_of
+from edgecore.local_api.secure import OF_ONE_MAX, Place, SecureApi, authority_of
+from edgecore.pods.own_address import own_addresses
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
@@ -77,3 +80,49 @@ async def test_an_address_that_comes_with_the_first_pod_is_listened_at_before(
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
     assert f"local API on TCP host={host}:10559" in caplog.text
+
+
+async def test_who_finds_no_room_hears_so_and_one_address_takes_not_all(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+    task = asyncio.create_task(api(tmp_path, port, [], "0.0.0.0").run())
+    own = _own_address()
+
+    async def asked(address: str, held: list[asyncio.StreamWriter]) -> bytes:
+        """What a request is answered over a connection that stays open."""
+        trust = ssl.create_default_context(cafile=str(tmp_path / CA_FILE))
+        trust.check_hostname = False
+        reader, writer = await asyncio.open_connection(address, port, ssl=trust)
+        held.append(writer)
+        writer.write(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        return (await reader.readline()).split()[1]
+
+    held: list[asyncio.StreamWriter] = []
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    assert await asked("127.0.0.1", held) == b"200"
+                    break
+                except OSError:
+                    await asyncio.wait((task,), timeout=0.05)
+            if own:  # a machine without an address has nobody else to ask from
+                assert [await asked(own, held) for _ in range(OF_ONE_MAX)] == [b"200"] * OF_ONE_MAX
+                assert await asked(own, held) == b"429"
+            assert await asked("127.0.0.1", held) == b"200"
+            for writer in held:
+                writer.close()
+            while own and await asked(own, held) != b"200":
+                await asyncio.wait((task,), timeout=0.05)
+    finally:
+        for writer in held:
+            writer.close()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _own_address() -> str:
+    """One of this machine that is not on loopback."""
+    (address,) = own_addresses()
+    return "" if address.startswith("127.") else address
