@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 
-from skerry.errors import SkerryError, StorageFullError, UnauthenticatedError
+from skerry.errors import SkerryError, StorageFullError, UnauthenticatedError, UnavailableError
 from skerry.forms.negotiation import MEDIA_TYPES, Form
 from skerry.forms.status import answer_for
 from skerry.frozen import Frozen
@@ -50,7 +50,9 @@ def error_answer(error: SkerryError) -> Answer:
         code, status = 507, {**status, "code": 507, "reason": "InsufficientStorage"}
     if isinstance(error, UnauthenticatedError):
         status = {**status, "message": str(error)}
-    retry = (("Retry-After", str(answer.retry_after_s)),) if answer.retry_after_s else ()
+    # A link that is away is away for minutes or days: client-go would try ten times before it tells anybody.
+    again_s = 0 if isinstance(error, UnavailableError) else answer.retry_after_s
+    retry = (("Retry-After", str(again_s)),) if again_s else ()
     return Answer(code=code, body=encode_object(status) + b"\n", headers=retry)
 
 
