@@ -13,11 +13,12 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgecore.composition import AGENT_VERSION, LOCAL_API, Agent, Ground, agent_clock, compose
+from edgecore.composition import AFTER_PODS_S_MAX, AGENT_VERSION, LOCAL_API, Agent, Ground, agent_clock, compose
 from edgecore.config import (
     HOMEASSISTANT,
     MIB,
@@ -605,8 +606,7 @@ async def _run(
         parts.append(tasks.create_task(guard.run(store.damage), name="store"))
         copying = HeldCopy(settings.data / COPY_FILE, membership.node, store, SystemClock(), COPIED)
         parts.append(tasks.create_task(copying.run(), name="copy of the store"))
-        gc.collect()
-        gc.freeze()
+        parts.append(tasks.create_task(_settled(agent), name="memory"))
         notify(os.environ, READY="1")
         LOG.info(
             "edgecore ready node=%s socket=%s cloud=%s pods=%d",
@@ -620,6 +620,16 @@ async def _run(
         LOG.info("edgecore stops; its pods go on")
         for part in parts:
             part.cancel()
+
+
+async def _settled(agent: Agent) -> None:
+    """What is there when the pods have begun stays: the collector, off since the start, need not pass by it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(AFTER_PODS_S_MAX):
+            await agent.pods.begun.wait()
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def _local_api(settings: EdgeSettings) -> tuple[str, int] | None:

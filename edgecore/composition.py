@@ -6,8 +6,10 @@ Keeps nothing; each part says what it keeps.
 
 from __future__ import annotations
 
+import asyncio
 from collections import ChainMap
 from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from shutil import disk_usage
@@ -103,6 +105,8 @@ AGENT_VERSION: Final = "v1.36.0+skerry-0.1.0"
 """The Kubernetes version whose kubelet's API behaviour is followed, and ours."""
 
 
+AFTER_PODS_S_MAX: Final = 5.0
+"""The longest that anything waits for pods to begin."""
 STATIC_PODS: Final = "static-pods.json"
 """Below the data: what the files of static pods said last."""
 LOCAL_API: Final = "local-api"
@@ -254,24 +258,32 @@ class Agent(Frozen):
             "static pods": self.static_pods.run(),
             "mirror pods": self.mirrors.run(),
             "tokens": self.tokens.run(),
-            "images": self.images.run(),
-            "logs": self.logs.run(),
-            "eviction": self.evictor.run(),
+            "images": self._then(self.images.run),
+            "logs": self._then(self.logs.run),
+            "eviction": self._then(self.evictor.run),
             "twins": self.twins.run(),
             "commands": self.commands.run(),
             "device rules": self.device_rules.run(),
             "node": self.node.run(),
-            "volumes": self.volumes.run(),
+            "volumes": self._then(self.volumes.run),
             **({"network": self.network()} if self.network else {}),
             **({"broker": self.own_broker()} if self.own_broker else {}),
             **({"bus": self.bus.run()} if self.bus else {}),
             **({"rules": self.rules.run()} if self.rules else {}),
             **({"service bus": self.service_bus.run()} if self.service_bus else {}),
             **({"mappers": self.mappers.run()} if self.mappers else {}),
-            **({"history": self.history.run()} if self.history else {}),
+            **({"history": self._then(self.history.run)} if self.history else {}),
             **({"pushes": self.pusher.run()} if self.pusher else {}),
             **({"homeassistant": self.announcer.run()} if self.announcer else {}),
         }
+
+    async def _then(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """What looks after the gateway itself, when the pods that were known are on their way: after a power cycle
+        the runtime and the processor have enough to do."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AFTER_PODS_S_MAX):
+                await self.pods.begun.wait()
+        await run()
 
 
 def agent_clock(clock: Clock, store: AsyncEdgeStore) -> AgentClock:

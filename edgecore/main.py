@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -134,6 +135,7 @@ def _join(settings: JoinSettings) -> int:
 
 
 def _serve(settings: EdgeSettings) -> int:
+    gc.disable()  # a tenth of a start is looking for garbage that is none; the agent enables it when all is there
     from edgecore.agent import serve
 
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.pods.dead_runs import surplus
+from edgecore.pods.first_look import FirstLook
 from edgecore.pods.holding import Stopped
 from edgecore.pods.leftovers import remove_leftovers
 from edgecore.pods.parts import PodParts
@@ -58,6 +59,10 @@ class PodManager:
         self._workers: dict[str, PodWorker] = {}
         self._keys: dict[str, Key] = {}
         self._look = asyncio.Event()
+        self._first: FirstLook | None = None
+        """For those that are there at the start."""
+        self.begun = asyncio.Event()
+        """Each of those has looked, and done what it could."""
 
     @property
     def count(self) -> int:
@@ -156,16 +161,20 @@ class PodManager:
                 tasks.create_task(self._bound_dead())
                 tasks.create_task(StorageWatch(self._parts.runtime, self._writing, self.end).run())
                 await self._adopt(tasks)
+                self._begin(tasks)
+                self._first = None
+                tasks.create_task(self._until_begun())
                 while True:
+                    await self._look_again()
                     self._look.clear()
                     self._begin(tasks)
-                    await self._look_again()
         finally:
             for stop in stops:
                 stop()
 
     async def _adopt(self, tasks: asyncio.TaskGroup) -> None:
         """Workers for what an earlier agent left: records of pods, and containers."""
+        first = self._first = FirstLook()
         for uid, body in self._parts.store.pods():
             record = PodRecord.decode(body)
             self._add(tasks, Key(PODS, record.namespace, record.name), uid, record)
@@ -173,11 +182,18 @@ class PodManager:
             try:
                 containers = await self._parts.runtime.list()
                 sandboxes = await self._parts.runtime.sandboxes()
+                first.tell(containers, sandboxes)
                 break
             except UnavailableError as error:
+                first.fail()
                 log.warning("runtime does not answer runtime=%s reason=%s", self._parts.runtime.name, error)
                 await asyncio.sleep(FAILED_AGAIN_S)
         self._orphans = {state.pod_uid for state in (*containers, *sandboxes)} - self._workers.keys()
+
+    async def _until_begun(self) -> None:
+        for worker in [*self._workers.values()]:
+            await worker.begun.wait()
+        self.begun.set()
 
     async def _look_again(self) -> None:
         try:
@@ -213,7 +229,7 @@ class PodManager:
 
     def _add(self, tasks: asyncio.TaskGroup, key: Key, uid: str, record: PodRecord | None) -> None:
         if uid not in self._workers:
-            worker = self._workers[uid] = PodWorker(self._parts, key, uid, record)
+            worker = self._workers[uid] = PodWorker(self._parts, key, uid, record, self._first)
             self._keys[uid] = key
             tasks.create_task(self._work(uid, worker))
 

@@ -20,6 +20,7 @@ from edgecore.pods.containers import all_of, newest_of, spent_of
 from edgecore.pods.dead_runs import Dead
 from edgecore.pods.env import NodeFacts
 from edgecore.pods.events import Happening
+from edgecore.pods.first_look import FirstLook, Found
 from edgecore.pods.heeding import heeded
 from edgecore.pods.holding import Stopped, as_kept, held_back
 from edgecore.pods.host_ports import REFUSED
@@ -63,8 +64,14 @@ DEADLINE: Final = Ending(
 class PodWorker:
     """See the module. `run` returns when nothing of the pod is left and the cloud has forgotten it."""
 
-    def __init__(self, parts: PodParts, pod: Key, uid: str, record: PodRecord | None) -> None:
+    def __init__(
+        self, parts: PodParts, pod: Key, uid: str, record: PodRecord | None, first: FirstLook | None = None
+    ) -> None:
+        """`first`: what its first look finds; None: it asks the runtime."""
         self._parts = parts
+        self._first = first
+        self.begun = asyncio.Event()
+        """It has looked, and done what it could."""
         self._key = pod
         self._uid = uid
         self._pods = GatewayPods(parts.store, parts.files)
@@ -200,6 +207,7 @@ class PodWorker:
             while True:
                 self._wake.clear()
                 wait_s = await self._attempt(tasks)
+                self.begun.set()
                 if wait_s is None:
                     self._probing.close()
                     self._starting.pulls.keep(())
@@ -291,6 +299,16 @@ class PodWorker:
             now_ms=self._parts.clock.wall_ms(),
         )
 
+    async def _found(self) -> Found:
+        """What the runtime has of the pod."""
+        first, self._first = self._first, None
+        found = None if first is None else await first.of(self._uid)
+        if found is None:
+            runtime = self._parts.runtime
+            containers = await runtime.list(self._uid)
+            found = Found(containers=containers, sandboxes=await runtime.sandboxes(self._uid))
+        return found
+
     async def _look_again(self, seen: Seen) -> Seen:
         """What is there after steps that changed something."""
         runtime = self._parts.runtime
@@ -362,7 +380,8 @@ class PodWorker:
 
     async def _see(self, pod: JsonObject | None) -> Seen:
         now_ms = self._parts.clock.wall_ms()
-        containers = await self._parts.runtime.list(self._uid)
+        found = await self._found()
+        containers = found.containers
         self._recall(pod, containers, now_ms)
         leaving = pod is None or being_deleted(pod)
         if pod is not None and (leaving or self._kept.ending is None):
@@ -385,7 +404,7 @@ class PodWorker:
         return Seen(
             pod=pod_here,
             containers=containers,
-            sandboxes=await self._parts.runtime.sandboxes(self._uid),
+            sandboxes=found.sandboxes,
             backoff=record.backoff,
             problems=self._starting.problems,
             terminating=terminating,
