@@ -45,6 +45,7 @@ from edgecore.pods.eviction import EvictionSettings
 from edgecore.pods.evictor import Evictor, EvictorParts
 from edgecore.pods.image_collection import CollectionSettings
 from edgecore.pods.image_collector import ImageCollector
+from edgecore.pods.image_volumes import mounted_images
 from edgecore.pods.local_acts import ActParts, Hold, LocalActs
 from edgecore.pods.local_volumes import LocalVolumes
 from edgecore.pods.log_rotation import LogRotation, RotationSettings
@@ -332,7 +333,7 @@ def compose(ground: Ground) -> Agent:
         into_pods=talking.into_pods,
         node_proxy=talking.node_proxy,
     )
-    images, network = _images(ground), _network(ground)
+    images, network = _images(ground, pods), _network(ground)
     node = _node(ground, pods, lambda: evictor.conditions, hold, network.functions)
     evictor = _evictor(ground, pods, images, node)
     return Agent(
@@ -364,8 +365,13 @@ def compose(ground: Ground) -> Agent:
     )
 
 
-def _images(ground: Ground) -> ImageCollector:
-    return ImageCollector(ground.runtime, ground.clock, ground.collection)
+def _images(ground: Ground, pods: PodManager) -> ImageCollector:
+    return ImageCollector(
+        ground.runtime,
+        ground.clock,
+        ground.collection,
+        mounted=lambda: mounted_images(pod for pod, _ in pods.active()),
+    )
 
 
 def _paths(ground: Ground, cloud: CloudCalls) -> Paths:

@@ -6,6 +6,7 @@ agent runs; so nothing goes in its first minutes, which gives every pod the time
 
 from __future__ import annotations
 
+from collections.abc import Collection as Names
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -51,10 +52,16 @@ class Acquaintances(Frozen):
     by_id: Mapping[str, Acquaintance] = field(default_factory=_nobody)
 
     def met(
-        self, images: Sequence[ImageState], containers: Sequence[ContainerState], *, now_s: float
+        self,
+        images: Sequence[ImageState],
+        containers: Sequence[ContainerState],
+        *,
+        now_s: float,
+        mounted: Names[str] = (),
     ) -> Acquaintances:
-        """After a look at what there is: exited containers use their image as well, until they are removed."""
-        names = {state.image_id for state in containers} | {state.image for state in containers}
+        """After a look at what there is: exited containers use their image as well, until they are removed.
+        `mounted`: names of those that are volumes of pods."""
+        names = {state.image_id for state in containers} | {state.image for state in containers} | {*mounted}
         found: dict[str, Acquaintance] = {}
         for image in images:
             known = self.by_id.get(image.id, Acquaintance(first_s=now_s, used_s=0.0))

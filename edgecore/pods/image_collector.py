@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +44,10 @@ class ImageCollector:
         clock: Clock,
         settings: CollectionSettings,
         disk: Callable[[Path], Disk] = disk_of,
+        mounted: Callable[[], Collection[str]] = tuple,
     ) -> None:
+        """`mounted`: names of images that are volumes of pods."""
+        self._mounted = mounted
         self._runtime = runtime
         self._clock = clock
         self._settings = settings
@@ -80,7 +83,7 @@ class ImageCollector:
         async with self._turn:
             now_s = self._clock.monotonic_s()
             images = await self._runtime.images()
-            self._known = self._known.met(images, await self._runtime.list(), now_s=now_s)
+            self._known = self._known.met(images, await self._runtime.list(), now_s=now_s, mounted=self._mounted())
             if not wanted:
                 self._short = False
                 return 0

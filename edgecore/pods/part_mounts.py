@@ -26,14 +26,14 @@ _DETACH: Final = 2
 
 def with_parts(mounts: tuple[Mount, ...], directory: Path, name: str, attempt: int) -> tuple[Mount, ...]:
     """The same, with parts in places of their own; `directory` is the pod's. Raises `ConfigError`."""
-    if not any(mount.sub_path for mount in mounts):
+    if not any(mount.sub_path and mount.image is None for mount in mounts):
         return mounts
     if os.geteuid() != 0:
         raise ConfigError("subPath of a volume that containers write needs an agent that runs as root")
     end_parts(directory, name, attempt)  # of a start that did not come to its end
     found: list[Mount] = []
     for index, mount in enumerate(mounts):
-        if mount.sub_path:
+        if mount.sub_path and mount.image is None:
             place = directory / PARTS / name / str(attempt) / str(index)
             try:
                 _bind(mount, place)

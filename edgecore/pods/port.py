@@ -17,6 +17,14 @@ from skerry.errors import InvalidError
 from skerry.frozen import Frozen, field
 
 
+class ImageMount(Frozen):
+    """An image whose files are mounted."""
+
+    id: str
+    name: str
+    """As whoever wanted it calls it."""
+
+
 class Mount(Frozen):
     host_path: Path
     container_path: str
@@ -25,6 +33,8 @@ class Mount(Frozen):
     sub_path: str = ""
     """What of `host_path` is mounted, made where it is missing; "" for all. Containers may write there, so no link on
     the way is followed: at the moment of the mount, not before. Only for runtimes with `Abilities.sub_paths`."""
+    image: ImageMount | None = None
+    """Mounted in place of `host_path`, or `sub_path` of it; only for runtimes with `Abilities.image_volumes`."""
 
 
 class PortMapping(Frozen):
@@ -332,6 +342,8 @@ class Abilities(Frozen):
     """It mounts parts of volumes in which containers write without being led elsewhere; else the agent has to."""
     strict_groups: bool = False
     """`Security.strict_groups` is heeded: groups of the image's /etc/group are left out."""
+    image_volumes: bool = False
+    """`Mount.image` is heeded."""
     stop_signals: bool = False
     """`ContainerSpec.stop_signal` is heeded."""
 

@@ -22,6 +22,12 @@ class Wish(Frozen):
     image: str
     policy: PullPolicy
     credentials: Sequence[Credentials]
+    volume: str = ""
+    """Which of the pod's volumes the image is; "" for the container's own."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.container, self.volume
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -43,39 +49,47 @@ class Pulls:
         self._runtime = runtime
         self._happens = happens
         self._wake = wake
-        self._pulls: dict[str, _Pull] = {}
+        self._pulls: dict[tuple[str, str], _Pull] = {}
 
     def keep(self, containers: Collection[str]) -> None:
         """End the pulls for all others."""
-        for name in [each for each in self._pulls if each not in containers]:
-            self._end(name)
+        for key in [each for each in self._pulls if each[0] not in containers]:
+            self._end(key)
 
-    def _end(self, container: str) -> None:
-        pull = self._pulls.pop(container)
+    def _end(self, key: tuple[str, str]) -> None:
+        pull = self._pulls.pop(key)
         if pull.task is not None:
             pull.task.cancel()
 
-    async def image(
-        self, wish: Wish, tasks: asyncio.TaskGroup, *, quiet: bool, again: bool = False
-    ) -> ImageState | None:
-        """None while it is pulled. Raises `ImageMissingError`, `UnavailableError`. `quiet`: nobody is told of an
-        image that was here; `again`: nor of a try that was told of before."""
-        held = self._pulls.get(wish.container)
-        if held is not None and held.wish.image != wish.image:
-            self._end(wish.container)
-            held = None
-        pull = held or self._begin(wish, tasks, quiet=again)
-        await pull.news.wait()
-        if pull.result is None:
+    async def images(
+        self, wishes: Sequence[Wish], tasks: asyncio.TaskGroup, *, quiet: bool, again: bool = False
+    ) -> list[tuple[Wish, ImageState | Exception]] | None:
+        """None while one of them is pulled; else each with what it came to: `ImageMissingError` and
+        `UnavailableError` are to be raised. `quiet`: nobody is told of an image that was here; `again`: nor of a try
+        that was told of before."""
+        pulls = [self._held(wish) or self._begin(wish, tasks, quiet=again) for wish in wishes]
+        for pull in pulls:
+            await pull.news.wait()
+        if any(pull.result is None for pull in pulls):
             return None
-        del self._pulls[wish.container]
-        if isinstance(pull.result, Exception):
-            raise pull.result
-        self._tell(pull, pull.result, quiet=quiet)
-        return pull.result
+        found: list[tuple[Wish, ImageState | Exception]] = []
+        for pull in pulls:
+            assert pull.result is not None, "none is under way"
+            del self._pulls[pull.wish.key]
+            if not isinstance(pull.result, Exception):
+                self._tell(pull, pull.result, quiet=quiet)
+            found.append((pull.wish, pull.result))
+        return found
+
+    def _held(self, wish: Wish) -> _Pull | None:
+        held = self._pulls.get(wish.key)
+        if held is not None and held.wish.image != wish.image:
+            self._end(wish.key)
+            return None
+        return held
 
     def _begin(self, wish: Wish, tasks: asyncio.TaskGroup, *, quiet: bool) -> _Pull:
-        pull = self._pulls[wish.container] = _Pull(wish=wish)
+        pull = self._pulls[wish.key] = _Pull(wish=wish)
 
         def tell(pulled: Pulled | None) -> None:
             pull.pulled = pulled

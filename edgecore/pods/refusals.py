@@ -16,6 +16,10 @@ from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, st
 _VOLUME_TYPES: Final = frozenset(
     ("configMap", "secret", "emptyDir", "ephemeral", "hostPath", "persistentVolumeClaim", "projected", "downwardAPI")
 )
+_NO_IMAGES: Final = (
+    "image: this gateway's runtime can't mount images (containerd can from 2.1 on, CRI-O from 1.31): "
+    "copy what is needed into an emptyDir with an init container of that image"
+)
 
 
 _PROJECTED: Final = ("configMap", "secret", "downwardAPI", "serviceAccountToken")
@@ -47,15 +51,17 @@ def unsupported(pod: JsonObject, abilities: Abilities) -> str:
         if container.get("volumeDevices"):
             return f"{at}.volumeDevices: this gateway has no block volumes"
     for index, volume in enumerate(maps_at(pod, "spec", "volumes")):
-        fault = _unsupported_volume(volume)
+        fault = _unsupported_volume(volume, abilities)
         if fault:
             return f"spec.volumes[{index}].{fault}"
     return ""
 
 
-def _unsupported_volume(volume: JsonObject) -> str:
+def _unsupported_volume(volume: JsonObject, abilities: Abilities) -> str:
     kinds = [name for name in volume if name != "name" and volume[name] is not None]
     for kind in kinds:
+        if kind == "image":
+            return "" if abilities.image_volumes else _NO_IMAGES
         if kind not in _VOLUME_TYPES:
             return f"{kind}: this gateway has {', '.join(sorted(_VOLUME_TYPES))} volumes"
     medium = str_at(volume, "emptyDir", "medium")

@@ -20,6 +20,7 @@ from edgecore.pods.containers import all_of, container_of, wanted_of
 from edgecore.pods.env import ConfigError, Surroundings
 from edgecore.pods.events import Happening
 from edgecore.pods.handlers import handler_of
+from edgecore.pods.image_volumes import image_volumes
 from edgecore.pods.name_files import gateway_resolver
 from edgecore.pods.names import resolver_of
 from edgecore.pods.part_mounts import with_parts
@@ -30,6 +31,7 @@ from edgecore.pods.port import (
     ContainerSpec,
     ContainerState,
     ImageMissingError,
+    ImageMount,
     Mount,
     SandboxSpec,
     SandboxState,
@@ -219,17 +221,18 @@ class Starting:
         container = container_of(seen.pod, step.name)
         image = str_at(container, "image")
         try:
-            wish = Wish(
-                container=step.name,
-                image=image,
-                policy=pull_policy(container),
-                credentials=credentials_of(seen.pod, self._around(seen).find),
-            )
             again = step.name in self.problems
-            found = await self.pulls.image(wish, tasks, quiet=again or step.attempt > 0, again=again)
-            if found is None:
+            wishes = self._wishes(seen, container)
+            pulled = await self.pulls.images(wishes, tasks, quiet=again or step.attempt > 0, again=again)
+            if pulled is None:
                 return False
-            state = await self.parts.runtime.start(self._spec(seen, step, container, places, found.id))
+            images: dict[str, ImageMount] = {}
+            for wish, found in pulled:
+                image = wish.image
+                if isinstance(found, Exception):
+                    raise found
+                images[wish.volume] = ImageMount(id=found.id, name=image)
+            state = await self.parts.runtime.start(self._spec(seen, step, container, places, images))
         except ConfigError as error:
             self._fail(seen, step.name, "CreateContainerConfigError", str(error))
         except ImageMissingError as error:
@@ -244,22 +247,42 @@ class Starting:
             self._started(seen, container, state, tasks)
         return True
 
+    def _wishes(self, seen: Seen, container: JsonObject) -> list[Wish]:
+        """The container's image, and those that it mounts."""
+        name, credentials = str_at(container, "name"), credentials_of(seen.pod, self._around(seen).find)
+        own = Wish(
+            container=name, image=str_at(container, "image"), policy=pull_policy(container), credentials=credentials
+        )
+        return [
+            own,
+            *(
+                Wish(container=name, image=each.image, policy=each.policy, credentials=credentials, volume=each.name)
+                for each in image_volumes(seen.pod, container)
+            ),
+        ]
+
     def _spec(
-        self, seen: Seen, step: Start, container: JsonObject, places: dict[str, Path], image_id: str
+        self,
+        seen: Seen,
+        step: Start,
+        container: JsonObject,
+        places: dict[str, Path],
+        images: dict[str, ImageMount],
     ) -> ContainerSpec:
-        """Raises what keeps the container from its start."""
+        """`images`: of the volumes that are images; the container's own by "". Raises what keeps the container from
+        its start."""
         sandbox = seen.sandbox
         assert sandbox is not None, "the plan starts nothing without one"
         around = self._around(seen)
         place = Place(
             sandbox=self._sandbox_spec(seen, sandbox.attempt),
             sandbox_id=sandbox.id,
-            image_id=image_id,
+            image_id=images[""].id,
             attempt=step.attempt,
             target=target_of(seen.pod, container, seen.containers),
         )
         mounts = (
-            *self._parts_of(mounts_of(container, around, places), step),
+            *self._parts_of(mounts_of(container, around, places, images), step),
             *own_hosts(seen.pod, sandbox, container, self.parts, self.directory),
             *words_mount(container, step, self.parts, self.directory),
         )

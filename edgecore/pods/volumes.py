@@ -29,7 +29,7 @@ from edgecore.pods.env import (
     resource_value,
 )
 from edgecore.pods.memory_volumes import MEMORY, memory_bytes_of, mount_memory, stays_on_disk
-from edgecore.pods.port import Mount
+from edgecore.pods.port import ImageMount, Mount
 from skerry.errors import AwaitedError, UnansweredError, UnavailableError
 from skerry.files import unavailable
 from skerry.frozen import Frozen
@@ -180,6 +180,8 @@ def sync_volumes(directory: Path, around: Surroundings, ways: Ways) -> dict[str,
     claims = {claim.volume: claim for claim in pod_claims(around.pod)}
     for volume in maps_at(around.pod, "spec", "volumes"):
         name = str_at(volume, "name")
+        if isinstance(volume.get("image"), dict):
+            continue  # the runtime's
         try:
             if isinstance(volume.get("hostPath"), dict):
                 places[name] = _host_path(map_at(volume, "hostPath"), ways.root)
@@ -297,13 +299,22 @@ _REFERENCE: Final = re.compile(r"\$\([^)]*\)")
 _WRITABLE: Final = ("emptyDir", "hostPath", "persistentVolumeClaim", "ephemeral")
 
 
-def mounts_of(container: JsonObject, around: Surroundings, places: Mapping[str, Path]) -> tuple[Mount, ...]:
-    """Where a container sees its volumes. Written volumes are read-only, as a kubelet mounts them."""
+def mounts_of(
+    container: JsonObject,
+    around: Surroundings,
+    places: Mapping[str, Path],
+    images: Mapping[str, ImageMount] | None = None,
+) -> tuple[Mount, ...]:
+    """Where a container sees its volumes. Written volumes are read-only, as a kubelet mounts them. `images`: what is
+    mounted for volumes that are images, by their names; None: there are none."""
     writable = _writable_volumes(around.pod)
     read_only = {claim.volume for claim in pod_claims(around.pod) if claim.read_only}
     mounts: list[Mount] = []
     for mount in maps_at(container, "volumeMounts"):
         name = str_at(mount, "name")
+        if images and name in images:
+            mounts.append(_image_mount(mount, container, around, images[name]))
+            continue
         if name not in places:
             raise ConfigError(f'volume "{name}" of {namespace_of(around.pod)} is not in spec.volumes')
         part = _part_of(mount, container, around)
@@ -318,6 +329,16 @@ def mounts_of(container: JsonObject, around: Surroundings, places: Mapping[str, 
             )
         )
     return tuple(mounts)
+
+
+def _image_mount(mount: JsonObject, container: JsonObject, around: Surroundings, image: ImageMount) -> Mount:
+    return Mount(
+        host_path=Path("/"),
+        container_path=_mount_path(str_at(mount, "mountPath")),
+        read_only=True,
+        sub_path=_part_of(mount, container, around),
+        image=image,
+    )
 
 
 def _writable_volumes(pod: JsonObject) -> set[str]:

@@ -142,6 +142,14 @@ SITUATIONS: dict[str, Situation] = {
             'Warning FailedMount edgecore MountVolume.SetUp failed for volume "v" : configmap "missing" not found',
         ),
     ),
+    "image-volume": Situation(  # of which containerd is capable from 2.1 on
+        pod={
+            "containers": app(volumeMounts=[{"name": "v", "mountPath": "/v"}]),
+            "volumes": [{"name": "v", "image": {"reference": BUSYBOX_IMAGE}}],
+        },
+        status=("Unsupported",),
+        said=("spec.volumes[0].image: this gateway's runtime can't mount images (containerd can from 2.1 on",),
+    ),
     "no-program": Situation(
         pod={"containers": [{**box("app", ""), "command": ["/bin/nothing"]}], "restartPolicy": "Never"},
         status=("StartError", "ContainerCannotRun"),

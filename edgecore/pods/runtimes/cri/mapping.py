@@ -7,6 +7,7 @@ paths of /proc, namespaces, what an exit is called.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -160,7 +161,26 @@ def _pod_labels(spec: SandboxSpec, keeper: str) -> Mapping[str, str]:
     }
 
 
+def mounts_images(name: str, version: str) -> bool:
+    """Whether a runtime heeds Mount.image; an older one would not know the field, and fail in words about paths. Of
+    one that we do not know it is believed: it says itself what it can't."""
+    least = _MOUNT_IMAGES.get(name)
+    found = _NUMBERS.match(version.removeprefix("v"))
+    return bool(version) and (least is None or (found is not None and (int(found[1]), int(found[2])) >= least))
+
+
+_MOUNT_IMAGES: Final = {"containerd": (2, 1), "cri-o": (1, 31)}
+_NUMBERS: Final = re.compile(r"(\d+)\.(\d+)")
+
+
 def _mount(mount: Mount) -> cri.Mount:
+    if mount.image is not None:
+        return cri.Mount(
+            container_path=mount.container_path,
+            readonly=True,
+            image=cri.ImageSpec(image=mount.image.id, user_specified_image=mount.image.name),
+            image_sub_path=mount.sub_path,
+        )
     return cri.Mount(
         host_path=str(mount.host_path.absolute()),
         container_path=mount.container_path,

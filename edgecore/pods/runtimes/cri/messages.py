@@ -235,6 +235,8 @@ class Mount(Frozen):
     host_path: str = ""
     readonly: bool = False
     propagation: int = 0
+    image: ImageSpec | None = None
+    image_sub_path: str = ""
 
 
 class Device(Frozen):

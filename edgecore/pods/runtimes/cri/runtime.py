@@ -53,6 +53,7 @@ from edgecore.pods.runtimes.cri.mapping import (
     container_state,
     container_usage,
     linux_resources,
+    mounts_images,
     network_usage,
     non_root_fault,
     sandbox_config,
@@ -170,6 +171,7 @@ class CriRuntime:
             limits=True,
             stop_signals=True,
             strict_groups=self._strict_groups,
+            image_volumes=mounts_images(self._name, self._version),
         )
 
     @property

@@ -175,7 +175,14 @@ SCHEMA: Final[Schema] = {
     ListPodSandboxResponse: row((1, "items", _MS, PodSandbox)),
     ImageSpec: row((1, "image", _S), (2, "annotations", _T), (18, "user_specified_image", _S)),
     KeyValue: row((1, "key", _S), (2, "value", _Y)),
-    Mount: row((1, "container_path", _S), (2, "host_path", _S), (3, "readonly", _B), (5, "propagation", _I)),
+    Mount: row(
+        (1, "container_path", _S),
+        (2, "host_path", _S),
+        (3, "readonly", _B),
+        (5, "propagation", _I),
+        (9, "image", _M, ImageSpec),
+        (10, "image_sub_path", _S),
+    ),
     Device: row((1, "container_path", _S), (2, "host_path", _S), (3, "permissions", _S)),
     Capability: row((1, "add_capabilities", _SS), (2, "drop_capabilities", _SS)),
     LinuxContainerSecurityContext: row(

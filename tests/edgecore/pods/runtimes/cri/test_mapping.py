@@ -9,6 +9,7 @@ import pytest
 from edgecore.pods.port import (
     ContainerSpec,
     DnsConfig,
+    ImageMount,
     ImageState,
     Mount,
     Namespaces,
@@ -26,6 +27,7 @@ from edgecore.pods.runtimes.cri.mapping import (
     container_config,
     container_state,
     image_state,
+    mounts_images,
     non_root_fault,
     sandbox_config,
     sandbox_state,
@@ -280,3 +282,33 @@ def test_an_older_containerd_shows_in_its_configuration_who_makes_cgroups() -> N
     assert (
         cgroup_driver_of({"config": "{}"}) == cgroup_driver_of({"config": "nonsense"}) == cgroup_driver_of({}) == ""
     )
+
+
+def test_an_image_is_mounted_by_its_id_and_known_by_its_name() -> None:
+    image = ImageMount(id="sha256:1", name="shop/data:2")
+    mount = Mount(host_path=Path("/"), container_path="/d", read_only=True, sub_path="a", image=image)
+    (made,) = container_config(replace(SPEC, mounts=(mount,)), IMAGE, "edgecore").mounts
+    assert made == cri.Mount(
+        container_path="/d",
+        readonly=True,
+        image=cri.ImageSpec(image="sha256:1", user_specified_image="shop/data:2"),
+        image_sub_path="a",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "can"),
+    [
+        ("containerd", "1.6.20~ds1", False),
+        ("containerd", "v2.0.5", False),
+        ("containerd", "2.1.0", True),
+        ("containerd", "v10.0.0-beta.1", True),
+        ("cri-o", "1.30.4", False),
+        ("cri-o", "1.31.0", True),
+        ("containerd", "unknown", False),
+        ("another", "0.1", True),
+        ("another", "", False),
+    ],
+)
+def test_runtimes_mount_images_from_some_version_on(name: str, version: str, can: bool) -> None:
+    assert mounts_images(name, version) == can
