@@ -32,6 +32,12 @@ class Problem(Frozen):
     message: str
     retry_ms: int
     tries: int = 1
+    since_ms: int = 0
+    """When it was tried."""
+
+    def is_over(self, now_ms: int) -> bool:
+        """It is time to try again; also where the clock was set back since: the time it names may be years away."""
+        return not self.since_ms <= now_ms < self.retry_ms
 
 
 def at_peace(delay: Backoff, finished_ms: int) -> bool:
@@ -60,6 +66,7 @@ def next_problem(before: Problem | None, *, reason: str, message: str, now_ms: i
         message=message if tries == 1 or reason not in _AGAIN else f"{back_off_text(what)}: {reason}: {message}",
         retry_ms=now_ms + delay_s * 1000,
         tries=tries,
+        since_ms=now_ms,
     )
 
 

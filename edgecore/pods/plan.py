@@ -354,7 +354,7 @@ def _starts(one: Wanted, newest: ContainerState | None, seen: Seen) -> bool:
 def _held_up(seen: Seen, name: str) -> tuple[Waiting, int] | None:
     """By something that went wrong at the last try."""
     problem = seen.problems.get(name)
-    if problem is not None and seen.now_ms < problem.retry_ms:
+    if problem is not None and not problem.is_over(seen.now_ms):
         return Waiting(reason=problem.reason, message=problem.message), problem.retry_ms
     return None
 

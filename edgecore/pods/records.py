@@ -7,11 +7,12 @@ conditions would lose the time of their last change.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from edgecore.pods.backoff import Backoff
 from edgecore.pods.holding import Kept, Stopped
 from edgecore.pods.status import Ending
-from skerry.frozen import Frozen, field
+from skerry.frozen import Frozen, field, replace
 from skerry.objects.json import (
     Json,
     JsonObject,
@@ -24,6 +25,20 @@ from skerry.objects.json import (
     str_at,
 )
 from skerry.objects.meta import Key
+
+CLOCKLESS_MS: Final = 1_577_836_800_000
+"""The beginning of 2020: a clock that says less knows nothing."""
+SET_MS: Final = 10_000
+"""A clock that is off by more was set; less is how clocks run."""
+
+
+class Instant(Frozen):
+    """Now, by both clocks."""
+
+    wall_ms: int
+    boot: str
+    """Which boot it is; "" where nobody knows."""
+    up_ms: int
 
 
 class PodRecord(Frozen):
@@ -50,6 +65,11 @@ class PodRecord(Frozen):
     restarts: Mapping[str, int] = field(default_factory=dict[str, int])
     """Runs that somebody wants to end, by container: what follows them starts without delay."""
 
+    start_boot: str = ""
+    """Of the boot in which it started; "" for not known."""
+    start_up_ms: int = 0
+    """When, by that boot's own clock, which nobody sets."""
+
     ending_ms: int = 0
     """Since when it is to end; 0: it is not."""
     ending: Ending | None = None
@@ -73,6 +93,23 @@ class PodRecord(Frozen):
             gone=False,
         )
 
+    def begun(self, now: Instant) -> PodRecord:
+        """A new one, of a pod that starts now."""
+        return replace(self, start_boot=now.boot, start_up_ms=now.up_ms)
+
+    def dated(self, now: Instant) -> PodRecord:
+        """With its start as the wall clock has it now: a pod that started in 1970, by a clock that was set since, has
+        not been active for decades, and one that started in 2040 does not live for ever."""
+        if not now.boot:
+            return self
+        if self.start_boot == now.boot:
+            start_ms = now.wall_ms - (now.up_ms - self.start_up_ms)
+            return replace(self, start_ms=start_ms) if abs(start_ms - self.start_ms) > SET_MS else self
+        is_sound = CLOCKLESS_MS <= self.start_ms <= now.wall_ms + SET_MS
+        if is_sound or now.wall_ms < CLOCKLESS_MS:
+            return self
+        return replace(self, start_ms=now.wall_ms, start_boot=now.boot, start_up_ms=now.up_ms)
+
     def encode(self) -> bytes:
         backoff: JsonObject = {
             name: {"delayS": wait.delay_s, "atMs": wait.at_ms} for name, wait in sorted(self.backoff.items())
@@ -90,6 +127,8 @@ class PodRecord(Frozen):
                 "namespace": self.namespace,
                 "name": self.name,
                 "startMs": self.start_ms,
+                "startBoot": self.start_boot,
+                "startUpMs": self.start_up_ms,
                 "graceS": self.grace_s,
                 "backoff": backoff,
                 "status": self.status,
@@ -114,6 +153,8 @@ class PodRecord(Frozen):
             namespace=str_at(row, "namespace"),
             name=str_at(row, "name"),
             start_ms=int_at(row, "startMs"),
+            start_boot=str_at(row, "startBoot"),
+            start_up_ms=int_at(row, "startUpMs"),
             grace_s=float_at(row, "graceS"),
             backoff={
                 name: Backoff(delay_s=int_at(waits, name, "delayS"), at_ms=int_at(waits, name, "atMs"))

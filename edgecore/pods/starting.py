@@ -179,7 +179,7 @@ class Starting:
     async def run_sandbox(self, seen: Seen, attempt: int, hold: Callable[[], None]) -> SandboxState | None:
         """None where it can't be had: it is tried again later. `hold` makes the pod's cgroup, or raises `OSError`."""
         problem = self.problems.get(_SANDBOX)
-        if problem is not None and seen.now_ms < problem.retry_ms:
+        if problem is not None and not problem.is_over(seen.now_ms):
             return None
         if self.volumes(seen) is None:
             return None

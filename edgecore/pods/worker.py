@@ -33,7 +33,7 @@ from edgecore.pods.plan import Plan, Remove, RemoveSandbox, Seen, Start, Stop, S
 from edgecore.pods.port import ContainerState, SandboxState
 from edgecore.pods.probes import Health
 from edgecore.pods.probing import Known, Probing
-from edgecore.pods.records import PodRecord
+from edgecore.pods.records import Instant, PodRecord
 from edgecore.pods.refusals import unsupported
 from edgecore.pods.resizing import Room, amounts_of, with_allocation
 from edgecore.pods.sources import GatewayPods
@@ -94,6 +94,8 @@ class PodWorker:
         """It begins here, and may be refused."""
         self._early_end: tuple[Ending, float] | None = None
         """It is to end, and was not looked at yet."""
+        boots = parts.store.boots()
+        self._boot = boots[-1].boot_id if boots else ""
         self._over: Sequence[ContainerState] = ()
         """Its runs that are over, as last seen."""
         self._restarts: dict[str, int] = dict(record.restarts) if record is not None else {}
@@ -383,6 +385,7 @@ class PodWorker:
         found = await self._found()
         containers = found.containers
         self._recall(pod, containers, now_ms)
+        self._record = self._kept.dated(self._now())
         leaving = pod is None or being_deleted(pod)
         if pod is not None and (leaving or self._kept.ending is None):
             self._record = replace(self._kept, grace_s=grace_of(pod))
@@ -420,6 +423,10 @@ class PodWorker:
             dead=self._parts.dead,
         )
 
+    def _now(self) -> Instant:
+        clock = self._parts.clock
+        return Instant(wall_ms=clock.wall_ms(), boot=self._boot, up_ms=round(clock.monotonic_s() * 1000))
+
     def _recall(self, pod: JsonObject | None, containers: Sequence[ContainerState], now_ms: int) -> None:
         """Its record, as it is with what the gateway holds back now."""
         record = self._record
@@ -427,7 +434,7 @@ class PodWorker:
         if record is None or (record.gone and pod is not None and not being_deleted(pod)):
             # (Told gone and yet wanted: the cloud was restored to before the pod's deletion. It begins anew, as it
             # would if this gateway had forgotten it already.)
-            self._record = PodRecord.new(self._key, now_ms=now_ms, grace_s=grace_of(pod))
+            self._record = PodRecord.new(self._key, now_ms=now_ms, grace_s=grace_of(pod)).begun(self._now())
             self._is_new = True
         if self._is_new:
             self._admit(pod, containers)

@@ -146,7 +146,10 @@ class TokenKeeper:
 
     def _due_ms(self, uid: str, wanted: Wanted) -> int:
         failure = self._failures.get((uid, wanted))
-        again_ms = failure.again_ms if failure is not None else 0
+        again_ms = 0
+        if failure is not None:  # by no clock that somebody may set
+            wait_s = failure.again_s - self._parts.clock.monotonic_s()
+            again_ms = self._parts.clock.wall_ms() + round(wait_s * 1000)
         token = self._tokens.get(uid, {}).get(wanted)
         if token is None:
             return again_ms
@@ -178,9 +181,9 @@ class TokenKeeper:
         why = str(error)
         before = self._failures.get((uid, wanted))
         delay_s = AGAIN_S_MIN if before is None else min(AGAIN_S_MAX, 2 * before.delay_s)
-        again_ms = self._parts.clock.wall_ms() + round(delay_s * 1000)
+        again_s = self._parts.clock.monotonic_s() + delay_s
         self._failures[uid, wanted] = _Failure(
-            why=why, delay_s=delay_s, again_ms=again_ms, unanswered=isinstance(error, UnavailableError)
+            why=why, delay_s=delay_s, again_s=again_s, unanswered=isinstance(error, UnavailableError)
         )
         if before is None or before.why != why:
             log.warning("a token is not to be had pod=%s audience=%r reason=%s", uid, wanted.audience, why)
@@ -204,7 +207,7 @@ class _Failure(Frozen):
 
     why: str
     delay_s: float
-    again_ms: int
+    again_s: float
     unanswered: bool
     """The cloud did not say no: it said nothing, or is too old to be asked."""
 
