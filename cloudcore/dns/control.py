@@ -17,6 +17,7 @@ from typing import Final
 
 from cloudcore.dns.drains import Drain, drain_of, drained_places
 from cloudcore.dns.explain import explain
+from cloudcore.dns.geography import GeoDatabase
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.zone import Zone, warnings
 from cloudcore.dns.zonefile import rdata_text, type_of, type_text, write_zone
@@ -42,6 +43,7 @@ class Control(Frozen):
     table: HealthTable
     drains: tuple[Drain, ...]
     set_drains: Callable[[Sequence[Drain]], None]
+    geo: GeoDatabase | None = None
 
 
 def answer_line(asked: socket.socket, control: Control) -> None:
@@ -92,7 +94,7 @@ def _result(question: JsonObject, control: Control) -> Json:
             return {"problems": [*control.problems(), *found]}
         case "explain":
             name, kind = name_of(str_at(question, "name")).lower(), type_of(str_at(question, "type") or "A")
-            return explain(control.zones(), name, kind, _client(str_at(question, "from")), control.table)
+            return explain(control.zones(), name, kind, _client(str_at(question, "from")), control.table, control.geo)
         case "health":
             return {"endpoints": _endpoints(control), "drains": [each.row() for each in control.drains]}
         case "drain":

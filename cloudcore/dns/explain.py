@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 
+from cloudcore.dns.geography import GeoDatabase
 from cloudcore.dns.lookup import CHAIN_MAX, Found, Section, cut_above, look_up, renamed_above, zone_for
-from cloudcore.dns.steering import SIZES, Service, choose
+from cloudcore.dns.steering import SIZES, Service, choose, locate
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import rdata_text, type_text
@@ -22,6 +23,7 @@ def explain(
     kind: int,
     client: bytes | None = None,
     health: HealthTable | None = None,
+    geo: GeoDatabase | None = None,
 ) -> JsonObject:
     """The steps, and what comes of them; for a client at this packed address, where services are in it."""
     zone = zone_for(zones, name, kind)
@@ -42,7 +44,9 @@ def explain(
         if service is not None and rrset.type in SIZES and client is not None:
             service = health.seen(service) if health is not None else service
             steps += _endpoint_steps(service, rrset.type)
-            choice = choose(service, rrset.type, client)
+            if service.policy in ("nearest", "latency"):
+                steps += locate(service, client, geo).steps
+            choice = choose(service, rrset.type, client, geo)
             steps.append(f"{text_of(owner)} is a service, {service.policy}: {choice.reason} (scope /{choice.scope})")
             found.answer[number] = owner, Rrset(type=rrset.type, ttl=service.ttl, rdatas=choice.rdatas)
     return {

@@ -14,6 +14,7 @@ from typing import Final, Literal, Protocol
 from cloudcore.dns.access import Access
 from cloudcore.dns.assembly import EMPTY, Body, absent_body, assemble
 from cloudcore.dns.cookies import Cookies, is_well_formed
+from cloudcore.dns.geography import GeoDatabase
 from cloudcore.dns.limiter import Limiter, SpentError
 from cloudcore.dns.lookup import NXNAME, Asked, Found, is_absent, look_up, zone_for
 from cloudcore.dns.options import (
@@ -129,6 +130,7 @@ class Desk(Frozen):
     access: Access = Access()
     deltas: Mapping[bytes, tuple[Delta, ...]] = {}
     health: HealthTable | None = None
+    geo: GeoDatabase | None = None
     primaries: Mapping[bytes, frozenset[bytes]] = {}
     """Of zones that are copies: addresses that may say that they have changed."""
     on_notify: Callable[[bytes], None] | None = None
@@ -365,7 +367,7 @@ class Responder:
         address = subnet.padded() if subnet is not None and tells else draft.client.address
         service = self._now(service)
         draft.steered = True
-        choice = choose(service, query.type, address)
+        choice = choose(service, query.type, address, self.desk.geo)
         if subnet is not None and tells:
             draft.scope(choice.scope)
         elif choice.scope:

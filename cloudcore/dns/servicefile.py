@@ -12,19 +12,22 @@ from typing import Final, cast
 
 import yaml
 
+from cloudcore.dns.geography import BIAS_MAX, GeoRules
 from cloudcore.dns.places import NOWHERE, Places
-from cloudcore.dns.steering import POLICIES, SIZES, Endpoint, Service
+from cloudcore.dns.steering import POLICIES, SIZES, Canary, Endpoint, Service
 from cloudcore.dns.zone import TTL_MAX
 from skerry.dns.names import is_within, labels, name_of, text_of
 from skerry.dns.numbers import AAAA, A
 from skerry.dns.records import Record
 from skerry.errors import InvalidError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.probing.probe import probe_of
 
 SUFFIX: Final = ".services.yaml"
 WEIGHT_MAX: Final = 1_000_000
 ENDPOINTS_MAX: Final = 1000
 VOTES_MAX: Final = 15
+_SERVICE_FIELDS: Final = {"policy", "ttl", "endpoints", "probe", "tiers", "sticky", "canary", "minUpPercent"}
 
 
 def read_services(path: Path, origin: bytes) -> dict[bytes, Service]:
@@ -45,7 +48,8 @@ def services_of(document: object, origin: bytes, *, strict: bool = True) -> dict
     """What such a file says; not `strict`, as a cloud says it: an order may name regions that a service has
     none of, and a service may have no endpoints, so that its name is there without addresses. Raises
     `InvalidError` that names the field."""
-    return _services(_map(document, "the file", {"places", "orders", "services"}), origin, strict=strict)
+    known = {"places", "orders", "services", "geo", "latencies"}
+    return _services(_map(document, "the file", known), origin, strict=strict)
 
 
 def records_of(services: Iterable[Service]) -> list[Record]:
@@ -65,12 +69,70 @@ def _services(document: dict[str, object], origin: bytes, *, strict: bool) -> di
         for place, regions in _map(document.get("orders"), "orders").items()
     }
     orders = {NOWHERE if place == "default" else place: regions for place, regions in orders.items()}
+    ground = _Ground(
+        places=places, orders=orders, geo=_geo(document.get("geo")), latencies=_latencies(document.get("latencies"))
+    )
     found: dict[bytes, Service] = {}
     for name, about in _map(document.get("services"), "services").items():
-        service = _service(name, about, origin, places, orders, few=1 if strict else 0)
+        service = _service(name, about, origin, ground, few=1 if strict else 0)
         if strict and service.policy == "nearest":
             _check_orders(service, orders, f"services.{name}")
         found[service.name] = service
+    return found
+
+
+class _Ground(Frozen):
+    """What all services of a zone have in common."""
+
+    places: Places
+    orders: dict[str, tuple[str, ...]]
+    geo: GeoRules | None
+    latencies: dict[str, tuple[str, ...]]
+
+
+def _geo(given: object) -> GeoRules | None:
+    if given is None:
+        return None
+    about = _map(given, "geo", {"subdivisions", "countries", "continents", "coordinates", "bias"})
+    words = {
+        name: {code.upper(): str(place) for code, place in _map(about.get(name), f"geo.{name}").items()}
+        for name in ("subdivisions", "countries", "continents")
+    }
+    bias: dict[str, int] = {}
+    for region, value in _map(about.get("bias"), "geo.bias").items():
+        if not isinstance(value, int) or isinstance(value, bool) or not -BIAS_MAX <= value <= BIAS_MAX:
+            raise InvalidError(f"geo.bias.{region}: a whole number from -{BIAS_MAX} to {BIAS_MAX} is wanted")
+        bias[region] = value
+    return GeoRules(
+        subdivisions=words["subdivisions"],
+        countries=words["countries"],
+        continents=words["continents"],
+        coordinates={
+            region: _coordinates(value, f"geo.coordinates.{region}")
+            for region, value in _map(about.get("coordinates"), "geo.coordinates").items()
+        },
+        bias=bias,
+    )
+
+
+def _coordinates(given: object, field: str) -> tuple[float, float]:
+    numbers = cast("list[object]", given) if isinstance(given, list) else []
+    made = [float(each) for each in numbers if isinstance(each, int | float) and not isinstance(each, bool)]
+    if len(numbers) != 2 or len(made) != 2 or not (-90 <= made[0] <= 90 and -180 <= made[1] <= 180):
+        raise InvalidError(f"{field}: latitude and longitude are wanted, as [50.1, 8.7]")
+    return made[0], made[1]
+
+
+def _latencies(given: object) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for place, table in _map(given, "latencies").items():
+        measured: dict[str, float] = {}
+        for region, value in _map(table, f"latencies.{place}").items():
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e6:
+                raise InvalidError(f"latencies.{place}.{region}: milliseconds are wanted")
+            measured[region] = float(value)
+        order = tuple(sorted(measured, key=lambda region: (measured[region], region)))
+        found[NOWHERE if place == "default" else place] = order
     return found
 
 
@@ -87,11 +149,9 @@ def _places(given: object) -> Places:
     return Places(networks)
 
 
-def _service(
-    name: str, given: object, origin: bytes, places: Places, orders: dict[str, tuple[str, ...]], *, few: int
-) -> Service:
+def _service(name: str, given: object, origin: bytes, ground: _Ground, *, few: int) -> Service:
     field = f"services.{name}"
-    about = _map(given, field, {"policy", "ttl", "endpoints", "probe"})
+    about = _map(given, field, _SERVICE_FIELDS)
     owner = _owner(name, origin)
     policy = about.get("policy", "nearest")
     if policy not in POLICIES:
@@ -110,10 +170,30 @@ def _service(
         ttl=ttl,
         policy=policy,
         endpoints=endpoints,
-        places=places,
-        orders={NOWHERE: every, **orders},
+        places=ground.places,
+        orders={NOWHERE: every, **ground.orders},
+        geo=ground.geo,
+        latencies=ground.latencies,
+        tiers=tuple(
+            frozenset(_texts(tier, f"{field}.tiers")) for tier in _list(about.get("tiers"), f"{field}.tiers")
+        ),
+        sticky=about.get("sticky") is True,
+        canary=_canary(about.get("canary"), f"{field}.canary"),
+        up_share=_number(about.get("minUpPercent", 0), f"{field}.minUpPercent", 100) / 100,
         probe=None if probe is None else probe_of(probe, f"{field}.probe", text_of(owner).rstrip(".")),
     )
+
+
+def _canary(given: object, field: str) -> Canary | None:
+    if given is None:
+        return None
+    about = _map(given, field, {"region", "percent"})
+    region, percent = about.get("region"), about.get("percent")
+    if not isinstance(region, str) or not region:
+        raise InvalidError(f"{field}.region: the region that some clients are led to is wanted")
+    if not isinstance(percent, int | float) or isinstance(percent, bool) or not 0 <= percent <= 100:
+        raise InvalidError(f"{field}.percent: a number from 0 to 100 is wanted")
+    return Canary(region=region, percent=float(percent))
 
 
 def _check_orders(service: Service, orders: dict[str, tuple[str, ...]], field: str) -> None:
@@ -173,6 +253,14 @@ def _map(given: object, field: str, known: set[str] | None = None) -> dict[str, 
     if known is not None and (strange := sorted(set(found) - known)):
         raise InvalidError(f"{field}: {strange[0]!r} is not one of {', '.join(sorted(known))}")
     return found
+
+
+def _list(given: object, field: str) -> list[object]:
+    if given is None:
+        return []
+    if not isinstance(given, list):
+        raise InvalidError(f"{field}: a list is wanted")
+    return cast("list[object]", given)
 
 
 def _texts(given: object, field: str) -> list[str]:

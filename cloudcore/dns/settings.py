@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from skerry.errors import InvalidError, UnavailableError
 from skerry.settings import setting
 
 KEYS_MAX: Final = 8
+_OWNER: Final = re.compile(r"[A-Za-z0-9.-]{1,63}")
 SECONDARIES_MAX: Final = 10_000
 
 
@@ -56,6 +58,10 @@ class DnsSettings:
         help="file with keys for DNS cookies, 32 hex digits a line, shared by servers of one name: the first makes "
         "cookies, all are taken; none: a key of this process's own",
     )
+    geo: str = setting(
+        "",
+        help="database in MaxMind's format (.mmdb), by which clients are placed that no network of `places` has",
+    )
     dnssec_keys: str = setting(
         "", help="directory of keys that zones are signed with, as `skerry dns keys` makes them; none: not signed"
     )
@@ -82,6 +88,12 @@ class DnsSettings:
         help="zones of other servers, fetched and kept below --state: ZONE=ADDRESS or ZONE=ADDRESS@PORT, "
         "comma-separated or repeated; the first of --transfer-keys signs what is asked",
     )
+    export: tuple[str, ...] = setting(
+        (),
+        help="zones that other servers are kept in step with by DNS UPDATE: ZONE=ADDRESS or ZONE=ADDRESS@PORT, "
+        "comma-separated or repeated; the first of --transfer-keys signs; names that others have there stay theirs",
+    )
+    export_owner: str = setting("skerry", help="whose exported names are, in marks as external-dns writes them")
     amplified_rate: int = setting(
         LimiterSettings().rate,
         help="answers a second and network (/24, /56) of more than --amplified-factor times their query, to clients "
@@ -110,6 +122,12 @@ def check_dns_settings(settings: DnsSettings) -> None:
         raise InvalidError(f"--secondary: at most {SECONDARIES_MAX} zones")
     for text in settings.secondary:
         secondary_of(text)
+    for text in settings.export:
+        export_of(text)
+    if settings.export and not settings.transfer_keys:
+        raise InvalidError("--export: is signed with the first of --transfer-keys, which is wanted as well")
+    if not _OWNER.fullmatch(settings.export_owner):
+        raise InvalidError("--export-owner: letters, digits, hyphens and dots are wanted, 63 at most")
     if not settings.listen:
         raise InvalidError("--listen: an address is wanted")
     for address in settings.listen:
@@ -132,12 +150,17 @@ def check_dns_settings(settings: DnsSettings) -> None:
         raise InvalidError("--nsid and --version: at most 255 bytes")
 
 
-def secondary_of(text: str) -> tuple[bytes, Peer]:
+def export_of(text: str) -> tuple[bytes, Peer]:
+    """A zone and whom it is told. Raises `InvalidError`."""
+    return secondary_of(text, flag="--export")
+
+
+def secondary_of(text: str, flag: str = "--secondary") -> tuple[bytes, Peer]:
     """A zone and who has it. Raises `InvalidError`."""
     zone, sign, primary = text.partition("=")
     if not sign or "/" in zone or not zone.strip("."):
-        raise InvalidError(f"--secondary: {text!r} is not ZONE=ADDRESS or ZONE=ADDRESS@PORT")
-    return name_of(zone).lower(), peer_of(primary, flag="--secondary")
+        raise InvalidError(f"{flag}: {text!r} is not ZONE=ADDRESS or ZONE=ADDRESS@PORT")
+    return name_of(zone).lower(), peer_of(primary, flag=flag)
 
 
 def read_observers_key(path: Path) -> bytes:

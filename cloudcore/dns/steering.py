@@ -12,13 +12,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
+from cloudcore.dns.geography import GeoDatabase, GeoRules, judged
 from cloudcore.dns.places import NOWHERE, Places
 from skerry.dns.numbers import AAAA, A
 from skerry.frozen import Frozen
 from skerry.probing.probe import Probe
 
-Policy = Literal["nearest", "failover", "weighted", "round_robin"]
-POLICIES: Final[tuple[Policy, ...]] = ("nearest", "failover", "weighted", "round_robin")
+Policy = Literal["nearest", "latency", "failover", "weighted", "tiers", "round_robin"]
+POLICIES: Final[tuple[Policy, ...]] = ("nearest", "latency", "failover", "weighted", "tiers", "round_robin")
 STICKY_BITS: Final = {4: 24, 16: 56}
 """Clients of one such network have the same endpoint of a weighted service."""
 SIZES: Final = {A: 4, AAAA: 16}
@@ -37,6 +38,13 @@ class Endpoint(Frozen):
     """Of gateways that try it as well: how many say up, and down."""
 
 
+class Canary(Frozen):
+    """A region that only some clients are led to."""
+
+    region: str
+    percent: float
+
+
 class Service(Frozen):
     """One name and where it is served."""
 
@@ -48,6 +56,17 @@ class Service(Frozen):
     orders: Mapping[str, tuple[str, ...]]
     """Regions, nearest first, by place; `NOWHERE` for clients of none."""
     probe: Probe | None = None
+    geo: GeoRules | None = None
+    """For clients of no place: what a database of places means."""
+    latencies: Mapping[str, tuple[str, ...]] = {}
+    """Regions by what was measured, the quickest first, by place."""
+    tiers: tuple[frozenset[str], ...] = ()
+    """Groups of regions; clients are spread over the first that has anybody."""
+    sticky: bool = False
+    """One endpoint for each of the clients' networks, rather than all of a region."""
+    canary: Canary | None = None
+    up_share: float = 0.0
+    """The part of a region's endpoints that must be up, for any of it to be taken."""
 
     def addresses(self, kind: int) -> tuple[bytes, ...]:
         """All of a type, as data of records."""
@@ -61,35 +80,114 @@ class Choice(Frozen):
     reason: str = ""
 
 
-def choose(service: Service, kind: int, address: bytes) -> Choice:
+class Located(Frozen):
+    """Where a client is, and what leads from there."""
+
+    place: str
+    scope: int
+    order: tuple[str, ...]
+    steps: tuple[str, ...] = ()
+    """How that was found, for people."""
+
+
+def locate(service: Service, address: bytes, geo: GeoDatabase | None = None) -> Located:
+    """Own networks first, then the database. Both are parts of the address space without overlap, and so is what
+    they have in common: the longer prefix of the two."""
+    place, scope = service.places.find(address)
+    table = service.latencies if service.policy == "latency" else service.orders
+    default = table.get(NOWHERE, service.orders[NOWHERE])
+    if place != NOWHERE or service.geo is None or geo is None:
+        step = f"the client is in a network of {place} (/{scope})" if place else "no network of places has the client"
+        return Located(place=place, scope=scope, order=table.get(place, default), steps=(step,))
+    spot = geo.look(address)
+    found = judged(service.geo, spot)
+    order = found.order if found.order and service.policy != "latency" else table.get(found.place, default)
+    steps = (
+        "no network of places has the client",
+        f"the database ({geo.kind}) has it at {spot.text} (/{spot.bits}): {found.why}",
+    )
+    return Located(place=found.place, scope=max(scope, spot.bits), order=order, steps=steps)
+
+
+def choose(service: Service, kind: int, address: bytes, geo: GeoDatabase | None = None) -> Choice:
     """For a client at a packed address."""
+    bits = STICKY_BITS[len(address)]
     there = [each for each in service.endpoints if len(each.address) == SIZES[kind]]
-    candidates, fell = _candidates(there)
+    least, chosen = 0, ""
+    if service.canary is not None:
+        there, chosen, least = *_canary(service, service.canary, there, address[: bits // 8]), bits
+    candidates, fell = _candidates(there, service.up_share)
+    fell = chosen + fell
     match service.policy:
-        case "nearest":
-            place, scope = service.places.find(address)
-            order = service.orders.get(place, service.orders[NOWHERE])
-            taken = _of_first_region(candidates, order)
-            why = f"{place or 'nowhere'}: {', '.join(order)}"
-            return _choice(taken, scope=scope, place=place, reason=fell + why)
+        case "nearest" | "latency":
+            located = locate(service, address, geo)
+            taken = _of_first_region(candidates, located.order)
+            scope = max(least, located.scope)
+            why = f"{fell}{located.place or 'nowhere'}: {', '.join(located.order)}"
+            if service.sticky and taken:
+                taken, scope = [_of_network(taken, service, address)], max(scope, bits)
+            return _choice(taken, scope=scope, place=located.place, reason=why)
         case "failover":
             taken = _of_first_region(candidates, [each.region for each in there])
-            return _choice(taken, scope=0, reason=f"{fell}the first region that is up")
+            scope = least
+            if service.sticky and taken:
+                taken, scope = [_of_network(taken, service, address)], bits
+            return _choice(taken, scope=scope, reason=f"{fell}the first region that is up")
+        case "tiers":
+            number, taken = _of_first_tier(candidates, service.tiers)
+            best = _of_network(taken, service, address)
+            return _choice([best], scope=bits, reason=f"{fell}tier {number}, by weight and the client's /{bits}")
         case "weighted":
-            scope = STICKY_BITS[len(address)]
-            best = max(candidates, key=lambda each: _rank(each, service.name, address[: scope // 8]))
-            return _choice([best], scope=scope, reason=f"{fell}by weight and the client's /{scope}")
+            best = _of_network(candidates, service, address)
+            return _choice([best], scope=bits, reason=f"{fell}by weight and the client's /{bits}")
         case "round_robin":
-            return _choice(candidates, scope=0, reason=f"{fell}all")
+            return _choice(candidates, scope=least, reason=f"{fell}all")
 
 
-def _candidates(there: Sequence[Endpoint]) -> tuple[Sequence[Endpoint], str]:
+def _of_network(taken: Sequence[Endpoint], service: Service, address: bytes) -> Endpoint:
+    """The one for all clients of a network."""
+    network = address[: STICKY_BITS[len(address)] // 8]
+    return max(taken, key=lambda each: _rank(each, service.name, network))
+
+
+def _canary(
+    service: Service, canary: Canary, there: Sequence[Endpoint], network: bytes
+) -> tuple[list[Endpoint], str]:
+    """Who is led to the canary, while it works; nobody else is, while anything else does."""
+    inside = [each for each in there if each.region == canary.region]
+    outside = [each for each in there if each.region != canary.region]
+    digest = hashlib.blake2b(service.name + b"/canary/" + network, digest_size=8).digest()
+    led = int.from_bytes(digest, "big") / (1 << 64) * 100 < canary.percent
+    for group, word in ((inside, "canary; "), (outside, "")) if led else ((outside, ""), (inside, "canary; ")):
+        if any(each.up and not each.drained for each in group):
+            return group, word
+    return [*there], ""
+
+
+def _candidates(there: Sequence[Endpoint], up_share: float) -> tuple[Sequence[Endpoint], str]:
     kept = [each for each in there if not each.drained]
     if up := [each for each in kept if each.up]:
+        if up_share and (enough := _of_enough(kept, up_share)):
+            return enough, "" if len(enough) == len(up) else "too few of a region are up; "
         return up, ""
     if kept:
         return kept, "nobody is up, so all are taken; "
     return there, "all are drained, so all are taken; "
+
+
+def _of_enough(kept: Sequence[Endpoint], up_share: float) -> list[Endpoint]:
+    """Those that are up, of regions where so large a part is."""
+    regions: dict[str, list[bool]] = {}
+    for each in kept:
+        regions.setdefault(each.region, []).append(each.up)
+    return [each for each in kept if each.up and sum(states := regions[each.region]) >= up_share * len(states)]
+
+
+def _of_first_tier(candidates: Sequence[Endpoint], tiers: Sequence[frozenset[str]]) -> tuple[int, Sequence[Endpoint]]:
+    for number, tier in enumerate(tiers, 1):
+        if found := [each for each in candidates if each.region in tier]:
+            return number, found
+    return len(tiers) + 1, candidates
 
 
 def _choice(taken: Sequence[Endpoint], *, scope: int, place: str = NOWHERE, reason: str) -> Choice:

@@ -34,12 +34,13 @@ from cloudcore.dns.counts import Counts, shared_memory, total
 from cloudcore.dns.datagrams import Datagrams, datagram_socket
 from cloudcore.dns.drains import Drain, drained_places, read_drains, write_drains
 from cloudcore.dns.follower import SNAPSHOTS, Follower, silent_s
+from cloudcore.dns.geography import GeoDatabase
 from cloudcore.dns.library import Library
 from cloudcore.dns.limiter import Limiter, LimiterSettings, Pace
 from cloudcore.dns.notify import notify_all
 from cloudcore.dns.prober import Observing, Prober, Target, recall, targets_of
 from cloudcore.dns.responder import Desk, Identity, Responder
-from cloudcore.dns.settings import DnsSettings, read_cookie_keys, read_observers_key, secondary_of
+from cloudcore.dns.settings import DnsSettings, export_of, read_cookie_keys, read_observers_key, secondary_of
 from cloudcore.dns.streams import Streams, StreamSettings, stream_socket
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.transfer import Delta
@@ -65,6 +66,9 @@ PROBER_PACE_S: Final = 5.0
 """And the longest time that a probe may take: so long a prober stays at least."""
 FETCHER: Final = -3
 """The seat of who fetches zones of other servers."""
+EXPORTER: Final = -4
+"""The seat of who keeps other servers in step."""
+EXPORTS: Final = "exports"
 COPIES: Final = "copies"
 CLOCK_S: Final = 10.0
 FOLLOWER: Final = -1
@@ -94,6 +98,7 @@ class Supervisor:
         copies = settings.state / COPIES if settings.secondary else None
         self._library = Library(Path(settings.zones) if settings.zones else None, snapshots, copies)
         self._secondaries = [secondary_of(text) for text in settings.secondary]
+        self._exports = [export_of(text) for text in settings.export]
         self._notified: tuple[int, int] = (-1, -1)
         """A pipe to who fetches zones: a byte says that one may have changed."""
         self._zones: Mapping[bytes, Zone] = {}
@@ -120,6 +125,7 @@ class Supervisor:
         self._peers = [peer_of(text) for text in settings.notify]
         self._deltas: Mapping[bytes, tuple[Delta, ...]] = {}
         self._signers: Mapping[bytes, ZoneSigner] = {}
+        self._geo: GeoDatabase | None = None
         self._table = HealthTable(())
         self._targets: list[Target] = []
         self._aimed_at = self._aimed_due = 0.0
@@ -141,6 +147,8 @@ class Supervisor:
                 self._notified = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
                 self._wanted[FETCHER] = lambda seat: self._fetch()
                 self._lasting.add(FETCHER)
+            if self._exports:
+                self._wanted[EXPORTER] = lambda seat: self._export()
             if self._observing.peers:
                 self._hearing = stack.enter_context(_observers_socket(self._settings))
             self._memory = shared_memory(2 * (len(udp) + 1))
@@ -239,6 +247,7 @@ class Supervisor:
         """Read what has changed; serve it. The zones that have."""
         try:
             self._tls = _tls_context(self._settings)
+            self._geo = _opened_geo(self._settings)
             loaded = self._library.load()
             signers = _signers(self._settings, loaded.zones)
         except (InvalidError, UnavailableError) as error:
@@ -385,6 +394,7 @@ class Supervisor:
             primaries=self._primaries(),
             on_notify=self._on_notify,
             signers=self._signers,
+            geo=self._geo,
             health=self._table if self._table.slots else None,
         )
 
@@ -442,6 +452,23 @@ class Supervisor:
         changed = lambda: os.kill(parent, signal.SIGHUP)  # noqa: E731 - the parent's pid is of this process
         Fetcher(abouts, self._settings.state, key, self._notified[0], changed).run()
 
+    def _export(self) -> None:
+        """Zones of ours into other servers."""
+        from cloudcore.dns.exporter import Export, Exporter
+
+        exports = [Export(origin=origin, server=server) for origin, server in self._exports]
+        key = next(iter(self._access.keys.values()))
+        settings = self._settings
+        Exporter(exports, self._zones, self._table, settings.state, key, settings.export_owner).run()
+
+    def _export_problems(self) -> tuple[str, ...]:
+        told: list[str] = []
+        for origin, server in self._exports:
+            with suppress(OSError):
+                if fault := (self._settings.state / EXPORTS / text_of(origin).rstrip(".")).read_text():
+                    told.append(f"{text_of(origin)} at {server.host} is not as here: {fault}")
+        return tuple(told)
+
     def _probe(self, targets: Sequence[Target]) -> None:
         """Try the endpoints, and write into the table who is up."""
         state = self._settings.state if self._kept else None
@@ -450,13 +477,14 @@ class Supervisor:
 
     def _told_problems(self) -> tuple[str, ...]:
         settings = self._settings
+        problems = (*self._problems, *self._export_problems())
         if not settings.cloud:
-            return self._problems
+            return problems
         silence_s = silent_s(settings.state, time.time())
         if silence_s is not None and silence_s < CLOUD_SILENCE_S:
-            return self._problems
+            return problems
         heard = "never" if silence_s is None else f"{human_duration(silence_s)} ago"
-        return (*self._problems, f"the cloud was last heard {heard}; what it told is served")
+        return (*problems, f"the cloud was last heard {heard}; what it told is served")
 
     def _controlled(self, control: socket.socket) -> None:
         def values() -> dict[str, int]:
@@ -474,6 +502,7 @@ class Supervisor:
             processes=len(self._children),
             up_s=time.time() - self._started_at,
             table=self._table,
+            geo=self._geo,
             drains=self._drains,
             set_drains=self._set_drains,
         )
@@ -488,6 +517,7 @@ def _make_state(settings: DnsSettings) -> bool:
     wanted = [settings.state]
     wanted += [settings.state / SNAPSHOTS] if settings.cloud else []
     wanted += [settings.state / COPIES] if settings.secondary else []
+    wanted += [settings.state / EXPORTS] if settings.export else []
     try:
         for directory in wanted:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -509,6 +539,11 @@ def _signers(settings: DnsSettings, zones: Mapping[bytes, Zone]) -> dict[bytes, 
     keys = by_zone(read_keys(Path(settings.dnssec_keys)))
     pace = Pace(settings.signatures_rate)
     return {origin: ZoneSigner(zones[origin], of, pace) for origin, of in keys.items() if origin in zones}
+
+
+def _opened_geo(settings: DnsSettings) -> GeoDatabase | None:
+    """Anew at each reload: the file may be another. Raises `InvalidError`, `UnavailableError`."""
+    return GeoDatabase(Path(settings.geo)) if settings.geo else None
 
 
 def _observing(settings: DnsSettings) -> Observing:

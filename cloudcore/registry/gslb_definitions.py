@@ -195,8 +195,25 @@ def _global_service() -> dict[str, JsonObject]:
             healthPolicy=string("Of several Services behind a host; Any where left out.", "Any", "All"),
             endpoints=_OURS.list_of("GlobalEndpoint", "Addresses beside those."),
             probe=_OURS.ref("GlobalProbe", "How DNS servers try the addresses themselves."),
+            tiers={
+                "type": "array",
+                "items": {"type": "array", "items": {"type": "string"}},
+                "description": "Groups of regions, the best first, with Tiers: clients are spread over the first "
+                "that has anybody, by weight.",
+            },
+            sticky=boolean("One address for all clients of a network, rather than all of a region."),
+            canary=_OURS.ref("GlobalCanary", "A region that only some clients are led to."),
+            minUpPercent=int32("How much of a region must be up for any of it to be taken; 0 where left out."),
             drains=_OURS.list_of("GlobalDrain", "What nobody is led to for a while."),
         ),
+        **_global_parts(),
+        prefix + "GlobalServiceStatus": _global_status(),
+    }
+
+
+def _global_parts() -> dict[str, JsonObject]:
+    prefix = _OURS.prefix
+    return {
         prefix + "GlobalServiceReference": obj(
             "An object of the same namespace.",
             required=("kind", "name"),
@@ -210,6 +227,12 @@ def _global_service() -> dict[str, JsonObject]:
             region=string("Where that is."),
             weight=int32("Its share of clients, with Weighted; the region's where left out."),
         ),
+        prefix + "GlobalCanary": obj(
+            "A region that only some clients are led to.",
+            required=("region", "percent"),
+            region=string("The region."),
+            percent=int32("Of the clients' networks, from 0 to 100."),
+        ),
         prefix + "GlobalDrain": obj(
             "A region or an address that nobody is led to.",
             region=string("All of a region."),
@@ -217,7 +240,6 @@ def _global_service() -> dict[str, JsonObject]:
             until=string("When it ends (RFC 3339); never where left out."),
             reason=string("Why, for people."),
         ),
-        prefix + "GlobalServiceStatus": _global_status(),
         prefix + "GlobalServiceEndpoint": obj(
             "One address.",
             host=string("Of this host."),
@@ -294,14 +316,11 @@ def _zone() -> dict[str, JsonObject]:
             places=regions | {"description": "Networks by a word for a place; the longest that holds a client wins."},
             orders=regions
             | {"description": "Regions, nearest first, by place; `default` is for clients of no place."},
+            geo=_OURS.ref("DnsGeo", "What the servers' database says of clients that no network of places has."),
+            latencies=free("Milliseconds from each place to each region, with Latency; by place, then by region."),
             observers=_OURS.ref("DnsObservers", "Gateways that try addresses as well; none where left out."),
         ),
-        prefix + "DnsObservers": obj(
-            "Gateways that try the addresses of GlobalServices with a probe, and vote.",
-            matchLabels=strings("Labels of their Nodes; all are meant where left out."),
-            count=int32("How many look at an address, of as many regions as can be; 3 where left out, 9 at most."),
-            privateAddresses=boolean("Whether they try addresses of private networks too, those of their sites."),
-        ),
+        **_zone_parts(),
         prefix + "DnsNameserver": obj(
             "A server of the zone.",
             required=("name",),
@@ -324,6 +343,34 @@ def _zone() -> dict[str, JsonObject]:
             services=int32("Names that are answered to each client in its own way."),
             problems=strings_list("What of others' is not in it, and why."),
             conditions=conditions("Ready: whether servers have it to answer from."),
+        ),
+    }
+
+
+def _zone_parts() -> dict[str, JsonObject]:
+    prefix = _OURS.prefix
+    return {
+        prefix + "DnsGeo": obj(
+            "Places, and how far regions are, by a database in MaxMind's format.",
+            subdivisions=strings("Places by codes as US-CA; they go first."),
+            countries=strings("Places by codes as DE."),
+            continents=strings("Places by AF, AN, AS, EU, NA, OC, SA."),
+            coordinates={
+                "type": "object",
+                "additionalProperties": {"type": "array", "items": {"type": "number"}},
+                "description": "Latitude and longitude of regions: the nearest first, where nothing above fits.",
+            },
+            bias={
+                "type": "object",
+                "additionalProperties": {"type": "integer", "format": "int32"},
+                "description": "By region, from -99 (farther) to 99 (nearer).",
+            },
+        ),
+        prefix + "DnsObservers": obj(
+            "Gateways that try the addresses of GlobalServices with a probe, and vote.",
+            matchLabels=strings("Labels of their Nodes; all are meant where left out."),
+            count=int32("How many look at an address, of as many regions as can be; 3 where left out, 9 at most."),
+            privateAddresses=boolean("Whether they try addresses of private networks too, those of their sites."),
         ),
     }
 

@@ -13,7 +13,7 @@ from typing import Final
 from skerry.frozen import Frozen
 from skerry.objects.hosts import is_address
 from skerry.objects.ingresses import INGRESSES
-from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
 from skerry.objects.select import LabelSelector, label_selector
 
@@ -35,8 +35,10 @@ REGION_LABEL: Final = "topology.kubernetes.io/region"
 TTL_DEFAULT_S: Final = 30
 POLICIES: Final[Mapping[str, str]] = {
     "Nearest": "nearest",
+    "Latency": "latency",
     "Failover": "failover",
     "Weighted": "weighted",
+    "Tiers": "tiers",
     "RoundRobin": "round_robin",
 }
 """Of a GlobalService, and what services of zones call them."""
@@ -93,6 +95,8 @@ class Wish(Frozen):
     """The spec of an Ingress, in the form of the Gslb."""
     addresses: tuple[Address, ...] = ()
     probe: JsonObject | None = None
+    blend: Mapping[str, Json] = {}
+    """What a service of a zone has beside its policy, as it is."""
     votes: Mapping[tuple[str, str], tuple[int, int]] = {}
     """Of gateways that try a host's address: how many say up, and down."""
     drains: tuple[JsonObject, ...] = ()
@@ -175,6 +179,7 @@ def _of_global_service(key: Key, obj: JsonObject) -> Wish:
             for each in maps_at(spec, "endpoints")
         ),
         probe=map_at(spec, "probe") or None,
+        blend={name: spec[name] for name in ("tiers", "sticky", "canary", "minUpPercent") if name in spec},
         votes={
             (str_at(row, "host"), str_at(row, "address")): (int_at(row, "up"), int_at(row, "down"))
             for row in maps_at(obj, "status", "observations")

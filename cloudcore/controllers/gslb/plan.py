@@ -294,7 +294,7 @@ def _service(wish: Wish, host: Host, claims: _Claims) -> _Part | None:
         if votes := wish.votes.get((host.name, each.address)) if wish.probe is not None else None:
             row["votes"] = {"up": votes[0], "down": votes[1]}
         rows.append(row)
-    made: JsonObject = {"policy": wish.policy, "ttl": wish.ttl, "endpoints": rows}
+    made: JsonObject = {"policy": wish.policy, "ttl": wish.ttl, "endpoints": rows, **wish.blend}
     if wish.probe is not None:
         made["probe"] = {"host": host.name, **wish.probe}
     return _Part(owner=owner, what=host.name, services={f"{host.name}.": made})
@@ -355,7 +355,7 @@ def _guessed(targets: Sequence[str]) -> str:
 
 
 def _document(spec: JsonObject, services: JsonObject) -> JsonObject:
-    document: JsonObject = {name: spec[name] for name in ("places", "orders") if spec.get(name)}
+    document: JsonObject = {name: spec[name] for name in ("places", "orders", "geo", "latencies") if spec.get(name)}
     if services:
         document["services"] = services
     return document

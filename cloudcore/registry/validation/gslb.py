@@ -112,6 +112,10 @@ def validate_global_service(obj: JsonObject, _old: JsonObject | None) -> Iterato
         yield from one_of("spec.resourceRef.kind", str_at(spec, "resourceRef", "kind"), ("Ingress", "Service"))
         yield from named("spec.resourceRef.name", str_at(spec, "resourceRef", "name"), subdomain_faults)
     yield from _endpoints(endpoints)
+    if str_at(spec, "policy") == "Tiers" and not spec.get("tiers"):
+        yield required("spec.tiers", "the groups of regions in the order in which Tiers takes them")
+    yield from _between("spec.canary", map_at(spec, "canary"), "percent", 0, 100)
+    yield from _between("spec", spec, "minUpPercent", 0, 100)
     if "probe" in spec:
         yield from _probe(map_at(spec, "probe"))
     yield from _drains(maps_at(spec, "drains"))
