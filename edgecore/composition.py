@@ -772,6 +772,8 @@ def _streams(ground: Ground, talking: _Talking, questions: DeviceQuestions, call
 
 
 def _link(ground: Ground, boot_id: str, streams: StreamKinds) -> EdgeLink:
+    lacks = () if ground.rules else (NO_BROKER,)
+    serves = (CAN_SERVE,) if ground.network.ingress else ()
     return EdgeLink(
         LinkSettings(
             node=ground.node,
@@ -789,12 +791,7 @@ def _link(ground: Ground, boot_id: str, streams: StreamKinds) -> EdgeLink:
             clock=ground.time,
             ids=ground.ids,
             streams=streams,
-            capabilities=(
-                CAPABILITY,
-                LOCAL_RULES,
-                *(() if ground.rules else (NO_BROKER,)),
-                *((CAN_SERVE,) if ground.network.ingress else ()),
-            ),
+            capabilities=(CAPABILITY, LOCAL_RULES, *lacks, *serves),
             doubted=ground.doubted,
             heard=ground.time.hear,
             knows_time=lambda: ground.time.trusted,
