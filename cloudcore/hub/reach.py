@@ -2,9 +2,9 @@
 
 A node has the Services of the namespaces that its pods live in, whoever stands behind them, so that their names are
 known; the EndpointSlices of its own site, whatever their namespace, with their Services; and in its pods' namespaces
-those that are on no site: made by hand, or meant for everywhere. So a pod's readiness is told to its own site and to
-nobody else, whatever the size of the fleet (docs/decisions/0370). Pure; a crash loses it, and it is made again from
-the store.
+those that are on no site: made by hand, or meant for everywhere. With any pod it has the API's as well, for which
+pods of every namespace may ask. So a pod's readiness is told to its own site and to nobody else, whatever the size of
+the fleet (docs/decisions/0370). Pure; a crash loses it, and it is made again from the store.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, labels_of
 from skerry.objects.sites import EVERYWHERE, ZONE_LABEL, site_of, sites_of
 
+API_SERVICE: Final = Key(SERVICES, "default", "kubernetes")
+"""Its name is the one that every pod may ask for (`kubernetes.default`)."""
 REACHED: Final = frozenset((SERVICES, SLICES))
 _SERVICE_LABEL: Final = "kubernetes.io/service-name"
 
@@ -78,6 +80,11 @@ class Reach:
             yield service
             yield from self._everywhere_of(service)
 
+    def _with_slices(self, service: Key) -> list[Key]:
+        """A Service, where it is there, and its slices on no site."""
+        there = [service] if service in self._services.get(service.namespace, ()) else []
+        return [*there, *self._everywhere_of(service)]
+
     def _everywhere_of(self, service: Key) -> list[Key]:
         slices = self._everywhere.get(service.namespace, ())
         return [key for key in slices if self._service_of.get(key) == service]
@@ -115,12 +122,14 @@ class Reach:
 
     def pod_came(self, namespace: str, node: str, touched: dict[Key, None]) -> None:
         """One more pod of the namespace is on the node."""
+        self.called(API_SERVICE, node, touched)
         counts = self._nodes_in[namespace]
         counts[node] += 1
         if counts[node] == 1:
             touched.update(dict.fromkeys(self._in(namespace)))
 
     def pod_went(self, namespace: str, node: str, touched: dict[Key, None]) -> None:
+        self.uncalled(API_SERVICE, node, touched)
         counts = self._nodes_in[namespace]
         counts[node] -= 1
         if counts[node] == 0:
@@ -133,7 +142,7 @@ class Reach:
         counts[node] += 1
         if counts[node] == 1:
             self._calls[node][service] = None
-            touched.update(dict.fromkeys((service, *self._everywhere_of(service))))
+            touched.update(dict.fromkeys(self._with_slices(service)))
 
     def uncalled(self, service: Key, node: str, touched: dict[Key, None]) -> None:
         counts = self._called[service]
@@ -146,7 +155,7 @@ class Reach:
         del self._calls[node][service]
         if not self._calls[node]:
             del self._calls[node]
-        touched.update(dict.fromkeys((service, *self._everywhere_of(service))))
+        touched.update(dict.fromkeys(self._with_slices(service)))
 
     def _in(self, namespace: str) -> list[Key]:
         return sorted((*self._services.get(namespace, ()), *self._everywhere.get(namespace, ())))

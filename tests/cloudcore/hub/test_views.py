@@ -233,6 +233,27 @@ def given_to(views: Views, node: str) -> set[Key]:
     return {key for key, _ in views.view(node).stamps() if key.resource not in ("nodes", SLICES)}
 
 
+def test_a_gateway_with_pods_knows_the_apis_service_whatever_their_namespace() -> None:
+    views = Views(json.loads)
+    api, slice_ = Key("services", "default", "kubernetes"), Key(SLICES, "default", "kubernetes-1")
+    other = Key("services", "default", "other")
+    views.load(
+        [
+            stored(api, 1, {}),
+            stored(other, 1, {}),
+            stored(slice_, 1, endpoint_slice(("", ""), namespace="default", **{SERVICE_LABEL: "kubernetes"})),
+            stored(Key("pods", "ns", "p"), 1, pod("n1")),
+            stored(Key("nodes", "", "n2"), 1, {}),
+        ],
+        Revision(1),
+    )
+    assert {str(key) for key, _ in views.view("n1").stamps()} >= {str(api), str(slice_)}
+    assert views.view("n1").state(other) is None and views.view("n2").state(api) is None
+    change = Change(revision=Revision(2), key=Key("pods", "ns", "p"), uid="u", before=None, after=None)
+    assert {*views.apply(change)["n1"]} == {change.key, api, slice_}
+    assert views.view("n1").state(api) is None
+
+
 def test_a_certificate_goes_to_gateways_that_show_it_and_to_no_others() -> None:
     north, south = gateway("north"), gateway("south")
     views, all_of_it = entrances(("n0", north), ("n1", north), ("n2", gateway("north", able=False)), ("n3", south))
