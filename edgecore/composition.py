@@ -75,7 +75,7 @@ from edgecore.twins.checkup import Beside
 from edgecore.twins.configuring import DriverFactory
 from edgecore.twins.keeper import Keeper
 from edgecore.twins.questions import DeviceQuestions, Discovery
-from skerry.frozen import Frozen, field
+from skerry.frozen import Frozen, field, replace
 from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, PodRestart
 from skerry.objects.device_questions import DEVICES
@@ -674,9 +674,16 @@ class _Serving(Frozen):
 
 def _network(ground: Ground) -> _Serving:
     served = ground.directory / INGRESS
-    left = served if ground.network.ingress is None and served.is_dir() else None
-    if ground.network == NetworkSettings():
-        return _Serving(run=None if left is None else partial(_leave_ingress, left, ground.store))
+    serving = _Serving(run=None) if ground.network == NetworkSettings() else _served(ground)
+    if ground.network.ingress is not None or not served.is_dir():
+        return serving
+    from edgecore.network.ingress.leaving import leave  # the agent before this one served Ingresses
+
+    then = () if serving.run is None else (serving.run,)
+    return replace(serving, run=partial(leave, served, ground.store, *then))
+
+
+def _served(ground: Ground) -> _Serving:
     from edgecore.network.keeper import Network, NetworkParts  # only who has it pays
     from edgecore.network.upstream import HostResolver
 
@@ -689,19 +696,7 @@ def _network(ground: Ground) -> _Serving:
         addresses=lambda: ground.machine().addresses,
     )
     network = Network(parts, ground.network)
-    run = network.run if left is None else partial(_leave_ingress, left, ground.store, network.run)
-    return _Serving(run=run, functions=network.functions)
-
-
-async def _leave_ingress(
-    left: Path, store: AsyncEdgeStore, then: Callable[[], Coroutine[Any, Any, None]] | None = None
-) -> None:
-    """The agent before this one served Ingresses."""
-    from edgecore.network.ingress.leaving import leave
-
-    await leave(left, store)
-    if then is not None:
-        await then()
+    return _Serving(run=network.run, functions=network.functions)
 
 
 def _announcer(ground: Ground, twins: Keeper) -> Announcer | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +21,14 @@ from skerry.objects.ingresses import INGRESS_REPORT, NOTHING_SERVED
 LOG: Final = logging.getLogger(__name__)
 
 
-async def leave(directory: Path, store: AsyncEdgeStore) -> None:
-    """`directory` is HAProxy's, and is there."""
+async def leave(directory: Path, store: AsyncEdgeStore, *then: Callable[[], Awaitable[None]]) -> None:
+    """`directory` is HAProxy's, and is there. `then`: what goes on afterwards."""
+    await _end(directory, store)
+    for each in then:
+        await each()
+
+
+async def _end(directory: Path, store: AsyncEdgeStore) -> None:
     proxy = Proxy(directory)
     try:
         await asyncio.to_thread(_remove_keys, directory)
