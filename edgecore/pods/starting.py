@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -88,8 +88,8 @@ class Starting:
         """By container; of the sandbox, by ""."""
         self.beginning: set[str] = set()
         """Ids of containers whose postStart hook is under way."""
-        self.stillborn: set[str] = set()
-        """Ids of those whose postStart hook failed."""
+        self.stillborn: dict[str, str] = {}
+        """Why the postStart hooks failed of those that did not survive it, by id."""
         self.pulls = Pulls(parts.runtime, happens, wake)
 
     @property
@@ -109,6 +109,10 @@ class Starting:
             name: replace(problem, retry_ms=0) if problem.reason in _MISSING_INPUT else problem
             for name, problem in self.problems.items()
         }
+
+    def bury(self, known: Collection[str]) -> None:
+        """Forget containers that are none of these."""
+        self.stillborn = {name: why for name, why in self.stillborn.items() if name in known}
 
     def forgive(self, names: Iterable[str]) -> None:
         """Whatever went wrong with these is tried again at once."""
@@ -339,7 +343,7 @@ class Starting:
         self.beginning.discard(state.id)
         if failure:
             log.info("poststart hook failed container=%s reason=%s", state.id, failure)
-            self.stillborn.add(state.id)
+            self.stillborn[state.id] = failure
             what = Happening(
                 reason="FailedPostStartHook", message="PostStartHook failed", container=state.name, warning=True
             )

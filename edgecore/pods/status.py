@@ -23,6 +23,7 @@ from skerry.objects.times import time_text
 
 CREATING: Final = Waiting(reason="ContainerCreating", message="")
 INITIALIZING: Final = Waiting(reason="PodInitializing", message="")
+HOOK_FAILED: Final = "PostStartHookError"
 UNSUPPORTED: Final = "Unsupported"
 EXITED_UNKNOWN: Final = 137
 """The exit code that a kubelet gives a container of which nothing is known any more."""
@@ -66,6 +67,8 @@ class Picture(Frozen):
     """By container id; all others are well."""
     beginning: frozenset[str] = frozenset()
     """Ids of containers whose postStart hook is under way: they do not count as running yet."""
+    stillborn: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Why the postStart hooks failed of containers that are ended for it, by id: they never counted as running."""
     held_back: Waiting | None = None
     """Somebody at the gateway keeps it from running, and why."""
     messages: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -143,6 +146,8 @@ def _container_status(one: Wanted, picture: Picture, *, is_initialized: bool) ->
     newest = runs[-1] if runs else None
     previous = runs[-2] if len(runs) > 1 else None
     waits = picture.waiting.get(one.name)
+    if newest is not None and newest.phase == "running" and newest.id in picture.stillborn:
+        waits = Waiting(reason=HOOK_FAILED, message=picture.stillborn[newest.id])
     status: JsonObject = {
         "name": one.name,
         "image": newest.image if newest else str_at(one.spec, "image"),
@@ -158,7 +163,8 @@ def _container_status(one: Wanted, picture: Picture, *, is_initialized: bool) ->
     if newest is not None and newest.phase == "running" and newest.id in picture.given:
         status["resources"] = picture.given[newest.id]
         status["allocatedResources"] = map_at(one.spec, "resources", "requests")
-    if newest is not None and newest.phase == "running" and newest.id not in picture.beginning:
+    begins = newest is not None and newest.id in (*picture.beginning, *picture.stillborn)
+    if newest is not None and newest.phase == "running" and not begins:
         status["state"] = {"running": {"startedAt": time_text(newest.started_ms)}}
         status |= _health(one, newest, picture)
     elif newest is not None and newest.phase == "exited" and waits is None:

@@ -553,7 +553,7 @@ class PodWorker:
         is_still = not seen.running and not any(each.ready for each in seen.sandboxes)
         over = leaving and is_still
         status = pod_status(self._picture(seen, steps, refusal))
-        self._starting.stillborn &= {state.id for state in seen.containers}
+        self._starting.bury({state.id for state in seen.containers})
         if (over and record.gone) or (seen.finished and not seen.containers and record.status):
             status = record.status  # its containers have been cleared away since
         self._record = replace(record, status=status, gone=over)
@@ -588,6 +588,7 @@ class PodWorker:
             held_back=seen.held_back,
             health=seen.health,
             beginning=seen.beginning,
+            stillborn=self._starting.stillborn,
             messages=self._words.of(seen.pod, seen.containers),
             given=record.given,
             resize_pending=self._limits.pending,

@@ -227,6 +227,17 @@ SITUATIONS: dict[str, Situation] = {
             "Normal Killing edgecore FailedPostStartHook",
         ),
     ),
+    "hook-fails-and-it-stays": Situation(
+        pod={
+            "containers": app(
+                "trap '' TERM; while :; do sleep 0.2; done",
+                lifecycle={"postStart": {"exec": {"command": ["sh", "-c", "echo no way; exit 1"]}}},
+            ),
+            "terminationGracePeriodSeconds": 120,
+        },
+        status=("PostStartHookError",),
+        said=("Reason: PostStartHookError", "Warning FailedPostStartHook edgecore PostStartHook failed"),
+    ),
     "half": Situation(
         pod={"containers": [*app(), box("done", "exit 0")], "restartPolicy": "Never"},
         status=("NotReady",),

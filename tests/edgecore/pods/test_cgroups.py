@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from edgecore.pods.cgroup_plan import Driver
 from edgecore.pods.cgroup_tree import CgroupTree
 from edgecore.pods.cgroups import CgroupSettings, PodCgroups
+from edgecore.pods.runtimes.supervisor import oom_kills
 from skerry.objects.json import JsonObject
 from tests.edgecore.pods.pods_of import container, pod
 
@@ -133,3 +135,105 @@ def test_a_cgroup_that_may_be_gone_is_made_again_with_those_above(kernel: Kernel
     cgroups.ensure(wants)
     assert of(kernel, "kubepods/burstable/poduid-1/cpu.weight") == of(kernel, "kubepods/burstable/cpu.weight") == "20"
     assert of(kernel, "kubepods/cpu.weight") == "1"
+
+
+class Whole(CgroupTree):
+    """A tree as a machine with systemd and cgroup v2 has it: what is delegated, what others made, and the files that
+    the kernel gives to each new cgroup."""
+
+    ROOT = (
+        ("cgroup.controllers", "cpuset cpu io memory hugetlb pids rdma misc\n"),
+        ("cgroup.subtree_control", "cpuset cpu io memory pids\n"),
+        ("init.scope/cgroup.procs", "1\n"),
+        ("system.slice/containerd.service/cgroup.procs", "412\n"),
+        ("system.slice/cgroup.subtree_control", "memory pids\n"),
+    )
+    NEW = (
+        ("cgroup.procs", ""),
+        ("cgroup.subtree_control", ""),
+        ("cpu.max", "max 100000\n"),
+        ("cpu.weight", "100\n"),
+        ("hugetlb.2MB.max", "max\n"),
+        ("memory.high", "max\n"),
+        ("memory.max", "max\n"),
+        ("memory.min", "0\n"),
+        ("pids.max", "max\n"),
+    )
+
+    def __init__(self, mount: Path) -> None:
+        for name, text in self.ROOT:
+            file = mount / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        super().__init__(mount)
+        self.mount = mount
+
+    def _directory(self, place: Path, steps: Sequence[str]) -> None:
+        for depth in range(len(steps)):
+            there = place.joinpath(*steps[: depth + 1])
+            is_new = not there.exists()
+            super()._directory(place, steps[: depth + 1])
+            for name, text in self.NEW if is_new else ():
+                (there / name).write_text(text)
+                above = (there.parent / "cgroup.controllers").read_text()
+                (there / "cgroup.controllers").write_text(above)
+
+
+FIRM: JsonObject = {"limits": {"cpu": "250m", "memory": "64Mi", "hugepages-2Mi": "8Mi"}}
+LOOSE: JsonObject = {"requests": {"cpu": "100m", "memory": "16Mi"}, "limits": {"memory": "48Mi"}}
+
+
+@pytest.mark.parametrize("driver", ["cgroupfs", "systemd"])
+def test_pods_of_each_class_have_their_place_and_limits_on_a_whole_v2_tree(tmp_path: Path, driver: Driver) -> None:
+    tree, asked = Whole(tmp_path / "cgroup"), list[Sequence[str]]()
+    settings = CgroupSettings(cpu_millis=4000, memory_bytes=1 << 30, node_bytes=1 << 30, pids_max=64, memory_qos=True)
+    cgroups = PodCgroups(settings, tree, lambda: driver, asked.append)
+    pods = {
+        "guaranteed": pod(container(resources=FIRM), uid="guaranteed"),
+        "burstable": pod(container(resources=LOOSE), uid="burstable"),
+        "besteffort": pod(uid="besteffort"),
+    }
+    for each in pods.values():
+        cgroups.ensure(each)
+
+    def held(uid: str) -> dict[str, str]:
+        place = tree.mount / cgroups.parent_of(pods[uid]).strip("/")
+        now = {name: (place / name).read_text().strip() for name, _ in Whole.NEW}
+        return {name: now[name] for name, text in Whole.NEW if now[name] != text.strip()}
+
+    assert held("guaranteed") == {
+        "cpu.max": "25000 100000",
+        "cpu.weight": "10",
+        "hugetlb.2MB.max": str(8 << 20),
+        "memory.max": str(64 << 20),
+        "memory.min": str(64 << 20),
+        "pids.max": "64",
+    }
+    assert held("burstable") == {
+        "cpu.weight": "4",
+        "memory.max": str(48 << 20),
+        "memory.min": str(16 << 20),
+        "pids.max": "64",
+    }
+    assert held("besteffort") == {"cpu.weight": "1", "pids.max": "64"}
+    everybody = "kubepods" if driver == "cgroupfs" else "kubepods.slice"
+    above = tree.mount / everybody
+    assert (above / "memory.max").read_text() == str(1 << 30)
+    assert (above / "cpu.weight").read_text() == "157"
+    on = (above / "cgroup.subtree_control").read_text()
+    assert on == "+pids", "the last that was switched on: each is one write"
+    assert bool(asked) == (driver == "systemd")
+    told = {words[5]: words for words in asked if words[3] == "StartTransientUnit"}
+    if driver == "systemd":
+        burstable = told["kubepods-burstable-podburstable.slice"]
+        at = burstable.index("MemoryMax")
+        assert burstable[at : at + 3] == ["MemoryMax", "t", str(48 << 20)]
+        assert burstable[burstable.index("CPUWeight") + 2] == "4"
+        assert {"kubepods-podguaranteed.slice", "kubepods-besteffort-podbesteffort.slice"} <= told.keys()
+
+
+def test_what_ends_for_want_of_memory_is_seen_in_a_v2_tree(tmp_path: Path) -> None:
+    place = tmp_path / "kubepods/burstable/podx/app"
+    place.mkdir(parents=True)
+    (place / "memory.events").write_text("low 0\nhigh 12\nmax 407\noom 3\noom_kill 2\noom_group_kill 1\n")
+    assert oom_kills({"cgroup": [bytes(place)]}) == 2

@@ -29,6 +29,7 @@ def status_of(
     beginning: frozenset[str] = frozenset(),
     ending: Ending | None = None,
     messages: Mapping[str, str] | None = None,
+    stillborn: Mapping[str, str] | None = None,
 ) -> JsonObject:
     return pod_status(
         Picture(
@@ -47,6 +48,7 @@ def status_of(
             beginning=beginning,
             ending=ending,
             messages=messages or {},
+            stillborn=stillborn or {},
         )
     )
 
@@ -216,6 +218,14 @@ def test_who_has_not_started_is_not_ready_and_who_runs_its_first_hook_does_not_r
     assert (first(begun)["started"], first(begun)["ready"], begun["phase"]) == (False, False, "Running")
     hooked = status_of(state(), beginning=frozenset({"uid-1.app.0"}))
     assert (dig(first(hooked), "state", "waiting", "reason"), hooked["phase"]) == ("ContainerCreating", "Pending")
+
+
+def test_who_does_not_survive_its_first_hook_is_told_of_in_a_kubelets_words_and_never_ran() -> None:
+    dead = status_of(state(), stillborn={"uid-1.app.0": "exit status 1"})
+    assert dig(first(dead), "state") == {"waiting": {"reason": "PostStartHookError", "message": "exit status 1"}}
+    assert (first(dead)["ready"], first(dead)["started"], dead["phase"]) == (False, False, "Pending")
+    gone = status_of(ended(code=137), stillborn={"uid-1.app.0": "exit status 1"})
+    assert dig(first(gone), "state", "terminated", "exitCode") == 137
 
 
 def test_readiness_gates_are_others_to_open() -> None:
