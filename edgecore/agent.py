@@ -65,6 +65,7 @@ from edgecore.pods.memory_volumes import keep_off_disk, stays_on_disk
 from edgecore.pods.node import Machine, allocatable_of, read_machine
 from edgecore.pods.own_address import or_known
 from edgecore.pods.port import Runtime
+from edgecore.pods.pull_rights import PullRights
 from edgecore.pods.records import is_decision
 from edgecore.pods.runtimes.choice import (
     PROCESS,
@@ -481,10 +482,11 @@ async def _runtime_to_clean(settings: CleanupSettings) -> Runtime:
     return runtime
 
 
-def _cri(chosen: Choice, data: Path, clock: Clock) -> CriRuntime:
+def _cri(chosen: Choice, data: Path, clock: Clock, rights: PullRights | None = None) -> CriRuntime:
     from edgecore.pods.runtimes.cri.runtime import CriRuntime, CriSettings  # gRPC costs memory: only who has one pays
 
-    return CriRuntime(CriSettings(socket=chosen.socket, keeper=keeper_of(data), name=chosen.name), clock)
+    settings = CriSettings(socket=chosen.socket, keeper=keeper_of(data), name=chosen.name, rights=rights)
+    return CriRuntime(settings, clock)
 
 
 async def _open_new_runtime(
@@ -509,7 +511,8 @@ async def _open_runtime(
     for it, unless it `must_answer`."""
     if chosen.is_process:
         return _processes(settings, clock)
-    runtime = _cri(chosen, settings.data, clock)
+    rights = PullRights(settings.data) if settings.image_verification == "pulled" else None
+    runtime = _cri(chosen, settings.data, clock, rights)
     try:
         await runtime.greet()
     except UnavailableError as error:

@@ -61,6 +61,12 @@ class EdgeSettings:
     image_low_percent: int = setting(
         80, help="how full that disk is to be then, in percent; below --image-high-percent", low=0, high=99
     )
+    image_verification: str = setting(
+        "pulled",
+        help="whose images need the pod's own credentials; pulled: those that this agent pulled with credentials, as "
+        "far as a pod shows neither these nor the same Secret; never: what is here is everybody's",
+        choices=("pulled", "never"),
+    )
     image_age_s_min: float = setting(
         120.0, help="seconds that an image stays though no container uses it", low=0, high=86_400 * 365
     )

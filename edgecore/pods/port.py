@@ -229,6 +229,8 @@ class Credentials(Frozen):
     username: str = ""
     password: str = ""
     identity_token: str = ""
+    secret: str = ""
+    """The Secret that it is of: namespace, name and uid with slashes; "" for none."""
 
 
 class ImageState(Frozen):

@@ -13,7 +13,9 @@ from typing import Final
 
 from edgecore.pods.port import Credentials
 from skerry.errors import InvalidError
+from skerry.frozen import replace
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, read_json, str_at
+from skerry.objects.meta import name_of, namespace_of, uid_of
 
 CONFIG_JSON: Final = ".dockerconfigjson"
 CONFIG: Final = ".dockercfg"
@@ -37,10 +39,12 @@ def credentials_of(pod: JsonObject, find: Callable[[str, str], JsonObject | None
 def credentials_in(secret: JsonObject) -> Sequence[Credentials]:
     """Of one Secret; none where it has none."""
     data = map_at(secret, "data")
-    if CONFIG_JSON in data:
-        return credentials_of_config(_decoded(data[CONFIG_JSON]))
     said = _decoded(data.get(CONFIG))
-    return _all(said if isinstance(said, dict) else {})
+    found = _all(said if isinstance(said, dict) else {})
+    if CONFIG_JSON in data:
+        found = credentials_of_config(_decoded(data[CONFIG_JSON]))
+    name = "/".join((namespace_of(secret), name_of(secret), uid_of(secret)))
+    return [replace(each, secret=name) for each in found]
 
 
 def credentials_of_config(config: Json) -> Sequence[Credentials]:

@@ -15,8 +15,10 @@ import pytest_asyncio
 from edgecore.pods.image_collection import CollectionSettings, Disk
 from edgecore.pods.image_collector import ImageCollector
 from edgecore.pods.port import Credentials, ImageMissingError
+from edgecore.pods.pull_rights import PullRights
 from edgecore.pods.runtimes.cri.runtime import CriRuntime, CriSettings
 from skerry.clocks import SystemClock
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject, maps_at, str_at
 from tests.system.containerd import PAUSE, Containerd, ImageRecipe, containerd_server, until
 from tests.system.real_fleet import CORE, NODE, real_fleet
@@ -68,6 +70,31 @@ async def test_an_image_is_pulled_by_who_has_the_password(runtime: CriRuntime, r
     assert image in made.names
     assert made.size_bytes > 0
     assert made == await runtime.ensure_image(image, "Never", ())
+
+
+async def test_what_was_pulled_with_a_password_is_for_who_has_it_or_the_same_secret(
+    containerd: Containerd, registry: Registry, tmp_path: Path
+) -> None:
+    registry.push("shop/secret", "1", recipe("secret"))
+    image = f"{HOST}/shop/secret:1"
+    named, changed = replace(RIGHT, secret="shop/pull/u-1"), replace(WRONG, secret="shop/pull/u-1")
+    settings = CriSettings(socket=str(containerd.socket), rights=PullRights(tmp_path))
+    runtime = CriRuntime(settings, SystemClock())
+    made = await runtime.ensure_image(image, "IfNotPresent", (named,))
+    try:
+        with pytest.raises(ImageMissingError, match=image) as refused:
+            await runtime.ensure_image(image, "IfNotPresent", ())
+        assert refused.value.reason == "ErrImagePull"
+        with pytest.raises(ImageMissingError, match="comes with pull policy of Never") as refused:
+            await runtime.ensure_image(image, "Never", (WRONG,))
+        assert refused.value.reason == "ErrImageNeverPull"
+        again = CriRuntime(replace(settings, rights=PullRights(tmp_path)), SystemClock())  # another life of the agent
+        assert await again.ensure_image(image, "Never", (changed,)) == made, "the Secret says something else now"
+        assert await again.ensure_image(image, "IfNotPresent", (RIGHT,)) == made
+        await again.close()
+    finally:
+        await runtime.remove_image(made.id)
+        await runtime.close()
 
 
 async def test_always_asks_for_what_is_new_and_if_not_present_does_not(

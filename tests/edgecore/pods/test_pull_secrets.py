@@ -18,14 +18,17 @@ def encoded(value: object) -> str:
 
 
 def secret(**data: str) -> JsonObject:
-    return {"metadata": {"name": "s"}, "data": {f".{name}": value for name, value in data.items()}}
+    return {
+        "metadata": {"name": "s", "namespace": "shop", "uid": "u-1"},
+        "data": {f".{name}": value for name, value in data.items()},
+    }
 
 
 ENTRY = {"username": "u", "password": "p"}
 
 
 def test_both_types_are_read() -> None:
-    wanted = [Credentials(registry="r.io", username="u", password="p")]
+    wanted = [Credentials(registry="r.io", username="u", password="p", secret="shop/s/u-1")]
     assert list(credentials_in(secret(dockerconfigjson=encoded({"auths": {"r.io": ENTRY}})))) == wanted
     assert list(credentials_in(secret(dockercfg=encoded({"r.io": ENTRY})))) == wanted
 

@@ -24,6 +24,7 @@ from edgecore.pods.port import (
     TellsPull,
     untold,
 )
+from edgecore.pods.pull_rights import PullRights, kept
 from edgecore.pods.runtimes.cri import messages as cri
 from edgecore.pods.runtimes.cri.mapping import auth_config, image_state
 from edgecore.pods.runtimes.cri.references import fitting, full_name
@@ -62,7 +63,9 @@ _UNREACHABLE: Final = (
 class Images:
     """What a runtime has."""
 
-    def __init__(self, peer: Peer, clock: Clock) -> None:
+    def __init__(self, peer: Peer, clock: Clock, rights: PullRights | None = None) -> None:
+        """`rights`: who may use what was pulled; None: everybody."""
+        self._rights = rights
         self._peer = peer
         self._clock = clock
         self._turns = asyncio.Semaphore(PULLS_MAX)
@@ -94,24 +97,25 @@ class Images:
         """`Always` asks the registry. When none answers and the image is here, that one is taken: a gateway that
         comes up without a link runs what it ran before (docs/decisions/0331)."""
         name = full_name(image)
-        if policy != "Always" and (found := await self._find(name)) is not None:
+        found = None if policy == "Always" else await self._find(name)
+        if found is not None and self._may_use(found, name, credentials):
             return found
         if policy == "Never":
-            raise ImageMissingError(
-                f'Container image "{image}" is not present with pull policy of Never', "ErrImageNeverPull"
-            )
+            why = "is not present" if found is None else "was pulled with credentials that the pod has not, and comes"
+            raise ImageMissingError(f'Container image "{image}" {why} with pull policy of Never', "ErrImageNeverPull")
         tell(None)
         wanted_s = self._clock.monotonic_s()
         try:
             async with self._turns:
-                if policy == "IfNotPresent" and (found := await self._find(name)) is not None:
+                found = await self._find(name) if policy == "IfNotPresent" else None
+                if found is not None and self._may_use(found, name, credentials):
                     return found  # pulled for another meanwhile
                 begun_s = self._clock.monotonic_s()
-                await self._pull(name, image, fitting(name, credentials))
+                used = await self._pull(name, image, fitting(name, credentials))
                 now_s = self._clock.monotonic_s()
         except ImageMissingError as error:
             found = await self._find(name) if _is_unreachable(str(error)) else None
-            if found is None:
+            if found is None or not self._may_use(found, name, credentials):
                 raise
             if name not in self._told:
                 log.warning("image used as it is here, no registry answers image=%s reason=%s", name, error)
@@ -121,20 +125,25 @@ class Images:
         found = await self._find(name)
         if found is None:
             raise ImageMissingError(f'image "{image}" was removed as soon as it was pulled', "ErrImagePull")
+        await asyncio.to_thread(kept, self._rights, found.id, used)
         tell(Pulled(took_s=now_s - begun_s, all_s=now_s - wanted_s))
         return found
 
-    async def _pull(self, name: str, image: str, credentials: Sequence[Credentials]) -> None:
-        """With each of the credentials until one is let in; without any as nobody."""
+    def _may_use(self, found: ImageState, name: str, credentials: Sequence[Credentials]) -> bool:
+        return self._rights is None or self._rights.may_use(found.id, fitting(name, credentials))
+
+    async def _pull(self, name: str, image: str, credentials: Sequence[Credentials]) -> Credentials | None:
+        """With each of the credentials until one is let in, and with which; without any as nobody."""
         spec = cri.ImageSpec(image=name, user_specified_image=image)
         faults: dict[str, None] = {}
-        for auth in [auth_config(each) for each in credentials] or [None]:
+        for each in credentials or [None]:
+            auth = None if each is None else auth_config(each)
             try:
                 await self._peer.call("PullImage", cri.PullImageRequest(image=spec, auth=auth), timeout_s=PULL_S)
             except RefusedError as error:
                 faults[str(error)] = None
             else:
-                return
+                return each
         message = "; ".join(faults)
         raise ImageMissingError(message if name in message else f'failed to pull image "{name}": {message}')
 
@@ -163,6 +172,8 @@ class Images:
         except RefusedError as error:
             if error.status is not Status.NOT_FOUND:
                 raise UnavailableError(str(error)) from error
+        if self._rights is not None:
+            await asyncio.to_thread(self._rights.forget, image_id)
 
     async def place(self) -> ImagesPlace | None:
         """Where they are; of several file systems the first, as a kubelet does."""

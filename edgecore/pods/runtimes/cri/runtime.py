@@ -38,6 +38,7 @@ from edgecore.pods.port import (
     TellsPull,
     untold,
 )
+from edgecore.pods.pull_rights import PullRights
 from edgecore.pods.runtimes.cri import messages as cri
 from edgecore.pods.runtimes.cri.endings import Endings
 from edgecore.pods.runtimes.cri.images import Images
@@ -98,6 +99,8 @@ class CriSettings(Frozen):
     """Value of the label by which they are found again."""
     name: str = "containerd"
     """Of the runtime, until it says itself."""
+    rights: PullRights | None = None
+    """Who may use what was pulled with credentials; None: everybody."""
 
 
 class _Process(Frozen):
@@ -135,7 +138,8 @@ class CriRuntime:
         self._clock = clock
         self._keeper = settings.keeper
         self._peer = Peer(settings.socket, RUNTIME, RUNTIME_CALLS, TABLE, bytes_max=MESSAGE_BYTES_MAX)
-        self._images = Images(Peer(settings.socket, IMAGES, IMAGE_CALLS, TABLE, bytes_max=MESSAGE_BYTES_MAX), clock)
+        images = Peer(settings.socket, IMAGES, IMAGE_CALLS, TABLE, bytes_max=MESSAGE_BYTES_MAX)
+        self._images = Images(images, clock, settings.rights)
         self._name, self._version = settings.name, ""
         self._cgroup_driver: Literal["", "cgroupfs", "systemd"] = ""
         self._strict_groups = False
