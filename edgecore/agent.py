@@ -53,6 +53,7 @@ from edgecore.link.renewal import CertificateKeeper
 from edgecore.link.session import META_CUT, EdgeLink
 from edgecore.local_api.access import Access
 from edgecore.local_api.guard import Guard
+from edgecore.local_api.keeping import KeptWrites
 from edgecore.local_api.secure import Place, SecureApi
 from edgecore.local_api.server import LocalApi
 from edgecore.network.settings import DnsSettings, NetworkSettings, PodNetworkSettings
@@ -649,7 +650,7 @@ def _secure_api(settings: EdgeSettings, agent: Agent, local: LocalApi) -> Secure
     return SecureApi(
         Place(host=place.host, port=place.port),
         settings.data / LOCAL_API,
-        Guard(local.routes, access, agent.cloud),
+        Guard(local.routes, access, agent.cloud, KeptWrites(parts.store, parts.clock, SystemIds())),
         access,
         names=_machine(settings, parts.store).addresses,
         made=agent.pods.refresh_all,

@@ -18,6 +18,7 @@ import orjson
 from cloudcore.hub.bounds import Refusal
 from cloudcore.hub.gap_words import how_many, why_of
 from cloudcore.hub.ingress_reports import ingress_subject, with_served
+from cloudcore.hub.kept_writes import conflict_event, transform_of, writer_of
 from cloudcore.hub.messages import message_name, message_object
 from cloudcore.hub.node_events import MESSAGE_LENGTH_MAX, bounded_event
 from cloudcore.hub.references import DEVICES
@@ -39,6 +40,7 @@ from skerry.objects.device_rules import followed_device, node_of_rule
 from skerry.objects.device_twins import with_reported, with_reported_copy, with_state
 from skerry.objects.ingresses import CAN_SERVE
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
+from skerry.objects.kept_writes import PodAnnotations
 from skerry.objects.local_changes import LocalChange, changes_series
 from skerry.objects.logs import LOGS
 from skerry.objects.meta import Key, namespace_of, uid_of, with_annotations
@@ -204,8 +206,8 @@ class Reporter(Frozen):
                 return self._message(dated)
             case "device_rule":
                 return self._device_rule(dated)
-            case "local_change":
-                return self._local_change(dated)
+            case "local_change" | "pod_annotations" as kind:
+                return self._local_change(dated) if kind == "local_change" else self._annotations(dated)
             case "rule_alarm":
                 return self._alarm(dated)
             case kind:
@@ -369,6 +371,15 @@ class Reporter(Frozen):
         told = LocalChange.decode(_object(dated))
         record = Record(series=changes_series(self.node), at_ms=dated.at_ms, body=told.encode())
         return Outcome(records=(record,))
+
+    def _annotations(self, dated: DatedReport) -> Outcome:
+        told = PodAnnotations.decode(_object(dated))
+        key = self.kinds.pod.key(told.namespace, told.pod)
+        pod, transform = self.lookup(key), transform_of(self.node, told)
+        effect = Effect(kind=self.kinds.pod, key=key, uid=told.uid, subresource="", transform=transform)
+        said = conflict_event(pod, told, node=self.node, seq=dated.report.seq, at_ms=dated.at_ms)
+        event = Outcome() if said is None else self._event_effect(said)
+        return replace(event, effects=(effect, *event.effects), without_room=(effect,))
 
     # --- commands ---
 
@@ -780,10 +791,10 @@ def _with_node_status(node: JsonObject, *, status: JsonObject) -> JsonObject:
 
 
 def _with_event(held: JsonObject, *, event: JsonObject, node: str) -> JsonObject:
-    """A new event, or a later state of one that this node told before."""
+    """A new event, or a later state of one that this node told before, of the same writer there."""
     if not held:
         return event
-    if str_at(held, "source", "host") != node:
+    if str_at(held, "source", "host") != node or writer_of(held) != writer_of(event):
         return held
     own = {name: value for name, value in event.items() if name not in ("metadata", "apiVersion", "kind")}
     return {**held, **own}

@@ -10,6 +10,7 @@ from typing import Final
 
 from skerry.errors import BadRequestError, ProtocolError
 from skerry.objects.json import JsonObject, int_at, map_at, str_at
+from skerry.objects.kept_writes import WRITER_LENGTH_MAX, WRITTEN_BY
 from skerry.objects.names import label_1123_faults, subdomain_faults
 from skerry.objects.times import micro_time_text, parse_time, time_text
 
@@ -49,6 +50,8 @@ def bounded_event(told: JsonObject, *, node: str, wall_ms: int, at_ms: int) -> J
         "count": min(max(1, int_at(told, "count", default=1)), _COUNT_MAX),
         "source": {"component": str_at(told, "source", "component")[:_COMPONENT_LENGTH_MAX], "host": node},
     }
+    if writer := str_at(told, "metadata", "annotations", WRITTEN_BY):
+        event["metadata"] = {**map_at(event, "metadata"), "annotations": {WRITTEN_BY: writer[:WRITER_LENGTH_MAX]}}
     for field in ("action", "reportingComponent", "reportingInstance"):
         if text := str_at(told, field):
             event[field] = text[:_COMPONENT_LENGTH_MAX]

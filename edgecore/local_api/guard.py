@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from edgecore.local_api.access import ANONYMOUS, Access
 from edgecore.local_api.answers import Answer
 from edgecore.local_api.entries import CONVERSATIONS
+from edgecore.local_api.keeping import Asker, KeptWrites, can_be_kept
 from edgecore.local_api.kinds import GROUPS, SCHEME
 from edgecore.local_api.kubelet import is_kubelets, subresources_of
 from edgecore.local_api.requests import Request, Stream, Talk
@@ -44,10 +45,11 @@ class Asked(Frozen, kw_only=False):
 class Guard:
     """See the module; `edgecore.local_api.connection.Answers`."""
 
-    def __init__(self, routes: Routes, access: Access, calls: Calls) -> None:
+    def __init__(self, routes: Routes, access: Access, calls: Calls, kept: KeptWrites) -> None:
         self._routes = routes
         self._access = access
         self._calls = calls
+        self._kept = kept
 
     async def answer(self, request: Request) -> Answer | Stream | Talk:
         """Raises the errors of `skerry.errors`."""
@@ -94,22 +96,34 @@ class Guard:
         into = not asked.group and asked.plural == "pods" and asked.subresource in CONVERSATIONS
         is_here = request.method == "GET" or (into and request.method == "POST")
         if not is_here or SCHEME.at(asked.group, asked.version, asked.plural) is None:
-            return await self._carried(request, actor)  # the cloud says whether it may be
+            return await self._written(request, asked, actor)  # the cloud says whether it may be
         # Whoever may read a pod may not run commands in it, as in the cloud.
         for each in (verb, "create") if into else (verb,):
-            self._access.require(
-                Attributes(
-                    actor=actor,
-                    verb=each,
-                    group=asked.group,
-                    version=asked.version,
-                    resource=asked.plural,
-                    subresource=asked.subresource,
-                    namespace=asked.namespace,
-                    name=asked.name,
-                )
-            )
+            self._access.require(_attributes(actor, each, asked))
         return await self._routes.answer(replace(request, actor=actor.name))
+
+    async def _written(self, request: Request, asked: Asked, actor: Actor) -> Answer:
+        """By the cloud; without a link what can wait is kept here."""
+        try:
+            return await self._carried(request, actor)
+        except UncertainError:
+            raise  # it may have been done
+        except UnavailableError:
+            asker = Asker(
+                by=actor.name,
+                group=asked.group,
+                plural=asked.plural,
+                namespace=asked.namespace,
+                name=asked.name,
+                subresource=asked.subresource,
+            )
+            if not can_be_kept(request, asker):
+                raise
+            self._access.require(_attributes(actor, _WRITES[request.method], asked))
+            answer = await self._kept.keep(request, asker)
+            if answer is None:
+                raise
+            return answer
 
     async def _carried(self, request: Request, actor: Actor) -> Answer:
         if actor == ANONYMOUS:
@@ -127,6 +141,19 @@ class Guard:
             raise UnavailableError(f"only the cloud can do this, and {error}") from error
         headers = tuple((name, value) for name, value in answer.headers if name != "content-type")
         return Answer(code=answer.code, body=answer.body, content_type=answer.content_type, headers=headers)
+
+
+def _attributes(actor: Actor, verb: str, asked: Asked) -> Attributes:
+    return Attributes(
+        actor=actor,
+        verb=verb,
+        group=asked.group,
+        version=asked.version,
+        resource=asked.plural,
+        subresource=asked.subresource,
+        namespace=asked.namespace,
+        name=asked.name,
+    )
 
 
 def asked_of(parts: tuple[str, ...]) -> Asked | None:

@@ -140,6 +140,23 @@ SCHEME: Final = Scheme(
     ]
 )
 
+SHOWN: Final = Scheme(
+    [
+        *SCHEME,
+        Kind(
+            group="",
+            version="v1",
+            kind="Event",
+            plural="events",
+            singular="event",
+            namespaced=True,
+            short_names=("ev",),
+            verbs=("create", "get", "list"),
+        ),
+    ]
+)
+"""What discovery tells of: Events are the cloud's, and can be written here (`edgecore.local_api.keeping`)."""
+
 SERVED: Final = tuple(
     dict.fromkeys(f"apis/{kind.group}/{kind.version}" if kind.group else f"api/{kind.version}" for kind in SCHEME)
 )

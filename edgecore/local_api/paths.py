@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from edgecore.local_api.answers import Answer, json_answer
-from edgecore.local_api.kinds import SCHEME
+from edgecore.local_api.kinds import SHOWN
 from edgecore.local_api.requests import Request
 from skerry.errors import NotFoundError
 from skerry.forms.negotiation import discovery_version, wants_openapi_protobuf
@@ -69,7 +69,7 @@ class Paths:
         if self._discovery is None:
             from skerry.forms.discovery import Discovery  # only who is asked pays
 
-            self._discovery = Discovery(SCHEME)
+            self._discovery = Discovery(SHOWN)
         found = self._discovery.document("/" + "/".join(request.parts), discovery_version(request.header("accept")))
         if found is None:
             raise NotFoundError(UNKNOWN_RESOURCE)

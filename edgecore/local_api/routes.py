@@ -13,6 +13,7 @@ from edgecore.local_api.acts import POD_ACTS, Asked, act_on_pod, local_changes, 
 from edgecore.local_api.answers import Answer, json_answer
 from edgecore.local_api.collections import Collections
 from edgecore.local_api.entries import CONVERSATIONS, Entries, default_container
+from edgecore.local_api.keeping import shown, waiting
 from edgecore.local_api.kinds import DEVICE, POD, SCHEME
 from edgecore.local_api.kubelet import KubeletPaths, is_kubelets
 from edgecore.local_api.meters import Meters
@@ -96,6 +97,9 @@ class Routes:
             case ("GET", ("local-changes",)):
                 limit, since = request.query.get("limit", ""), request.query.get("sinceTime", "")
                 return local_changes(self._parts.acts, self._parts.node, limit=limit, since=since)
+            case ("GET", ("kept-writes",)):
+                kept: list[Json] = [shown(report) for report in waiting(self._parts.store)]
+                return json_answer({"kind": "List", "apiVersion": "v1", "items": kept})
             case ("GET", ("static-pods",)):
                 return json_answer(self._static_pods())
             case _:

@@ -10,7 +10,7 @@ import click
 from skerry.cli.client import Client, path_of
 from skerry.cli.output import print_data, print_table, say
 from skerry.cli.target import Target, with_target
-from skerry.errors import BadRequestError
+from skerry.errors import BadRequestError, NotFoundError
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import name_of
@@ -86,8 +86,9 @@ def _here(client: Client, name: str, form: str) -> None:
     here, outbox = str_at(status, "node"), map_at(status, "outbox")
     if name and name != here:
         raise BadRequestError(f"this gateway is {here}; ask the cloud about {name}")
+    kept = kept_writes(client)
     if form != "table":
-        print_data({"node": here, **outbox}, form)
+        print_data({"node": here, **outbox, "keptWrites": [*kept]}, form)
         return
     waits = {str_at(each, "class"): each for each in maps_at(outbox, "waiting")}
     gaps = {str_at(each, "class"): each for each in maps_at(outbox, "gaps")}
@@ -105,3 +106,15 @@ def _here(client: Client, name: str, form: str) -> None:
         print_table(["CLASS", "REPORTS", "SIZE", "SINCE", "DROPPED"], rows)
     else:
         say(f"{here}: nothing waits for the cloud, and nothing was dropped.")
+    if kept:
+        say("\nWritten here by applications while there was no link:")
+        parts = ("time", "by", "kind", "target", "what")
+        print_table([part.upper() for part in parts], [[str_at(row, part) for part in parts] for row in kept])
+
+
+def kept_writes(client: Client) -> list[JsonObject]:
+    """What applications wrote at this gateway that the cloud has not taken yet; nothing from an older agent."""
+    try:
+        return maps_at(client.request("GET", "/skerry/kept-writes").obj, "items")
+    except NotFoundError:
+        return []

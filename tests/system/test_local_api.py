@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from urllib.request import urlopen
 import pytest
 
 from skerry.errors import SkerryError
-from skerry.objects.json import Json, JsonObject
+from skerry.objects.json import Json, JsonObject, map_at
 from tests.system.real_fleet import CORE, NODE, RealFleet, config_map, real_fleet, until
 from tests.system.test_pod_streams import KUBECTLS
 
@@ -390,3 +391,82 @@ def test_kubectl_of_any_age_enters_copies_and_forwards_at_the_gateway_without_a_
                 assert answer.read() == b"hello"
         process.terminate()
         process.communicate(timeout=20)
+
+
+def test_events_and_annotations_wait_through_a_power_cut_and_arrive_with_who_wrote_them(
+    fleet: RealFleet, tmp_path: Path
+) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    fleet.create(f"{CORE}/serviceaccounts", {"kind": "ServiceAccount", "metadata": {"name": "app"}})
+    grant(fleet, "writes", ("pods", "get list patch"), ("events", "create"), ("configmaps", "create"))
+    fleet.edge.start()
+    until(lambda: fleet.ready() == "True", "the node is ready")
+    tell = """
+    import json, time
+    print(json.dumps(dict(token=open("/var/run/secrets/kubernetes.io/serviceaccount/token").read())), flush=True)
+    time.sleep(1000)
+    """
+    fleet.create(f"{CORE}/pods", program_pod("works", dedent(tell)))
+    until(lambda: "token" in said(fleet, "works"), "the pod has its token")
+    until(lambda: "local API on TCP" in fleet.edge.log, "the API is served")
+    config = kubeconfig_of(fleet, tmp_path / "config", said(fleet, "works")["token"])
+    environ = {**os.environ, "HOME": str(tmp_path), "KUBECONFIG": str(config)}
+
+    def run(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [kubectl, *arguments], env=environ, input=given, capture_output=True, text=True, timeout=60
+        )
+
+    done = run("annotate", "pod", "works", "app/phase=0", "app/both=0")
+    assert done.returncode == 0, done.stderr
+    until(lambda: "app/both" in json.dumps(fleet.edge.api.request("GET", f"{CORE}/pods/works").obj), "it came down")
+    fleet.cloud.stop()
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "works.1", "namespace": "default"},
+        "involvedObject": {"kind": "Pod", "name": "works", "namespace": "default"},
+        "reason": "Calibrated",
+        "message": "by hand",
+    }
+
+    def kept() -> bool:
+        return run("annotate", "--overwrite", "pod", "works", "app/phase=1", "app/both=1").returncode == 0
+
+    until(kept, "the link is lost, and the write kept")
+    written = run("create", "--validate=false", "-f", "-", given=json.dumps(event))
+    assert written.returncode == 0 and "kept on this gateway" in written.stderr, written.stderr
+    refused = run("create", "configmap", "no")
+    assert refused.returncode == 1 and "only the cloud can do this" in refused.stderr
+    refused = run("label", "pod", "works", "a=b")
+    assert refused.returncode == 1 and "only the cloud can do this" in refused.stderr
+    fleet.edge.stop(signal.SIGKILL)
+    fleet.edge.start()
+    shown = subprocess.run(
+        [sys.executable, "-m", "skerry.cli.main", "--data", str(fleet.edge.data), "node", "backlog"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "system:serviceaccount:default:app" in shown.stdout and "Calibrated: by hand" in shown.stdout, shown
+    fleet.edge.stop(signal.SIGKILL)
+    fleet.start_cloud()
+    pod = fleet.find(f"{CORE}/pods/works")
+    assert pod is not None
+    fleet.patch(f"{CORE}/pods/works", {"metadata": {"annotations": {"app/both": "cloud"}}})
+    fleet.edge.start()
+
+    def annotations() -> JsonObject:
+        found = fleet.find(f"{CORE}/pods/works") or {}
+        return map_at(found, "metadata", "annotations")
+
+    until(lambda: annotations().get("app/phase") == "1", "the annotation arrived", deadline_s=60)
+    assert annotations()["app/both"] == "cloud", "what was changed in the cloud meanwhile stays"
+    arrived = fleet.find(f"{CORE}/events/works.1")
+    assert arrived is not None
+    by = map_at(arrived, "metadata", "annotations")["skerry.dev/written-by"]
+    assert by == "system:serviceaccount:default:app" and arrived["message"] == "by hand"
+    events = fleet.cloud.kubectl("get", "events", "-o", "wide")
+    assert "changed in the cloud meanwhile, and left as they are: app/both" in events

@@ -9,16 +9,25 @@ import pytest
 from edgecore.local_api.access import ANONYMOUS
 from edgecore.local_api.answers import Answer
 from edgecore.local_api.guard import Asked, Guard, asked_of
+from edgecore.local_api.keeping import KEPT_MAX, KeptWrites, shown, waiting
 from edgecore.local_api.requests import Request, Stream
+from edgecore.store.memory import MemoryEdgeStore
+from edgecore.store.port import EdgeBatch, Held, NewReport
+from edgecore.store.shell import AsyncEdgeStore
 from skerry.authz.attributes import Actor, Attributes, refusal
+from skerry.clocks import ManualClock, SystemIds
 from skerry.errors import (
     ForbiddenError,
     NotFoundError,
+    TooManyRequestsError,
     UnauthenticatedError,
     UnavailableError,
     UncertainError,
 )
 from skerry.objects.cloud_calls import CallHead, CloudAnswer
+from skerry.objects.json import JsonObject, decode_object, encode_object, str_at
+from skerry.objects.kept_writes import WRITTEN_BY, PodAnnotations
+from skerry.objects.meta import Key, Revision, Stamp
 
 BOT = Actor(name="system:serviceaccount:ns:bot", groups=("system:authenticated",))
 
@@ -72,11 +81,16 @@ class Stage:
         self.roles, self.cloud = Roles(), Cloud()
         here: Any = Here()
         roles: Any = self.roles
-        self.guard = Guard(here, roles, self.cloud)
+        clock = ManualClock()
+        self.store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
+        self.guard = Guard(here, roles, self.cloud, KeptWrites(self.store, clock, SystemIds()))
 
-    async def ask(self, method: str, target: str, *, token: str = "t", body: bytes = b"") -> Answer:
+    async def ask(
+        self, method: str, target: str, *, token: str = "t", body: bytes = b"", content_type: str = ""
+    ) -> Answer:
         path, _, query = target.partition("?")
         headers = (("authorization", f"Bearer {token}"),) if token else ()
+        headers += (("content-type", content_type),) if content_type else ()
         request = Request(
             method=method,
             parts=tuple(part for part in path.split("/") if part),
@@ -204,3 +218,87 @@ async def test_a_kubelets_own_paths_ask_for_the_part_of_the_node_that_a_kubelets
     stage.roles.allowed.add(("get", resource))
     assert (await stage.ask("GET", target)).body.decode() == target.strip("/")
     assert stage.roles.asked[-1].name == "gate-1"
+
+
+# --- writes that wait ---
+
+POD: JsonObject = {"metadata": {"namespace": "ns", "name": "p", "uid": "u1", "annotations": {"a": "1"}}}
+MERGE = "application/merge-patch+json"
+NO_LINK = UnavailableError("the cloud can't be reached now")
+
+
+async def offline(stage: Stage, *allowed: tuple[str, str]) -> None:
+    stage.roles.allowed |= set(allowed)
+    stage.cloud.error = NO_LINK
+    held = Held(key=Key("pods", "ns", "p"), stamp=Stamp(uid="u1", revision=Revision(1)), body=encode_object(POD))
+    await stage.store.apply(EdgeBatch(puts=(held,)))
+
+
+def event(**about: str) -> bytes:
+    subject: JsonObject = {"kind": "Pod", "name": "p", **about}
+    return encode_object({"metadata": {"name": "e1"}, "involvedObject": subject, "reason": "R", "message": "m"})
+
+
+async def test_an_event_without_a_link_waits_here_with_who_wrote_it(stage: Stage) -> None:
+    await offline(stage, ("create", "events"))
+    answer = await stage.ask("POST", "/api/v1/namespaces/ns/events", body=event())
+    assert answer.code == 201 and "kept on this gateway" in dict(answer.headers)["Warning"]
+    (report,) = waiting(stage.store)
+    told = decode_object(report.body)
+    assert str_at(told, "involvedObject", "uid") == "u1"
+    assert shown(report)["by"] == BOT.name and shown(report)["what"] == "R: m"
+
+
+async def test_annotations_without_a_link_wait_here_and_a_second_write_stands_on_the_first(stage: Stage) -> None:
+    await offline(stage, ("patch", "pods"))
+    for value in ("2", "3"):
+        body = encode_object({"metadata": {"annotations": {"a": value}}})
+        answer = await stage.ask("PATCH", "/api/v1/namespaces/ns/pods/p", body=body, content_type=MERGE)
+        assert answer.code == 200
+        assert str_at(decode_object(answer.body), "metadata", "annotations", "a") == value
+    first, second = [PodAnnotations.decode(decode_object(report.body)) for report in waiting(stage.store)]
+    assert (first.before, second.before) == ({"a": "1"}, {"a": "2"})
+    assert [shown(report)["what"] for report in waiting(stage.store)] == ["a=2", "a=3"]
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "content_type"),
+    [
+        ("POST", "/api/v1/namespaces/ns/events", event(name="other"), ""),
+        ("POST", "/api/v1/namespaces/ns/events", event(kind="Deployment"), ""),
+        ("POST", "/api/v1/namespaces/ns/events", event(uid="another"), ""),
+        ("POST", "/api/v1/namespaces/ns/events", event(), "application/vnd.kubernetes.protobuf"),
+        ("PATCH", "/api/v1/namespaces/ns/pods/p", b'{"metadata":{"labels":{"a":"b"}}}', MERGE),
+        ("PATCH", "/api/v1/namespaces/ns/pods/p", b"[]", "application/json-patch+json"),
+        ("PATCH", "/api/v1/namespaces/ns/pods/p?dryRun=All", b'{"metadata":{"annotations":{"a":"b"}}}', MERGE),
+        ("PATCH", "/api/v1/namespaces/ns/configmaps/c", b'{"metadata":{"annotations":{"a":"b"}}}', MERGE),
+        ("DELETE", "/api/v1/namespaces/ns/pods/p", b"", ""),
+    ],
+)
+async def test_every_other_write_is_refused_with_the_reason(
+    stage: Stage, method: str, target: str, body: bytes, content_type: str
+) -> None:
+    await offline(stage, ("create", "events"), ("patch", "pods"), ("patch", "configmaps"), ("delete", "pods"))
+    with pytest.raises(UnavailableError, match="only the cloud can do this"):
+        await stage.ask(method, target, body=body, content_type=content_type)
+    assert not waiting(stage.store)
+
+
+async def test_what_may_have_been_done_does_not_wait_and_roles_count(stage: Stage) -> None:
+    await offline(stage, ("create", "events"))
+    stage.cloud.error = UncertainError("the link was lost")
+    with pytest.raises(UncertainError):
+        await stage.ask("POST", "/api/v1/namespaces/ns/events", body=event())
+    stage.cloud.error, stage.roles.allowed = NO_LINK, set()
+    with pytest.raises(ForbiddenError):
+        await stage.ask("POST", "/api/v1/namespaces/ns/events", body=event())
+    assert not waiting(stage.store)
+
+
+async def test_no_more_wait_than_there_is_room_for(stage: Stage) -> None:
+    await offline(stage, ("create", "events"))
+    told = encode_object({"metadata": {"annotations": {WRITTEN_BY: "x"}}})
+    reports = tuple(NewReport(report_class="event", kind="event", key="", body=told) for _ in range(KEPT_MAX))
+    await stage.store.apply(EdgeBatch(reports=reports))
+    with pytest.raises(TooManyRequestsError):
+        await stage.ask("POST", "/api/v1/namespaces/ns/events", body=event())
