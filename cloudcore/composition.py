@@ -33,6 +33,7 @@ from cloudcore.controllers.noderange.plan import ClusterRange
 from cloudcore.controllers.standard import standard_controllers
 from cloudcore.federation.admission import federated_step
 from cloudcore.federation.assembly import federation_controllers
+from cloudcore.federation.lease import RegionLease
 from cloudcore.federation.link import RegionMember
 from cloudcore.federation.region_controller import RegionController
 from cloudcore.hub.bounds import REFUSALS
@@ -302,13 +303,20 @@ def _leader_parts(
     tools = core.leader_tools
     scheduler = Scheduler(tools)
     region = RegionMember(tools, requests_of)
+    lease = RegionLease(tools, region)
     controllers: list[Controller] = [
         *standard_controllers(
             tools, core.custom, signer=tokens, ca_pem=ca_pem, epoch=core.store.epoch, zone_judge=_zone_fault
         ),
         AggregationController(tools),
         *federation_controllers(tools, requests_of),
-        RegionController(tools, in_touch=lambda: region.connected, tell=region.tell, noticed=region.notice),
+        RegionController(
+            tools,
+            in_touch=lambda: region.connected,
+            tell=region.tell,
+            noticed=region.notice,
+            lease_left_s=lease.left_s,
+        ),
     ]
     if core.cluster_ranges:
         controllers.append(NodeRangeController(tools, core.cluster_ranges))
@@ -317,6 +325,7 @@ def _leader_parts(
     return {
         "controllers": run_controllers(core.cache, core.clock, controllers, [scheduler]),
         "region": region.run(),
+        "region lease": lease.run(),
         "rules": _deliver(core, poster),
         "scheduler": scheduler.run(),
         "sinks": Sinks(_sink_parts(core)).run(),

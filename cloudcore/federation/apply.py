@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, replace
 from skerry.objects.federation import MANAGED, ROW, MemberObject
 from skerry.objects.json import Json, JsonObject, clone, map_at, str_at
 from skerry.objects.meta import annotations_of, being_deleted
@@ -21,6 +21,10 @@ from skerry.objects.patches import difference, merge_patch
 _FOUND_LENGTH_MAX: Final = 200
 _NOT_SHOWN: Final = "not shown"
 _DRIFTS_MAX: Final = 50
+_SCALED: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "ReplicationController"})
+_SUSPENDED: Final = frozenset({"Job", "CronJob"})
+LEASE_ENDED: Final = "LeaseEnded"
+_ENDED: Final = "the global cloud has not answered for as long as it may run: it is stopped until it does"
 
 Outcome = Literal["Kept", "Reverted"]
 
@@ -41,6 +45,31 @@ class Decision(Frozen):
     code: str = ""
     message: str = ""
     removed: bool = False
+
+
+def stopped(row: MemberObject) -> MemberObject | None:
+    """As it is to be when its lease has ended: there, and running nothing. None: that can't be of its kind."""
+    field: dict[str, Json] = {}
+    if row.target.kind in _SCALED:
+        field = {"replicas": 0}
+    elif row.target.kind in _SUSPENDED:
+        field = {"suspend": True}
+    if not field:
+        return None
+    manifest: JsonObject = {**row.manifest, "spec": {**map_at(row.manifest, "spec"), **field}}
+    return replace(row, manifest=manifest, drift="Revert", retain=())
+
+
+def decide_stop(row: MemberObject, present: JsonObject | None, applied: JsonObject) -> Decision:
+    """Of a row whose lease has ended."""
+    idle = stopped(row)
+    if idle is not None:
+        decision = decide(idle, present, applied, in_touch=True) if present is not None else Decision(act="none")
+    elif present is None or annotations_of(present).get(ROW) != row.name or being_deleted(present):
+        decision = Decision(act="none")
+    else:
+        decision = Decision(act="delete")
+    return decision if decision.code else replace(decision, code=LEASE_ENDED, message=_ENDED, drift=())
 
 
 def decide(row: MemberObject, present: JsonObject | None, applied: JsonObject, *, in_touch: bool) -> Decision:

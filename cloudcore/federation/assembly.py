@@ -5,6 +5,7 @@ from __future__ import annotations
 from cloudcore.federation.controller import FederationController
 from cloudcore.federation.member_controller import MemberController
 from cloudcore.federation.own_state import Requests
+from cloudcore.federation.policy_controller import PolicyController
 from cloudcore.federation.preference_controller import PreferenceController
 from cloudcore.federation.push_controller import PushController
 from cloudcore.federation.type_controller import FederatedTypeController
@@ -17,6 +18,7 @@ def federation_controllers(tools: Tools, requests: Requests) -> list[Controller]
         FederatedTypeController(tools),
         FederationController(tools),
         MemberController(tools),
+        PolicyController(tools),
         PreferenceController(tools, requests),
         PushController(tools),
     ]

@@ -13,6 +13,7 @@ from typing import Final
 
 from cloudcore.federation.placement import placed, read_placement
 from cloudcore.federation.planner import IN_TIME_MS, Plan, Row, Scene, plan, status_of, with_times
+from cloudcore.federation.policy_lookup import chosen_by, is_undecided, policy_of
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE, Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
@@ -23,6 +24,7 @@ from skerry.objects.federation import (
     MEMBER_OBJECTS,
     MEMBERS,
     NAMESPACE,
+    POLICIES,
     TYPES,
     FederatedType,
     MemberObject,
@@ -33,6 +35,7 @@ from skerry.objects.federation import (
 )
 from skerry.objects.json import JsonObject, bool_at, map_at, str_at
 from skerry.objects.meta import Key, Revision, being_deleted, generation_of, labels_of, name_of, uid_of
+from skerry.objects.placement_policies import targets_of
 from skerry.objects.times import ms_at, time_text
 
 _AT_ONCE: Final = 32
@@ -67,6 +70,8 @@ class FederationController:
             yield from self._all()
             if resource == TYPES:
                 yield from self._sources()
+        elif resource == POLICIES:
+            yield from self._targets(change)
         elif (of := self._type(resource)) is not None:
             yield change.key
             if of.of_namespaces:
@@ -86,6 +91,16 @@ class FederationController:
         for resource in tuple(self._types):
             for stored in self._tools.cache.select(resource, namespace=namespace):
                 yield stored.key
+
+    def _targets(self, change: Seen) -> Iterable[Key]:
+        """Of a policy, before and after."""
+        self._type("")
+        sides = [side for side in (change.before, change.after) if side is not None]
+        targets = {target for side in sides for target in targets_of(side)}
+        for of in tuple(self._types.values()):
+            for stored in self._tools.cache.select(of.resource, namespace=change.key.namespace):
+                if any(target.means(of.kind, stored.key.name) for target in targets):
+                    yield stored.key
 
     def _sources(self) -> Iterable[Key]:
         """Whatever has rows: what was deleted while its type was disabled is found by them alone."""
@@ -108,10 +123,14 @@ class FederationController:
         members = self._members()
         found = _NOTHING
         if federated is not None:
+            policy = policy_of(self._tools.cache, key, of.kind)
+            if policy is not None and is_undecided(policy):
+                raise UnfinishedError(f"the PlacementPolicy {name_of(policy)} has not chosen yet")
             scene = Scene(
                 members={name: labels_of(member) for name, member in members.items()},
                 namespace=self._namespace(key, of, members),
                 adopt=self._adopts(),
+                chosen=None if policy is None else chosen_by(policy),
             )
             found = plan(key, federated, of, scene)
         await self._keep(key, found, members)

@@ -117,6 +117,18 @@ class RegionMember:
         session = self._session
         return session is not None and session.state is EdgeState.IN_STEP
 
+    @property
+    def confirmed_s(self) -> float | None:
+        """When the global cloud was asked last what it has answered since, monotonic; None where that is not so in
+        this session, or not all that it wants is here."""
+        return self._session.confirmed_s if self._session is not None and self.connected else None
+
+    def ask(self) -> None:
+        """Whether it is there."""
+        if self._session is not None and self._driver is not None:
+            self._session.ask(self._driver.now())
+            self._driver.kick()
+
     def tell(self, name: str, said: JsonObject) -> None:
         """What became of a row."""
         self._put("member_object", name, said)

@@ -12,6 +12,7 @@ from typing import Final
 
 from cloudcore.federation.overrides import overridden, read_overrides
 from cloudcore.federation.placement import placed, read_placement
+from cloudcore.federation.policy_lookup import Chosen
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.federation import (
@@ -40,6 +41,8 @@ class Scene(Frozen):
     namespace: Collection[str] | None
     """Where the object's namespace is; None for an object that is in none, or is one."""
     adopt: bool = True
+    chosen: Chosen | None = None
+    """By its policy; None: it has none."""
 
 
 class Plan(Frozen):
@@ -55,6 +58,8 @@ def plan(key: Key, federated: JsonObject, of: FederatedType, scene: Scene) -> Pl
     """Of a federated object that is there. One that can't be read is nowhere new, and goes nowhere either."""
     try:
         where = placed(read_placement(federated), scene.members, namespace=scene.namespace)
+        if scene.chosen is not None:
+            where &= scene.chosen.members
         overrides = read_overrides(federated)
     except InvalidError as error:
         return Plan(rows={}, faults=dict.fromkeys(scene.members, str(error)), reason="ComputePlacementFailed")
@@ -83,6 +88,7 @@ def plan(key: Key, federated: JsonObject, of: FederatedType, scene: Scene) -> Pl
             drift=drift_policy(federated),
             retain=("/spec/replicas",) if bool_at(federated, "spec", "retainReplicas") else (),
             adopt=scene.adopt,
+            lease_s=0 if scene.chosen is None else scene.chosen.lease_s,
         )
     reason = "NamespaceNotFederated" if scene.namespace is not None and not scene.namespace else ""
     return Plan(rows=rows, faults=faults, reason=reason)

@@ -19,6 +19,7 @@ from typing import Final
 from cloudcore.federation.overrides import Override, read_overrides, with_override
 from cloudcore.federation.own_state import Requests
 from cloudcore.federation.placement import Placement, placed, read_placement
+from cloudcore.federation.policy_lookup import chosen_by, policy_of
 from cloudcore.federation.replicas import Division, Member, Share, divide, share_of
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
@@ -28,6 +29,7 @@ from skerry.objects.conditions import condition_of
 from skerry.objects.federation import (
     MEMBERS,
     NAMESPACE,
+    POLICIES,
     PREFERENCES,
     TYPES,
     Target,
@@ -85,7 +87,7 @@ class PreferenceController:
         resource = change.key.resource
         if resource == PREFERENCES:
             yield change.key
-        elif resource in (MEMBERS, TYPES):
+        elif resource in (MEMBERS, TYPES, POLICIES):
             yield from (stored.key for stored in self._tools.cache.select(PREFERENCES))
         elif resource.startswith("federated"):
             key = Key(PREFERENCES, change.key.namespace, change.key.name)
@@ -103,6 +105,10 @@ class PreferenceController:
             return None
         obj = self._tools.cache.obj(self._tools.cache.read(workload) or stored)
         members = [self._tools.cache.obj(each) for each in self._tools.cache.select(MEMBERS, namespace=NAMESPACE)]
+        policy = policy_of(self._tools.cache, workload, str_at(preference, "spec", "targetKind"))
+        chosen = None if policy is None else chosen_by(policy)
+        if chosen is not None:
+            members = [member for member in members if name_of(member) in chosen.members]
         try:
             seats = seats_of(preference, obj, members, self._tools.clock.wall_ms(), self._requests)
         except InvalidError as error:

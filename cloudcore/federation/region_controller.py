@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from cloudcore.federation.apply import Decision, decide
+from cloudcore.federation.apply import LEASE_ENDED, Decision, decide, decide_stop, stopped
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import AlreadyExistsError, CallerError, NotFoundError
+from skerry.frozen import replace
 from skerry.objects.federation import MEMBERSHIP, REGION_OBJECTS, ROW, MemberObject, read_member_object
 from skerry.objects.json import Json, JsonObject, encode_object, map_at, maps_at, str_at
 from skerry.objects.meta import Key as ObjectKey
@@ -27,28 +28,40 @@ REMOTE_BYTES_MAX: Final = 64 * 1024
 """A larger status of an object is not told."""
 _LOOK_AGAIN_S: Final = 5.0
 """While something drifted that is to be put back once the region is in touch again."""
+_STOPPED_LOOK_S: Final = 1.0
+"""While something is stopped because its lease has ended."""
 _REMEMBERED: Final = 20
 """Drifts that are remembered of one object."""
 
+LeaseLeft = Callable[[int], float]
+"""Seconds that are left of a lease of so many; 0 or less: it has ended."""
 Tell = Callable[[str, JsonObject], None]
 """Name of a row, and what is to be said of it."""
 
 
 class RegionController:
     """See the module. `in_touch`: whether the global cloud is heard; `tell`: has it told what became of a row;
-    `noticed`: called when what the region is a member of may have changed."""
+    `noticed`: called when what the region is a member of may have changed; `lease_left_s`: of what may not run
+    twice."""
 
     name = "region-controller"
     workers = 4
 
     def __init__(
-        self, tools: Tools, *, in_touch: Callable[[], bool], tell: Tell, noticed: Callable[[], None]
+        self,
+        tools: Tools,
+        *,
+        in_touch: Callable[[], bool],
+        tell: Tell,
+        noticed: Callable[[], None],
+        lease_left_s: LeaseLeft,
     ) -> None:
         self._tools = tools
         self._rows = tools.kind(REGION_OBJECTS)
         self._in_touch = in_touch
         self._tell = tell
         self._noticed = noticed
+        self._lease_left_s = lease_left_s
         self._recorder = tools.recorder("skerry-region")
 
     def watches(self) -> Sequence[Keys]:
@@ -81,13 +94,34 @@ class RegionController:
             raise UnfinishedError(said)
         target = kind.key(row.target.namespace, row.target.name)
         present = self._read(target)
-        decision = decide(row, present, map_at(obj, "status", "applied"), in_touch=self._in_touch())
+        left_s = self._lease_left_s(row.lease_s) if row.lease_s and not row.removal else None
+        applied = map_at(obj, "status", "applied")
+        if left_s is not None and left_s <= 0:
+            return await self._stop(key, obj, row, kind, target)
+        decision = decide(row, present, applied, in_touch=self._in_touch())
         decision, now = await self._carry_out(kind, target, present, decision)
         await self._note(key, obj, row, decision, now)
         if decision.code:
             raise UnfinishedError(f"{row.target}: {decision.message}")
         again = any(each.outcome == "Kept" for each in decision.drift) and row.drift == "Revert"
-        return _LOOK_AGAIN_S if again else None
+        waits = [_LOOK_AGAIN_S] if again else []
+        if left_s is not None:
+            waits.append(min(left_s, _LOOK_AGAIN_S))
+        return min(waits, default=None)
+
+    async def _stop(self, key: ObjectKey, obj: JsonObject, row: MemberObject, kind: Kind, target: ObjectKey) -> float:
+        """Its lease has ended: nothing of it runs here until it is lent again."""
+        present = self._read(target)
+        decision = decide_stop(row, present, map_at(obj, "status", "applied"))
+        ended = decision.code == LEASE_ENDED
+        done, now = await self._carry_out(kind, target, present, decision)
+        idle = stopped(row)
+        if ended and done.code in ("", LEASE_ENDED):
+            # What was applied is what stops it, so that what is wanted is seen as a change later.
+            row = replace(row, manifest={} if idle is None else idle.manifest)
+            done = replace(decision, act="none")
+        await self._note(key, obj, row, done, now)
+        return _STOPPED_LOOK_S
 
     def _read(self, target: ObjectKey) -> JsonObject | None:
         stored = self._tools.objects.read(target)
@@ -174,7 +208,7 @@ class RegionController:
         drift = _remembered(before, decision, time_text(self._tools.clock.wall_ms()))
         if drift:
             status["drift"] = drift
-        if row.manifest and not decision.code:
+        if row.manifest and decision.code in ("", LEASE_ENDED):
             status["applied"] = row.manifest
         elif before.get("applied"):
             status["applied"] = before["applied"]

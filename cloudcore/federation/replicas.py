@@ -107,7 +107,7 @@ def share_of(name: str, shares: Mapping[str, Share]) -> Share | None:
 
 
 def _in_order(members: Iterable[Member], key: str) -> list[Member]:
-    found = sorted(members, key=lambda member: (-member.share.weight, _hash(member.name + key), member.name))
+    found = sorted(members, key=lambda member: (-member.share.weight, tie_of(member.name, key), member.name))
     for member in found:
         share = member.share
         if min(share.weight, share.least) < 0 or (share.most is not None and share.most < 0):
@@ -192,8 +192,13 @@ def _priority(member: Member, seats: int) -> float:
     return -member.share.weight / (2 * seats + 1)
 
 
-def _hash(text: str) -> int:
-    """FNV-1, 32 bits, as KubeFed breaks ties."""
+def tie_of(member: str, key: str) -> int:
+    """By which members are ordered that are alike, for the object of this key (KubeFed's way)."""
+    return _fnv(member + key)
+
+
+def _fnv(text: str) -> int:
+    """FNV-1, 32 bits."""
     found = _FNV_OFFSET
     for byte in text.encode():
         found = (found * _FNV_PRIME) & 0xFFFFFFFF ^ byte

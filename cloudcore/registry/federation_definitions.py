@@ -25,7 +25,7 @@ _SKERRY: Final = GroupParts(prefix="dev.skerry.federation.v1.", group="skerry.de
 
 def federation_definitions() -> dict[str, JsonObject]:
     """Definitions by name, `$ref`s in the carrier's own form (`#/$defs/NAME`)."""
-    return _member() | _type() | _config() | _preference() | _ledger()
+    return _member() | _type() | _config() | _preference() | _policy() | _ledger()
 
 
 def _member() -> dict[str, JsonObject]:
@@ -194,6 +194,95 @@ def _preference() -> dict[str, JsonObject]:
     }
 
 
+def _policy() -> dict[str, JsonObject]:
+    p = _SKERRY.prefix
+    selector: JsonObject = {"$ref": "#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"}
+    return {
+        p + "PlacementPolicy": _SKERRY.kind(
+            "PlacementPolicy",
+            "Which of the members where its federated objects may be have them, and who replaces whom.",
+            spec=_SKERRY.ref("PlacementPolicySpec", "What is wanted."),
+            status=_SKERRY.ref("PlacementPolicyStatus", "What is."),
+        ),
+        p + "PlacementPolicyList": _SKERRY.list_kind("PlacementPolicy"),
+        p + "PlacementPolicySpec": obj(
+            "What is wanted.",
+            required=("targets",),
+            targets=_SKERRY.list_of("PlacementTarget", "Federated objects of this namespace."),
+            affinities=_SKERRY.list_of("PlacementAffinity", "Choices, in order; without any, all members."),
+            members=int32("How many have it; without it, all of the choice."),
+            spread=_SKERRY.list_of("PlacementSpread", "Over what they are spread."),
+            failover=_SKERRY.ref("PlacementFailover", "Who is silent is replaced; without it, never."),
+            atMostOnce=_SKERRY.ref("PlacementLease", "It never runs in two members."),
+            dryRun=boolean("Decide and tell, and change nothing."),
+        ),
+        p + "PlacementTarget": obj(
+            "Federated objects.",
+            required=("kind",),
+            kind=string("Such as FederatedDeployment."),
+            name=string("One of them; without it, all."),
+        ),
+        p + "PlacementAffinity": obj(
+            "A choice.",
+            name=string("To tell it by."),
+            clusters=_SKERRY.list_of("PlacementMember", "Members, by name."),
+            clusterSelector={**selector, "description": "Members, by labels."},
+        ),
+        p + "PlacementMember": obj(
+            "A member.", required=("name",), name=string("Its name."), since=string("Of who has it: since when.")
+        ),
+        p + "PlacementSpread": obj(
+            "Over what members are spread.",
+            required=("by",),
+            by=string("Region, zone or a label of the member.", "region", "zone", "label"),
+            label=string("Which label."),
+            max=int32("No more in one of them."),
+            min=int32("In so many of them at least, else the status says so."),
+        ),
+        p + "PlacementFailover": obj(
+            "When who is silent is replaced.",
+            afterSeconds=int32("So long it is silent first; 300 without."),
+            perMinute=int32("No more moves in a minute; 1 without."),
+            freezeAbovePercent=int32("None while more of all members are silent; 50 without."),
+            failback=string("Back to an earlier choice: Never, or AfterStable.", "Never", "AfterStable"),
+            stableSeconds=int32("So long that was heard without a break; 600 without."),
+        ),
+        p + "PlacementLease": obj(
+            "It never runs in two members.",
+            required=("leaseSeconds",),
+            leaseSeconds=int32("A region that gets no answer for so long stops it by itself: 10 to 3600."),
+        ),
+        p + "PlacementPolicyStatus": obj(
+            "What is.",
+            observedGeneration=int64("Of the spec that this is of."),
+            choice=string("The affinity that counts."),
+            placed=_SKERRY.list_of("PlacementMember", "Who has it."),
+            wouldPlace=_SKERRY.list_of("PlacementMember", "Who would, of a dryRun."),
+            members=_SKERRY.list_of("PlacementReason", "Why, of each."),
+            moves=strings_list("When somebody was replaced, newest last."),
+            conditions=_SKERRY.list_of("PlacementCondition", "Placed and Frozen."),
+            message=string("What else is to be known."),
+        ),
+        p + "PlacementReason": obj(
+            "Why a member has it, or not.",
+            required=("name", "placed"),
+            name=string("The member."),
+            placed=boolean("Whether it has it."),
+            reason=string("Why."),
+        ),
+        p + "PlacementCondition": obj(
+            "A condition.",
+            required=("type", "status"),
+            type=string("Which."),
+            status=string("True, False, Unknown."),
+            reason=string("Why, in a word."),
+            message=string("Why."),
+            lastTransitionTime=string("When the status changed."),
+            observedGeneration=int64("Of the spec that this is of."),
+        ),
+    }
+
+
 def _ledger() -> dict[str, JsonObject]:
     p = _SKERRY.prefix
     spec: dict[str, JsonObject] = {
@@ -207,6 +296,7 @@ def _ledger() -> dict[str, JsonObject]:
         "orphan": boolean("It stays in the member when the federated object goes."),
         "drift": string("What becomes of changes in the member.", *DRIFTS),
         "retain": strings_list("Fields that the member decides."),
+        "leaseSeconds": int32("It stops by itself so long after the last answer of the global cloud."),
         "adopt": boolean("An object that is there already is taken over."),
     }
     names = ("MemberObject", "RegionObject")

@@ -432,6 +432,7 @@ def _federation() -> list[Kind]:
             short_names=("rsp",),
             **custom,
         ),
+        replace(_in(ours, "v1", "PlacementPolicy", "placementpolicies"), short_names=("pp",), **custom),
         replace(_over(ours, "v1", "MemberObject", "memberobjects"), short_names=("mobj",), **ledger),
         replace(_over(ours, "v1", "RegionObject", "regionobjects"), short_names=("robj",), **ledger),
     ]

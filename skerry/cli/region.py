@@ -31,6 +31,7 @@ from skerry.objects.federation import (
 from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import annotations_of, labels_of, name_of
 from skerry.objects.names import label_1123_faults
+from skerry.objects.placement_policies import targets_of
 from skerry.objects.scheme import Kind
 from skerry.objects.select import label_selector
 from skerry.objects.times import human_duration, ms_at, time_text
@@ -42,6 +43,9 @@ _MEMBERS: Final = Kind(
 )
 _TYPES: Final = Kind(
     group=CORE_GROUP, version="v1beta1", kind="FederatedTypeConfig", plural="federatedtypeconfigs", namespaced=True
+)
+_POLICIES: Final = Kind(
+    group="skerry.dev", version="v1", kind="PlacementPolicy", plural="placementpolicies", namespaced=True
 )
 _ROWS: Final = Kind(group="skerry.dev", version="v1", kind="MemberObject", plural="memberobjects", namespaced=False)
 _DEFAULT_TYPES: Final = (
@@ -205,7 +209,8 @@ def unjoin(target: Target, name: str) -> None:
 @click.option("-n", "--namespace", default="default", show_default=True, help="Where it is.")
 @with_target
 def explain(target: Target, kind_word: str, name: str, namespace: str) -> None:
-    """Say of each member why the federated object NAME of TYPE is there, or why not, and how far it is."""
+    """Say of each member why the federated object NAME of TYPE is there, or why not, and how far it is. A
+    PlacementPolicy of it that only tries (dryRun) says what would be otherwise."""
     client = target.client()
     kind = kinds.resolve(client, kind_word)
     federated = client.request("GET", path_of(kind, namespace if kind.namespaced else "", name)).obj
@@ -223,6 +228,9 @@ def explain(target: Target, kind_word: str, name: str, namespace: str) -> None:
             space = client.request("GET", path_of(fns, namespace, namespace)).obj
         except NotFoundError:
             space = {}
+    policies = _policies_of(client, kind, namespace, name) if kind.namespaced else []
+    counts = next((each for each in policies if "placed" in map_at(each, "status")), None)
+    tries = [each for each in policies if "wouldPlace" in map_at(each, "status")]
     rows: list[list[str]] = []
     for member in members:
         there, why = reason_of(federated, member)
@@ -230,8 +238,34 @@ def explain(target: Target, kind_word: str, name: str, namespace: str) -> None:
             in_space, space_why = reason_of(space, member)
             if not in_space:
                 there, why = False, f"FederatedNamespace {namespace}: {space_why if space else 'there is none'}"
-        rows.append([name_of(member), "yes" if there else "no", why, _progress(federated, name_of(member))])
-    print_table(["MEMBER", "PLACED", "BECAUSE", "STATE"], rows)
+        if there and counts is not None:
+            there, why = _policy_reason(counts, name_of(member))
+        would = [_would(each, name_of(member), there=there) for each in tries]
+        rows.append([name_of(member), "yes" if there else "no", why, _progress(federated, name_of(member)), *would])
+    heads = [f"WITH {name_of(each)}" for each in tries]
+    print_table(["MEMBER", "PLACED", "BECAUSE", "STATE", *heads], rows)
+
+
+def _policies_of(client: Client, kind: Kind, namespace: str, name: str) -> list[JsonObject]:
+    """Of an object, the oldest first: the first that has chosen counts."""
+    found = maps_at(client.request("GET", path_of(_POLICIES, namespace)).obj, "items")
+    mine = [each for each in found if any(target.means(kind.kind, name) for target in targets_of(each))]
+    return sorted(mine, key=lambda each: (str_at(each, "metadata", "creationTimestamp"), name_of(each)))
+
+
+def _policy_reason(policy: JsonObject, member: str) -> tuple[bool, str]:
+    there = member in [str_at(each, "name") for each in maps_at(policy, "status", "placed")]
+    told = [str_at(each, "reason") for each in maps_at(policy, "status", "members") if str_at(each, "name") == member]
+    remark = str_at(policy, "status", "message")
+    return there, f"PlacementPolicy {name_of(policy)}: {next(iter(told), '') or remark or 'not chosen'}"
+
+
+def _would(policy: JsonObject, member: str, *, there: bool) -> str:
+    """What the policy would change of it."""
+    then = member in [str_at(each, "name") for each in maps_at(policy, "status", "wouldPlace")]
+    _, why = _policy_reason(policy, member)
+    change = "stays" if then == there else "would go there" if then else "would leave"
+    return f"{change} ({why.partition(': ')[2]})"
 
 
 def reason_of(federated: JsonObject, member: JsonObject) -> tuple[bool, str]:

@@ -23,6 +23,7 @@ MEMBERS: Final = "kubefedclusters.core.kubefed.io"
 TYPES: Final = "federatedtypeconfigs.core.kubefed.io"
 CONFIGS: Final = "kubefedconfigs.core.kubefed.io"
 PREFERENCES: Final = "replicaschedulingpreferences.scheduling.kubefed.io"
+POLICIES: Final = "placementpolicies.skerry.dev"
 MEMBER_OBJECTS: Final = "memberobjects.skerry.dev"
 REGION_OBJECTS: Final = "regionobjects.skerry.dev"
 MANAGED: Final = "kubefed.io/managed"
@@ -156,6 +157,8 @@ class MemberObject(Frozen):
     adopt: bool = True
     """An object that is there already becomes ours."""
     planned_at: str = ""
+    lease_s: int = 0
+    """It stops by itself so long after the last answer of the global cloud; 0: it goes on."""
 
     @property
     def name(self) -> str:
@@ -193,6 +196,7 @@ def read_member_object(obj: JsonObject) -> MemberObject:
         retain=tuple(strs_at(spec, "retain")),
         adopt=bool_at(spec, "adopt", default=True),
         planned_at=str_at(spec, "plannedAt"),
+        lease_s=int_at(spec, "leaseSeconds"),
     )
 
 
@@ -219,6 +223,8 @@ def spec_of(row: MemberObject) -> JsonObject:
         "adopt": row.adopt,
         "orphan": row.orphan,
     }
+    if row.lease_s:
+        spec["leaseSeconds"] = row.lease_s
     if row.retain:
         retained: list[Json] = [*row.retain]
         spec["retain"] = retained

@@ -167,6 +167,9 @@ class EdgeSession:
         self._cap_bytes_s: int | None = None
         self._pinged_s = now.monotonic_s - PING_HEARTBEATS * self._heartbeat_s
         self._pings = 0
+        self.confirmed_s: float | None = None
+        """When the newest ping that was answered was sent, monotonic: the cloud heard this side then or later. None:
+        none was answered yet."""
         self._compare_s = 0.0
         self._root_due = False
         self._batch = 0
@@ -267,9 +270,7 @@ class EdgeSession:
             self._end("deadline", CloseLink(code=CloseCode.SILENT, reason="nothing heard for two heartbeats"))
             return
         if at >= self._ping_s():
-            self._pings += 1
-            self._pinged_s = at
-            self._send(Ping(number=self._pings), now)
+            self._ping(now)
         if at >= self._compare_s:
             if self._state is EdgeState.IN_STEP:
                 self._tell_root(now)
@@ -280,6 +281,16 @@ class EdgeSession:
         rested_s = self._upstream.deadline()
         if rested_s is not None and at >= rested_s:
             self._send_reports(now)
+
+    def ask(self, now: Instant) -> None:
+        """Whether the cloud is there: `confirmed_s` tells, once it has answered."""
+        if self._state not in (EdgeState.GREETING, EdgeState.CLOSED):
+            self._ping(now)
+
+    def _ping(self, now: Instant) -> None:
+        self._pings += 1
+        self._pinged_s = now.monotonic_s
+        self._send(Ping(number=self._pings), now)
 
     def deadline(self) -> float | None:
         """When `tick` must be called next, monotonic seconds; None when closed."""
@@ -344,8 +355,11 @@ class EdgeSession:
                 )
             case StreamOpen() | StreamData() | StreamCredit() | StreamClose():
                 self.streams.receive(frame)
-            case Hello() | Fetch() | Ack() | Reports() | Pong():
-                pass  # Pong counts by having been heard; the others are in no row of the table
+            case Pong():  # it counts by having been heard
+                if frame.number == self._pings:
+                    self.confirmed_s = self._pinged_s
+            case Hello() | Fetch() | Ack() | Reports():
+                pass  # they are in no row of the table
 
     def _welcomed(self, frame: Welcome, now: Instant) -> None:
         same_epoch = frame.epoch == self._identity.epoch

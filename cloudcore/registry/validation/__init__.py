@@ -73,6 +73,7 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     ("core.kubefed.io", "FederatedTypeConfig"): federation.validate_type,
     ("core.kubefed.io", "KubeFedConfig"): federation.validate_config,
     ("scheduling.kubefed.io", "ReplicaSchedulingPreference"): federation.validate_preference,
+    ("skerry.dev", "PlacementPolicy"): federation.validate_policy,
     ("skerry.dev", "Command"): commands.validate_command,
     ("skerry.dev", "RuleMessage"): rules.validate_message,
     ("skerry.dev", "Sink"): sinks.validate_sink,

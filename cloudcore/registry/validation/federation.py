@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-from skerry.errors import Cause
+from skerry.errors import Cause, InvalidError
 from skerry.objects.federation import PUSH, is_pulling
 from skerry.objects.json import JsonObject, int_at, map_at, str_at, strs_at
 from skerry.objects.meta import name_of
 from skerry.objects.names import label_1035_faults, label_1123_faults
+from skerry.objects.placement_policies import read_policy, targets_of
 from skerry.validation.faults import duplicate, forbidden, immutable, invalid, named, one_of, required
 
 _VALIDATIONS: Final = ("*", "SubjectName", "ValidityPeriod")
@@ -50,6 +51,20 @@ def validate_member(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
             yield duplicate(f"spec.disabledTLSValidations[{at}]", each)
     if "*" in given and len(given) > 1:
         yield forbidden("spec.disabledTLSValidations", 'when "*" is given, it is the only one')
+
+
+def validate_policy(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    targets = targets_of(obj)
+    if not targets:
+        yield required("spec.targets", "kind and name of a federated object")
+    for at, target in enumerate(targets):
+        if not target.kind.startswith("Federated"):
+            yield invalid(f"spec.targets[{at}].kind", target.kind, "is a federated kind, such as FederatedDeployment")
+    try:
+        read_policy(obj)
+    except InvalidError as error:
+        field, _, message = str(error).partition(": ")
+        yield Cause(field=field, reason="FieldValueInvalid", message=f"Invalid value: {message}")
 
 
 def _endpoint(text: str) -> Iterator[Cause]:

@@ -35,9 +35,14 @@ class Two:
         self.world = world
         self.region = region
         self.up = True
+        self.lent_s = 0.0
         self.member = RegionMember(region.tools, lambda _: {})
         self.applies = RegionController(
-            region.tools, in_touch=lambda: self.up, tell=self.member.tell, noticed=self.member.notice
+            region.tools,
+            in_touch=lambda: self.up,
+            tell=self.member.tell,
+            noticed=self.member.notice,
+            lease_left_s=lambda lease_s: self.lent_s + lease_s - region.clock.monotonic_s(),
         )
         self.plans = FederationController(world.tools)
         self.kinds = RegionKinds(member=world.kind(MEMBERS), row=world.kind(MEMBER_OBJECTS))
