@@ -25,6 +25,8 @@ from skerry.objects.federation import (
     DRIFT,
     DRIFTS,
     FEDERATED_TYPE,
+    IMMUTABLE,
+    IMMUTABLES,
     NAMESPACE,
     TYPES,
     TYPES_GROUP,
@@ -137,6 +139,9 @@ def _faults(obj: JsonObject, of: _Guarded) -> list[Cause]:
     policy = annotations_of(obj).get(DRIFT, "")
     if policy and policy not in DRIFTS:
         causes.append(unsupported(f"metadata.annotations[{DRIFT}]", policy, DRIFTS))
+    anew = annotations_of(obj).get(IMMUTABLE, "")
+    if anew and anew not in IMMUTABLES:
+        causes.append(unsupported(f"metadata.annotations[{IMMUTABLE}]", anew, IMMUTABLES))
     return causes
 
 

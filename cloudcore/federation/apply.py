@@ -23,6 +23,8 @@ _NOT_SHOWN: Final = "not shown"
 _DRIFTS_MAX: Final = 50
 _SCALED: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "ReplicationController"})
 _SUSPENDED: Final = frozenset({"Job", "CronJob"})
+_TRIAL: Final = "skerry-trial"
+_NAME_LENGTH_MAX: Final = 40
 LEASE_ENDED: Final = "LeaseEnded"
 _ENDED: Final = "the global cloud has not answered for as long as it may run: it is stopped until it does"
 
@@ -58,6 +60,20 @@ def stopped(row: MemberObject) -> MemberObject | None:
         return None
     manifest: JsonObject = {**row.manifest, "spec": {**map_at(row.manifest, "spec"), **field}}
     return replace(row, manifest=manifest, drift="Revert", retain=())
+
+
+def trial_of(row: MemberObject) -> JsonObject:
+    """What is made anew, under a name that is nobody's, to see whether it would be taken."""
+    metadata = map_at(row.manifest, "metadata")
+    name = f"{row.target.name[:_NAME_LENGTH_MAX]}-{_TRIAL}"
+    return {**row.manifest, "metadata": {**metadata, "name": name}}
+
+
+def anew(refused: str) -> Decision:
+    """It was deleted, to be made as it is to be."""
+    return Decision(
+        act="wait", code="UpdateFailed", message=f"is made anew, as it can't be changed: {refused}"[:1000]
+    )
 
 
 def decide_stop(row: MemberObject, present: JsonObject | None, applied: JsonObject) -> Decision:

@@ -167,8 +167,8 @@ class ClusterApi:
         except NotFoundError:
             return None
 
-    async def create(self, path: str, obj: JsonObject) -> JsonObject:
-        return await self._ask("POST", path, obj)
+    async def create(self, path: str, obj: JsonObject, *, dry_run: bool = False) -> JsonObject:
+        return await self._ask("POST", f"{path}?dryRun=All" if dry_run else path, obj)
 
     async def replace(self, path: str, name: str, obj: JsonObject) -> JsonObject:
         return await self._ask("PUT", f"{path}/{quote(name, safe='')}", obj)

@@ -23,6 +23,7 @@ from skerry.objects.federation import (
     Target,
     drift_policy,
     orphans,
+    recreates,
 )
 from skerry.objects.json import Json, JsonObject, bool_at, clone, encode_object, map_at, str_at, str_map_at
 from skerry.objects.meta import Key, name_of, namespace_of, uid_of
@@ -88,6 +89,7 @@ def plan(key: Key, federated: JsonObject, of: FederatedType, scene: Scene) -> Pl
             drift=drift_policy(federated),
             retain=("/spec/replicas",) if bool_at(federated, "spec", "retainReplicas") else (),
             adopt=scene.adopt,
+            recreate=recreates(federated),
             lease_s=0 if scene.chosen is None else scene.chosen.lease_s,
         )
     reason = "NamespaceNotFederated" if scene.namespace is not None and not scene.namespace else ""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
-from cloudcore.federation.apply import Decision, decide
+from cloudcore.federation.apply import Decision, anew, decide, trial_of
 from cloudcore.federation.cluster_api import Access, ClusterApi, access_of
 from cloudcore.federation.rounds import Rounds
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER, Keys, Seen
@@ -61,7 +61,7 @@ class MemberApi(Protocol):
 
     async def read(self, path: str, name: str) -> JsonObject | None: ...
 
-    async def create(self, path: str, obj: JsonObject) -> JsonObject: ...
+    async def create(self, path: str, obj: JsonObject, *, dry_run: bool = False) -> JsonObject: ...
 
     async def replace(self, path: str, name: str, obj: JsonObject) -> JsonObject: ...
 
@@ -208,7 +208,20 @@ class PushController:
                 return Decision(act="none", removed=True), None
             return Decision(act="wait", code=failing.get(decision.act, "UpdateFailed"), message=str(error)), present
         except (AlreadyExistsError, CallerError) as error:
+            if row.recreate and decision.act == "update" and present is not None and isinstance(error, InvalidError):
+                return await self._recreate(row, path, present, api, str(error))
             return Decision(act="wait", code=failing.get(decision.act, "UpdateFailed"), message=str(error)), present
+
+    async def _recreate(
+        self, row: MemberObject, path: str, present: JsonObject, api: MemberApi, refused: str
+    ) -> tuple[Decision, JsonObject | None]:
+        """As in a region (`cloudcore.federation.region_controller`)."""
+        try:
+            await api.create(path, trial_of(row), dry_run=True)
+            await api.delete(path, row.target.name, uid_of(present))
+        except CallerError as error:
+            return Decision(act="wait", code="UpdateFailed", message=f"{refused}; anew: {error}"), present
+        return anew(refused), None
 
     async def _tell(self, obj: JsonObject, row: MemberObject, decision: Decision, now: JsonObject | None) -> None:
         before, at = map_at(obj, "status"), time_text(self._tools.clock.wall_ms())

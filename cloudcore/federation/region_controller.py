@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from cloudcore.federation.apply import LEASE_ENDED, Decision, decide, decide_stop, stopped
-from cloudcore.registry.port import DeleteOptions
+from cloudcore.federation.apply import LEASE_ENDED, Decision, anew, decide, decide_stop, stopped, trial_of
+from cloudcore.registry.port import DeleteOptions, WriteOptions
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
-from skerry.errors import AlreadyExistsError, CallerError, NotFoundError
+from skerry.errors import AlreadyExistsError, CallerError, InvalidError, NotFoundError
 from skerry.frozen import replace
 from skerry.objects.federation import MEMBERSHIP, REGION_OBJECTS, ROW, MemberObject, read_member_object
 from skerry.objects.json import Json, JsonObject, encode_object, map_at, maps_at, str_at
@@ -99,7 +99,7 @@ class RegionController:
         if left_s is not None and left_s <= 0:
             return await self._stop(key, obj, row, kind, target)
         decision = decide(row, present, applied, in_touch=self._in_touch())
-        decision, now = await self._carry_out(kind, target, present, decision)
+        decision, now = await self._carry_out(kind, target, present, decision, row if row.recreate else None)
         await self._note(key, obj, row, decision, now)
         if decision.code:
             raise UnfinishedError(f"{row.target}: {decision.message}")
@@ -128,9 +128,15 @@ class RegionController:
         return None if stored is None else self._tools.cache.obj(stored)
 
     async def _carry_out(
-        self, kind: Kind, target: ObjectKey, present: JsonObject | None, decision: Decision
+        self,
+        kind: Kind,
+        target: ObjectKey,
+        present: JsonObject | None,
+        decision: Decision,
+        recreated: MemberObject | None = None,
     ) -> tuple[Decision, JsonObject | None]:
-        """What came of it, and the object as it is then."""
+        """What came of it, and the object as it is then. `recreated`: the row, where it may be
+        deleted and made anew."""
         failing = {"create": "CreationFailed", "delete": "DeletionFailed", "release": "LabelRemovalFailed"}
         try:
             match decision.act:
@@ -158,8 +164,23 @@ class RegionController:
             code = failing.get(decision.act, "UpdateFailed")
             return Decision(act="wait", code=code, message=str(error)[:1000]), present
         except CallerError as error:
+            refused = decision.act == "update" and isinstance(error, InvalidError)
+            if refused and recreated is not None and present is not None:
+                return await self._recreate(kind, target, present, recreated, str(error))
             code = failing.get(decision.act, "UpdateFailed")
             return Decision(act="wait", code=code, message=str(error)[:1000]), present
+
+    async def _recreate(
+        self, kind: Kind, target: ObjectKey, present: JsonObject, row: MemberObject, refused: str
+    ) -> tuple[Decision, JsonObject | None]:
+        """Delete what can't be changed, once it is known that what is wanted would be taken."""
+        try:
+            await self._tools.objects.create(kind, target.namespace, trial_of(row), WriteOptions(dry_run=True))
+            options = DeleteOptions(uid=uid_of(present), propagation="Background")
+            await self._tools.objects.delete(kind, target, options)
+        except CallerError as error:
+            return Decision(act="wait", code="UpdateFailed", message=f"{refused}; anew: {error}"[:1000]), present
+        return anew(refused), None
 
     async def _change(self, kind: Kind, target: ObjectKey, present: JsonObject, decision: Decision) -> JsonObject:
         """Raises `ConflictError` where somebody wrote in between: then it is decided anew."""

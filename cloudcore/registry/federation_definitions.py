@@ -25,7 +25,7 @@ _SKERRY: Final = GroupParts(prefix="dev.skerry.federation.v1.", group="skerry.de
 
 def federation_definitions() -> dict[str, JsonObject]:
     """Definitions by name, `$ref`s in the carrier's own form (`#/$defs/NAME`)."""
-    return _member() | _type() | _config() | _preference() | _policy() | _ledger()
+    return _member() | _type() | _config() | _preference() | _policy() | _policy_status() | _ledger()
 
 
 def _member() -> dict[str, JsonObject]:
@@ -252,6 +252,12 @@ def _policy() -> dict[str, JsonObject]:
             required=("leaseSeconds",),
             leaseSeconds=int32("A region that gets no answer for so long stops it by itself: 10 to 3600."),
         ),
+    }
+
+
+def _policy_status() -> dict[str, JsonObject]:
+    p = _SKERRY.prefix
+    return {
         p + "PlacementPolicyStatus": obj(
             "What is.",
             observedGeneration=int64("Of the spec that this is of."),
@@ -296,6 +302,7 @@ def _ledger() -> dict[str, JsonObject]:
         "orphan": boolean("It stays in the member when the federated object goes."),
         "drift": string("What becomes of changes in the member.", *DRIFTS),
         "retain": strings_list("Fields that the member decides."),
+        "recreate": boolean("It is deleted and made anew for a change of a field that can't be changed."),
         "leaseSeconds": int32("It stops by itself so long after the last answer of the global cloud."),
         "adopt": boolean("An object that is there already is taken over."),
     }

@@ -34,6 +34,11 @@ ORPHAN: Final = "kubefed.io/orphan"
 """Annotation of a federated object, `true`: what members have of it stays there when it goes."""
 DRIFT: Final = "skerry.dev/drift-policy"
 """Annotation of a federated object: what becomes of fields of the template that somebody changed in a member."""
+IMMUTABLE: Final = "skerry.dev/immutable-fields"
+"""Annotation of a federated object: what becomes of a change of a field that can't be changed in a member."""
+FAIL: Final = "Fail"
+RECREATE: Final = "Recreate"
+IMMUTABLES: Final = (FAIL, RECREATE)
 FEDERATED_TYPE: Final = "skerry.dev/federated-type"
 """Label of the definition of a Federated* kind: the resource that it federates."""
 SESSION_PREFIX: Final = "region/"
@@ -117,6 +122,10 @@ def drift_policy(federated: JsonObject) -> Drift:
     return "Keep" if annotations_of(federated).get(DRIFT) == KEEP else "Revert"
 
 
+def recreates(federated: JsonObject) -> bool:
+    return annotations_of(federated).get(IMMUTABLE) == RECREATE
+
+
 class Target(Frozen):
     """The object in the member."""
 
@@ -157,6 +166,8 @@ class MemberObject(Frozen):
     adopt: bool = True
     """An object that is there already becomes ours."""
     planned_at: str = ""
+    recreate: bool = False
+    """Deleted and made anew for a change of a field that can't be changed."""
     lease_s: int = 0
     """It stops by itself so long after the last answer of the global cloud; 0: it goes on."""
 
@@ -196,6 +207,7 @@ def read_member_object(obj: JsonObject) -> MemberObject:
         retain=tuple(strs_at(spec, "retain")),
         adopt=bool_at(spec, "adopt", default=True),
         planned_at=str_at(spec, "plannedAt"),
+        recreate=bool_at(spec, "recreate"),
         lease_s=int_at(spec, "leaseSeconds"),
     )
 
@@ -223,6 +235,8 @@ def spec_of(row: MemberObject) -> JsonObject:
         "adopt": row.adopt,
         "orphan": row.orphan,
     }
+    if row.recreate:
+        spec["recreate"] = True
     if row.lease_s:
         spec["leaseSeconds"] = row.lease_s
     if row.retain:

@@ -18,7 +18,7 @@ from cloudcore.federation.link import RegionMember
 from cloudcore.federation.region_controller import RegionController
 from cloudcore.federation.type_controller import FederatedTypeController
 from cloudcore.hub.regions import MemberView, RegionKinds, RegionReporter
-from skerry.objects.federation import MANAGED, MEMBER_OBJECTS, MEMBERS, NAMESPACE, REGION_OBJECTS, TYPES
+from skerry.objects.federation import IMMUTABLE, MANAGED, MEMBER_OBJECTS, MEMBERS, NAMESPACE, REGION_OBJECTS, TYPES
 from skerry.objects.meta import uid_of
 from skerry.sync.effects import DatedReport
 from skerry.wire.frames import Report
@@ -210,3 +210,25 @@ async def test_what_was_deleted_while_its_type_was_disabled_is_cleaned_up_later(
     await propagation("Enabled")
     await pair.settle()
     assert pair.there() == {}
+
+
+@pytest.mark.parametrize("anew", [True, False])
+async def test_what_a_region_cannot_change_is_made_anew_where_that_is_wanted(
+    stack: AsyncExitStack, anew: bool
+) -> None:
+    pair = await two(stack)
+    made = federated("a", 1, here=True)
+    made["spec"]["template"]["immutable"] = True
+    made["metadata"]["annotations"] = {IMMUTABLE: "Recreate" if anew else "Fail"}
+    await pair.world.create(FEDERATED, made)
+    await pair.settle()
+
+    def changed(obj: Any) -> Any:
+        template = {**obj["spec"]["template"], "data": {"v": "2"}}
+        return {**obj, "spec": {**obj["spec"], "template": template}}
+
+    await pair.world.update(FEDERATED, "a", changed)
+    await pair.settle()
+    assert pair.there() == {"a": {"v": "2" if anew else "1"}}
+    codes = {each["status"].get("code", "") for each in pair.world.all(MEMBER_OBJECTS)}
+    assert codes == ({""} if anew else {"", "UpdateFailed"})

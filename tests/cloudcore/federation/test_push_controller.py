@@ -10,7 +10,7 @@ import pytest
 
 from cloudcore.federation.cluster_api import Access
 from cloudcore.federation.push_controller import PROBE_S, PushController
-from skerry.errors import ForbiddenError, NotFoundError, UnansweredError, UnavailableError
+from skerry.errors import ForbiddenError, InvalidError, NotFoundError, UnansweredError, UnavailableError
 from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, Target, row_name
 from skerry.objects.meta import Key
 from tests.cloudcore.worlds import World, make_world
@@ -55,11 +55,15 @@ class FakeApi:
         self._check(name)
         return self.held.get(name)
 
-    async def create(self, path: str, obj: Any) -> Any:
+    async def create(self, path: str, obj: Any, *, dry_run: bool = False) -> Any:
+        if dry_run:
+            self._check("trial")
+            return obj
         self.held[obj["metadata"]["name"]] = obj
         return obj
 
     async def replace(self, path: str, name: str, obj: Any) -> Any:
+        self._check(f"change of {name}")
         self.held[name] = obj
         return obj
 
@@ -79,7 +83,7 @@ async def world() -> AsyncIterator[World]:
         yield made
 
 
-async def row(world: World, name: str, revision: int = 1) -> str:
+async def row(world: World, name: str, revision: int = 1, **more: Any) -> str:
     target = Target(api_version="v1", kind="ConfigMap", namespace="d", name=name)
     spec = {
         "member": "far",
@@ -87,6 +91,7 @@ async def row(world: World, name: str, revision: int = 1) -> str:
         "source": {"resource": "federatedconfigmaps.types.kubefed.io", "namespace": "d", "name": name, "uid": "u"},
         "revision": revision,
         "manifest": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "d"}},
+        **more,
     }
     made = row_name("far", target)
     await world.create(MEMBER_OBJECTS, {"metadata": {"name": made}, "spec": spec})
@@ -138,3 +143,26 @@ async def test_a_member_that_is_gone_ends_the_pass_and_no_row_is_to_blame(world:
     await look(world, controller)
     assert len(api.asked) <= 8
     assert all(not status(world, name) for name in names)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_what_cannot_be_changed_is_made_anew_where_that_is_wanted_and_would_be_taken(
+    world: World, taken: bool
+) -> None:
+    api = FakeApi()
+    old = {"metadata": {"name": "a", "uid": "u1"}, "data": {"k": "old"}}
+    api.held["a"] = old
+    api.faults = {"change of a": InvalidError("spec.selector: field is immutable")}
+    if not taken:
+        api.faults["trial"] = InvalidError("spec.image: Required value")
+    controller = PushController(world.tools, api)
+    name = await row(world, "a", recreate=True)
+    await look(world, controller)
+    assert ("a" in api.held) is not taken, "it is not deleted for what would be refused"
+    told = status(world, name)
+    assert (told["code"], "field is immutable" in told["message"]) == ("UpdateFailed", True)
+    world.clock.advance(60)
+    await look(world, controller)
+    if taken:
+        assert api.held["a"] != old
+        assert "code" not in status(world, name)
