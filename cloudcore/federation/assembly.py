@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloudcore.federation.controller import FederationController
+from cloudcore.federation.dependencies import DependencyController
 from cloudcore.federation.member_controller import MemberController
 from cloudcore.federation.own_state import Requests
 from cloudcore.federation.policy_controller import PolicyController
@@ -17,6 +18,7 @@ def federation_controllers(tools: Tools, requests: Requests) -> list[Controller]
     return [
         FederatedTypeController(tools),
         FederationController(tools),
+        DependencyController(tools),
         MemberController(tools),
         PolicyController(tools),
         PreferenceController(tools, requests),

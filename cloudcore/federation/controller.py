@@ -7,18 +7,16 @@ Nothing is kept in memory: after a crash every federated object and every row is
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.placement import placed, read_placement
 from cloudcore.federation.planner import IN_TIME_MS, Plan, Row, Scene, plan, status_of, with_times
 from cloudcore.federation.policy_lookup import chosen_by, is_undecided, policy_of
-from cloudcore.registry.port import DeleteOptions
-from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE, Keys, Seen
+from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
-from skerry.errors import AlreadyExistsError, InvalidError, NotFoundError
-from skerry.frozen import replace
+from skerry.errors import InvalidError, NotFoundError
 from skerry.objects.federation import (
     CONFIGS,
     MEMBER_OBJECTS,
@@ -27,19 +25,15 @@ from skerry.objects.federation import (
     POLICIES,
     TYPES,
     FederatedType,
-    MemberObject,
     federated_type,
     is_ready,
     read_member_object,
-    spec_of,
 )
-from skerry.objects.json import JsonObject, bool_at, map_at, str_at
+from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key, Revision, being_deleted, generation_of, labels_of, name_of, uid_of
 from skerry.objects.placement_policies import targets_of
 from skerry.objects.times import ms_at, time_text
 
-_AT_ONCE: Final = 32
-"""Rows of one object that are written at a time: a thousand members are not written one after the other."""
 _NOTHING: Final = Plan(rows={}, faults={})
 
 
@@ -51,7 +45,7 @@ class FederationController:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._rows = tools.kind(MEMBER_OBJECTS)
+        self._ledger = Ledger(tools)
         self._types: dict[str, FederatedType] = {}
         self._types_at = Revision(-1)
 
@@ -133,7 +127,7 @@ class FederationController:
                 chosen=None if policy is None else chosen_by(policy),
             )
             found = plan(key, federated, of, scene)
-        await self._keep(key, found, members)
+        await self._ledger.keep(key, found, members)
         if federated is None:
             return None
         return await self._tell(key, federated, of, found, members)
@@ -169,78 +163,6 @@ class FederationController:
             return said != "Disabled"
         return True
 
-    # --- the ledger ---
-
-    def _ledger(self, key: Key) -> list[JsonObject]:
-        value = f"{key.resource}/{key.namespace}/{key.name}"
-        return [self._tools.cache.obj(each) for each in self._tools.cache.indexed(MEMBER_OBJECTS_BY_SOURCE, value)]
-
-    async def _keep(self, key: Key, found: Plan, members: Mapping[str, JsonObject]) -> None:
-        rows = {name_of(each): each for each in self._ledger(key)}
-        wanted = {row.name: row for row in found.rows.values()}
-        work = [self._want(row, rows.get(name)) for name, row in wanted.items()]
-        for name, obj in rows.items():
-            if name not in wanted:
-                work.append(self._drop(obj, found, members))
-        for at in range(0, len(work), _AT_ONCE):
-            await asyncio.gather(*work[at : at + _AT_ONCE])
-
-    async def _want(self, row: MemberObject, present: JsonObject | None) -> None:
-        if present is not None and _same(read_member_object(present), row):
-            return
-        at, now = self._tools.cache.revision, time_text(self._tools.clock.wall_ms())
-
-        def wanting(current: JsonObject) -> JsonObject:
-            before = read_member_object(current)
-            if _same(before, row):
-                return current
-            new = replace(row, revision=max(before.revision + 1, at), planned_at=now)
-            return {**current, "spec": spec_of(new)}
-
-        key = self._rows.key("", row.name)
-        if present is None:
-            obj: JsonObject = {
-                "apiVersion": self._rows.api_version,
-                "kind": self._rows.kind,
-                "metadata": {"name": row.name, "labels": {"skerry.dev/member": row.member}},
-                "spec": spec_of(replace(row, revision=max(at, 1), planned_at=now)),
-            }
-            try:
-                await self._tools.objects.create(self._rows, "", obj)
-            except AlreadyExistsError:
-                pass  # a tombstone of an earlier life, or of another object: it is this one's now
-            else:
-                return
-        await self._tools.objects.update(self._rows, key, wanting)
-
-    async def _drop(self, obj: JsonObject, found: Plan, members: Mapping[str, JsonObject]) -> None:
-        """Of a row that is not wanted: its tombstone, or nothing where its fault is the plan's."""
-        row = read_member_object(obj)
-        key = self._rows.key("", name_of(obj))
-        carried_out = row.removal and Row(wanted=row, told=map_at(obj, "status")).current
-        try:
-            if row.member not in members or (carried_out and bool_at(obj, "status", "removed")):
-                await self._tools.objects.delete(self._rows, key, DeleteOptions(uid=uid_of(obj)))
-            elif not row.removal and row.member not in found.faults:
-                at, now = self._tools.cache.revision, time_text(self._tools.clock.wall_ms())
-
-                def burying(current: JsonObject) -> JsonObject:
-                    before = read_member_object(current)
-                    if before.removal or uid_of(current) != uid_of(obj):
-                        return current
-                    new = replace(
-                        before,
-                        revision=max(before.revision + 1, at),
-                        manifest={},
-                        removal="Orphan" if before.orphan else "Delete",
-                        planned_at=now,
-                    )
-                    return {**current, "spec": spec_of(new)}
-
-                await self._tools.objects.update(self._rows, key, burying)
-        except NotFoundError:
-            return
-
     # --- status ---
 
     async def _tell(
@@ -251,7 +173,7 @@ class FederationController:
             return None
         rows: dict[str, Row] = {}
         planned: dict[str, int] = {}
-        for obj in self._ledger(key):
+        for obj in self._ledger.of(key):
             row = Row(wanted=read_member_object(obj), told=map_at(obj, "status"))
             rows[row.wanted.member] = row
             planned[row.wanted.member] = ms_at(row.wanted.planned_at)
@@ -290,7 +212,3 @@ def _matters(change: Seen) -> bool:
         or is_ready(before) != is_ready(after)
         or being_deleted(before) != being_deleted(after)
     )
-
-
-def _same(before: MemberObject, wanted: MemberObject) -> bool:
-    return replace(before, revision=0, planned_at="") == wanted

@@ -214,6 +214,7 @@ def _policy() -> dict[str, JsonObject]:
             spread=_SKERRY.list_of("PlacementSpread", "Over what they are spread."),
             failover=_SKERRY.ref("PlacementFailover", "Who is silent is replaced; without it, never."),
             atMostOnce=_SKERRY.ref("PlacementLease", "It never runs in two members."),
+            followDependencies=boolean("ConfigMaps, Secrets and claims that its pods name go where it goes."),
             dryRun=boolean("Decide and tell, and change nothing."),
         ),
         p + "PlacementTarget": obj(

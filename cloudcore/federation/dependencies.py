@@ -1,0 +1,185 @@
+"""What a workload names goes where it goes, with `followDependencies`: ConfigMaps, Secrets and claims.
+
+Each such object of the global cloud has rows of its own in the members of all workloads that name it; with the last
+of them it leaves, and a claim stays, as it has data. What a region has by that name already is left alone. An object
+that is federated by itself is not touched here. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from cloudcore.federation.ledger import Ledger
+from cloudcore.federation.planner import Plan
+from cloudcore.federation.policy_lookup import policy_of
+from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE, Keys, Seen
+from cloudcore.runtime.manager import Tools
+from skerry.objects.federation import (
+    MANAGED,
+    MEMBER_OBJECTS,
+    MEMBERS,
+    NAMESPACE,
+    POLICIES,
+    TYPES,
+    FederatedType,
+    MemberObject,
+    Source,
+    Target,
+    federated_type,
+    read_member_object,
+)
+from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at
+from skerry.objects.meta import Key, being_deleted, labels_of, name_of, uid_of
+
+_KINDS: Final = {
+    "configmaps": "ConfigMap",
+    "secrets": "Secret",
+    "persistentvolumeclaims": "PersistentVolumeClaim",
+}
+_FIELDS: Final = ("data", "binaryData", "stringData", "type", "immutable")
+_CLAIM_FIELDS: Final = ("accessModes", "resources", "storageClassName", "volumeMode", "selector")
+_BY_SERVICE_ACCOUNT: Final = "kubernetes.io/service-account-token"
+
+
+def dependencies_of(federated: JsonObject) -> frozenset[tuple[str, str]]:
+    """Resource and name of what its pods name."""
+    spec = map_at(federated, "spec", "template", "spec")
+    spec = map_at(spec, "jobTemplate", "spec") or spec
+    pod = map_at(spec, "template", "spec") or spec
+    found = {("secrets", str_at(each, "name")) for each in maps_at(pod, "imagePullSecrets")}
+    for part in ("initContainers", "containers"):
+        for container in maps_at(pod, part):
+            found.update(_of_container(container))
+    for volume in maps_at(pod, "volumes"):
+        found.update(_of_volume(volume))
+    return frozenset((resource, name) for resource, name in found if name)
+
+
+def _of_container(container: JsonObject) -> Iterator[tuple[str, str]]:
+    for source in maps_at(container, "envFrom"):
+        yield "configmaps", str_at(source, "configMapRef", "name")
+        yield "secrets", str_at(source, "secretRef", "name")
+    for variable in maps_at(container, "env"):
+        yield "configmaps", str_at(variable, "valueFrom", "configMapKeyRef", "name")
+        yield "secrets", str_at(variable, "valueFrom", "secretKeyRef", "name")
+
+
+def _of_volume(volume: JsonObject) -> Iterator[tuple[str, str]]:
+    yield "configmaps", str_at(volume, "configMap", "name")
+    yield "secrets", str_at(volume, "secret", "secretName")
+    yield "persistentvolumeclaims", str_at(volume, "persistentVolumeClaim", "claimName")
+    for source in maps_at(volume, "projected", "sources"):
+        yield "configmaps", str_at(source, "configMap", "name")
+        yield "secrets", str_at(source, "secret", "name")
+
+
+def manifest_of(obj: JsonObject, resource: str) -> JsonObject:
+    """As a member is to have it."""
+    metadata: JsonObject = {
+        "name": name_of(obj),
+        "namespace": str_at(obj, "metadata", "namespace"),
+        "labels": {**labels_of(obj), MANAGED: "true"},
+    }
+    made: JsonObject = {"apiVersion": "v1", "kind": _KINDS[resource], "metadata": metadata}
+    if resource == "persistentvolumeclaims":
+        spec = map_at(obj, "spec")
+        return {**made, "spec": {field: spec[field] for field in _CLAIM_FIELDS if field in spec}}
+    return {**made, **{field: obj[field] for field in _FIELDS if field in obj}}
+
+
+class DependencyController:
+    """See the module."""
+
+    name = "dependency-controller"
+    workers = 2
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._ledger = Ledger(tools)
+
+    def watches(self) -> Sequence[Keys]:
+        return [Keys(resource="", keys=self._keys)]
+
+    def _keys(self, change: Seen) -> Iterable[Key]:
+        resource = change.key.resource
+        if resource in _KINDS:
+            if self._follows(change.key.namespace) or self._ledger.of(change.key):
+                yield change.key
+        elif resource == MEMBER_OBJECTS:
+            source = read_member_object(change.last).source.key
+            if source.resource in _KINDS:
+                yield source
+            else:
+                yield from self._named_by(source)
+        elif resource == POLICIES:
+            for of in self._types():
+                for stored in self._tools.cache.select(of.resource, namespace=change.key.namespace):
+                    yield from self._named_by(stored.key)
+        elif resource.startswith("federated"):
+            for side in (change.before, change.after):
+                if side is not None and self._follows(change.key.namespace):
+                    yield from (Key(kind, change.key.namespace, name) for kind, name in dependencies_of(side))
+
+    def _named_by(self, workload: Key) -> Iterable[Key]:
+        stored = self._tools.cache.read(workload)
+        if stored is not None and workload.namespace:
+            for kind, name in dependencies_of(self._tools.cache.obj(stored)):
+                yield Key(kind, workload.namespace, name)
+
+    def _follows(self, namespace: str) -> bool:
+        policies = self._tools.cache.select(POLICIES, namespace=namespace)
+        return any(bool_at(self._tools.cache.obj(each), "spec", "followDependencies") for each in policies)
+
+    def _types(self) -> list[FederatedType]:
+        stored = self._tools.cache.select(TYPES, namespace=NAMESPACE)
+        return [each for each in (federated_type(self._tools.cache.obj(one)) for one in stored) if each.enabled]
+
+    async def reconcile(self, key: Key) -> float | None:
+        stored = self._tools.cache.read(key)
+        obj = None if stored is None else self._tools.cache.obj(stored)
+        rows: dict[str, MemberObject] = {}
+        if obj is not None and not being_deleted(obj) and str_at(obj, "type") != _BY_SERVICE_ACCOUNT:
+            rows = self._rows(key, obj)
+        if not rows and not self._ledger.of(key):
+            return None
+        await self._ledger.keep(key, Plan(rows=rows, faults={}), self._members())
+        return None
+
+    def _members(self) -> Mapping[str, JsonObject]:
+        members = [self._tools.cache.obj(each) for each in self._tools.cache.select(MEMBERS, namespace=NAMESPACE)]
+        return {name_of(member): member for member in members if not being_deleted(member)}
+
+    def _rows(self, key: Key, obj: JsonObject) -> dict[str, MemberObject]:
+        target = Target(api_version="v1", kind=_KINDS[key.resource], namespace=key.namespace, name=key.name)
+        manifest = manifest_of(obj, key.resource)
+        return {
+            member: MemberObject(
+                member=member,
+                target=target,
+                source=Source(key=key, uid=uid_of(obj)),
+                revision=0,
+                manifest=manifest,
+                orphan=key.resource == "persistentvolumeclaims",
+                adopt=False,
+            )
+            for member in self._where(key)
+        }
+
+    def _where(self, key: Key) -> frozenset[str]:
+        """Members of all workloads that name it, and whose policy has them take it along."""
+        found: set[str] = set()
+        for of in self._types():
+            if of.name == key.resource and self._tools.cache.read(Key(of.resource, key.namespace, key.name)):
+                return frozenset()  # it is federated by itself
+            for stored in self._tools.cache.select(of.resource, namespace=key.namespace):
+                if (key.resource, key.name) not in dependencies_of(self._tools.cache.obj(stored)):
+                    continue
+                policy = policy_of(self._tools.cache, stored.key, of.kind)
+                if policy is None or not bool_at(policy, "spec", "followDependencies"):
+                    continue
+                source = f"{stored.key.resource}/{stored.key.namespace}/{stored.key.name}"
+                rows = self._tools.cache.indexed(MEMBER_OBJECTS_BY_SOURCE, source)
+                wanted = [read_member_object(self._tools.cache.obj(each)) for each in rows]
+                found.update(row.member for row in wanted if not row.removal)
+        return frozenset(found)

@@ -1,0 +1,106 @@
+"""Rows of the ledger of members, written as a plan says: what is wanted, and tombstones of what is not any more.
+
+A row leaves when its member says that its tombstone is carried out, or with its member. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from cloudcore.federation.planner import Plan, Row
+from cloudcore.registry.port import DeleteOptions
+from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE
+from cloudcore.runtime.manager import Tools
+from skerry.errors import AlreadyExistsError, NotFoundError
+from skerry.frozen import replace
+from skerry.objects.federation import MEMBER_OBJECTS, MemberObject, read_member_object, spec_of
+from skerry.objects.json import JsonObject, bool_at, map_at
+from skerry.objects.meta import Key, name_of, uid_of
+from skerry.objects.times import time_text
+
+_AT_ONCE: Final = 32
+"""Rows of one object that are written at a time: a thousand members are not written one after the other."""
+
+
+class Ledger:
+    """See the module."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._rows = tools.kind(MEMBER_OBJECTS)
+
+    def of(self, key: Key) -> list[JsonObject]:
+        value = f"{key.resource}/{key.namespace}/{key.name}"
+        return [self._tools.cache.obj(each) for each in self._tools.cache.indexed(MEMBER_OBJECTS_BY_SOURCE, value)]
+
+    async def keep(self, key: Key, found: Plan, members: Mapping[str, JsonObject]) -> None:
+        rows = {name_of(each): each for each in self.of(key)}
+        wanted = {row.name: row for row in found.rows.values()}
+        work = [self._want(row, rows.get(name)) for name, row in wanted.items()]
+        for name, obj in rows.items():
+            if name not in wanted:
+                work.append(self._drop(obj, found, members))
+        for at in range(0, len(work), _AT_ONCE):
+            await asyncio.gather(*work[at : at + _AT_ONCE])
+
+    async def _want(self, row: MemberObject, present: JsonObject | None) -> None:
+        if present is not None and _same(read_member_object(present), row):
+            return
+        at, now = self._tools.cache.revision, time_text(self._tools.clock.wall_ms())
+
+        def wanting(current: JsonObject) -> JsonObject:
+            before = read_member_object(current)
+            if _same(before, row):
+                return current
+            new = replace(row, revision=max(before.revision + 1, at), planned_at=now)
+            return {**current, "spec": spec_of(new)}
+
+        key = self._rows.key("", row.name)
+        if present is None:
+            obj: JsonObject = {
+                "apiVersion": self._rows.api_version,
+                "kind": self._rows.kind,
+                "metadata": {"name": row.name, "labels": {"skerry.dev/member": row.member}},
+                "spec": spec_of(replace(row, revision=max(at, 1), planned_at=now)),
+            }
+            try:
+                await self._tools.objects.create(self._rows, "", obj)
+            except AlreadyExistsError:
+                pass  # a tombstone of an earlier life, or of another object: it is this one's now
+            else:
+                return
+        await self._tools.objects.update(self._rows, key, wanting)
+
+    async def _drop(self, obj: JsonObject, found: Plan, members: Mapping[str, JsonObject]) -> None:
+        """Of a row that is not wanted: its tombstone, or nothing where its fault is the plan's."""
+        row = read_member_object(obj)
+        key = self._rows.key("", name_of(obj))
+        carried_out = row.removal and Row(wanted=row, told=map_at(obj, "status")).current
+        try:
+            if row.member not in members or (carried_out and bool_at(obj, "status", "removed")):
+                await self._tools.objects.delete(self._rows, key, DeleteOptions(uid=uid_of(obj)))
+            elif not row.removal and row.member not in found.faults:
+                at, now = self._tools.cache.revision, time_text(self._tools.clock.wall_ms())
+
+                def burying(current: JsonObject) -> JsonObject:
+                    before = read_member_object(current)
+                    if before.removal or uid_of(current) != uid_of(obj):
+                        return current
+                    new = replace(
+                        before,
+                        revision=max(before.revision + 1, at),
+                        manifest={},
+                        removal="Orphan" if before.orphan else "Delete",
+                        planned_at=now,
+                    )
+                    return {**current, "spec": spec_of(new)}
+
+                await self._tools.objects.update(self._rows, key, burying)
+        except NotFoundError:
+            return
+
+
+def _same(before: MemberObject, wanted: MemberObject) -> bool:
+    return replace(before, revision=0, planned_at="") == wanted

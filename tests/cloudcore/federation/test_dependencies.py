@@ -1,0 +1,151 @@
+"""What a workload names goes where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from cloudcore.controllers.crd.controller import DefinitionController
+from cloudcore.federation.controller import FederationController
+from cloudcore.federation.dependencies import DependencyController, dependencies_of, manifest_of
+from cloudcore.federation.policy_controller import PolicyController
+from cloudcore.federation.type_controller import FederatedTypeController
+from skerry.objects.federation import MANAGED, MEMBER_OBJECTS, MEMBERS, NAMESPACE, POLICIES, TYPES
+from tests.cloudcore.federation.test_types import config
+from tests.cloudcore.worlds import World, make_world
+
+WORKLOADS = "federateddeployments.types.kubefed.io"
+POD = {
+    "imagePullSecrets": [{"name": "pull"}],
+    "initContainers": [{"name": "i", "image": "i", "envFrom": [{"configMapRef": {"name": "first"}}]}],
+    "containers": [
+        {
+            "name": "c",
+            "image": "i",
+            "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "key", "key": "a"}}}],
+        }
+    ],
+    "volumes": [
+        {"name": "a", "configMap": {"name": "files"}},
+        {"name": "b", "persistentVolumeClaim": {"claimName": "store"}},
+        {"name": "c", "projected": {"sources": [{"secret": {"name": "part"}}]}},
+    ],
+}
+
+
+def workload(name: str, pod: Any) -> Any:
+    labels = {"matchLabels": {"app": name}}
+    template = {"metadata": {"labels": {"app": name}}, "spec": pod}
+    spec = {"template": {"spec": {"selector": labels, "template": template}}, "placement": {"clusterSelector": {}}}
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+def test_all_that_its_pods_name_is_found() -> None:
+    assert dependencies_of(workload("web", POD)) == {
+        ("secrets", "pull"),
+        ("configmaps", "first"),
+        ("secrets", "key"),
+        ("configmaps", "files"),
+        ("persistentvolumeclaims", "store"),
+        ("secrets", "part"),
+    }
+
+
+def test_a_claim_goes_without_the_volume_that_it_has_here() -> None:
+    spec: Any = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}},
+        "volumeName": "pv-1",
+    }
+    made: Any = manifest_of(
+        {"metadata": {"name": "s", "namespace": "d", "uid": "u"}, "spec": spec}, "persistentvolumeclaims"
+    )
+    assert made["spec"] == {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    assert made["metadata"] == {"name": "s", "namespace": "d", "labels": {MANAGED: "true"}}
+
+
+class Stage:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.controllers = (
+            PolicyController(world.tools),
+            FederationController(world.tools),
+            DependencyController(world.tools),
+        )
+
+    async def settle(self) -> None:
+        await self.world.settle(*self.controllers)
+
+    def wanted(self, name: str) -> dict[str, str]:
+        rows = [each["spec"] for each in self.world.all(MEMBER_OBJECTS) if each["spec"]["object"]["name"] == name]
+        return {row["member"]: row.get("remove", "there") for row in rows}
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    async with make_world(real_rules=True) as world:
+        for name in (NAMESPACE, "d"):
+            await world.create("namespaces", {"metadata": {"name": name}})
+        await world.create(TYPES, config("deployments", "Deployment", "apps"), NAMESPACE)
+        await world.create(TYPES, config("configmaps", "ConfigMap"), NAMESPACE)
+        spaces = config("namespaces", "Namespace")
+        spaces["spec"]["targetType"]["scope"] = "Cluster"
+        await world.create(TYPES, spaces, NAMESPACE)
+        await world.settle(FederatedTypeController(world.tools), DefinitionController(world.tools, world.custom))
+        for name in ("north", "south"):
+            await world.create(MEMBERS, {"metadata": {"name": name}, "spec": {"syncMode": "Pull"}}, NAMESPACE)
+        everywhere = {"placement": {"clusterSelector": {}}}
+        await world.create("federatednamespaces.types.kubefed.io", {"metadata": {"name": "d"}, "spec": everywhere})
+        await world.create("configmaps", {"metadata": {"name": "files"}, "data": {"k": "1"}})
+        yield Stage(world)
+
+
+async def policy(stage: Stage, name: str, member: str) -> None:
+    spec = {
+        "targets": [{"kind": "FederatedDeployment", "name": name}],
+        "affinities": [{"clusters": [{"name": member}]}],
+        "followDependencies": True,
+    }
+    await stage.world.create(POLICIES, {"metadata": {"name": name}, "spec": spec})
+
+
+USES = {"containers": [{"name": "c", "image": "i", "envFrom": [{"configMapRef": {"name": "files"}}]}]}
+
+
+async def test_what_two_workloads_name_is_where_either_is_and_leaves_with_the_last(stage: Stage) -> None:
+    await policy(stage, "web", "north")
+    await policy(stage, "api", "south")
+    await stage.world.create(WORKLOADS, workload("web", USES))
+    await stage.settle()
+    assert stage.wanted("files") == {"north": "there"}
+    await stage.world.create(WORKLOADS, workload("api", USES))
+    await stage.settle()
+    assert stage.wanted("files") == {"north": "there", "south": "there"}
+    await stage.world.update("configmaps", "files", lambda obj: {**obj, "data": {"k": "2"}})
+    await stage.settle()
+    rows = [each["spec"] for each in stage.world.all(MEMBER_OBJECTS) if each["spec"]["object"]["name"] == "files"]
+    assert [row["manifest"]["data"] for row in rows] == [{"k": "2"}, {"k": "2"}]
+    assert [row["adopt"] for row in rows] == [False, False], "what a region has of its own is left alone"
+    await stage.world.delete(WORKLOADS, "web")
+    await stage.settle()
+    assert stage.wanted("files") == {"north": "Delete", "south": "there"}
+
+
+async def test_nothing_follows_where_that_is_not_asked_for(stage: Stage) -> None:
+    await stage.world.create(WORKLOADS, workload("web", USES))
+    await stage.settle()
+    assert stage.wanted("web") == {"north": "there", "south": "there"}
+    assert stage.wanted("files") == {}
+
+
+async def test_what_is_federated_by_itself_follows_nobody(stage: Stage) -> None:
+    federated = {"template": {"data": {"k": "own"}}, "placement": {"clusters": [{"name": "south"}]}}
+    await stage.world.create(
+        "federatedconfigmaps.types.kubefed.io", {"metadata": {"name": "files"}, "spec": federated}
+    )
+    await policy(stage, "web", "north")
+    await stage.world.create(WORKLOADS, workload("web", USES))
+    await stage.settle()
+    assert stage.wanted("files") == {"south": "there"}
