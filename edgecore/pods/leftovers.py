@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from edgecore.pods.memory_volumes import MOUNTS, mount_points
+from edgecore.pods.memory_volumes import MOUNTS, mount_points, unmount_own
 from edgecore.pods.parts import POD_LOGS
 
 log = logging.getLogger(__name__)
@@ -19,11 +19,13 @@ log = logging.getLogger(__name__)
 
 def remove_leftovers(directory: Path, known: Container[str], mounts: Path = MOUNTS) -> int:
     """Remove volumes and logs of all pods but those `known` by uid; how many directories that were. One in which
-    something is mounted stays: what is there may be somebody's."""
-    busy = mount_points(mounts)
+    something is mounted that is not ours stays: what is there may be somebody's."""
     removed = 0
     for uid, place in _places(directory):
-        if uid in known or any(mount.is_relative_to(place.resolve()) for mount in busy):
+        if uid in known:
+            continue
+        unmount_own(place, mounts)
+        if any(mount.is_relative_to(place.resolve()) for mount in mount_points(mounts)):
             continue
         shutil.rmtree(place, ignore_errors=True)
         log.info("directory of an unknown pod removed path=%s", place)

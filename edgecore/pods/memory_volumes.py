@@ -79,6 +79,14 @@ def unmount_below(directory: Path) -> None:
             libc_call("umount2", os.fsencode(place), _DETACH)
 
 
+def unmount_own(directory: Path, mounts: Path = MOUNTS) -> None:
+    """The volumes of a pod that are in memory and the parts of volumes, and nothing that somebody mounted in them."""
+    for place in reversed(mounted_below(directory, mounts)):
+        steps = place.relative_to(directory.resolve()).parts
+        if (steps[0], len(steps)) in (("volumes", 2), ("parts", 4)):
+            libc_call("umount2", os.fsencode(place), 0)  # refused where something is mounted in it
+
+
 def mounted_below(directory: Path, mounts: Path = MOUNTS) -> list[Path]:
     """Mount points, those that hold others first (`/proc/self/mounts`, proc_pid_mounts(5))."""
     try:

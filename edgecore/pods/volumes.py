@@ -200,8 +200,9 @@ def sync_volumes(directory: Path, around: Surroundings, ways: Ways) -> dict[str,
         except ConfigError as error:
             raise ConfigError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
         directory.mkdir(exist_ok=True)
+        is_new = not place.exists()
         is_secret = any(isinstance(volume.get(kind), dict) for kind in _SECRET_KINDS)
-        if (is_secret and ways.off_disk(place)) or not place.exists():
+        if (is_secret and ways.off_disk(place)) or is_new:
             place.mkdir(parents=True, exist_ok=True)
             place.chmod(0o777 if files is None else 0o755)
             _give(place, group, 0o2770)

@@ -173,3 +173,19 @@ def test_a_secret_is_put_into_memory_unless_something_lies_there(tmp_path: Path)
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert found[0] == "True False False 0o755"
     assert "nosuid,nodev" in found[1] and "mode=755" in found[1] and (tmp_path / "there").is_dir()
+
+
+def test_left_over_volumes_in_memory_go_and_what_somebody_mounted_stays(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    script = (
+        "import sys; from pathlib import Path; from edgecore.pods.leftovers import remove_leftovers;"
+        "from edgecore.pods.memory_volumes import keep_off_disk, libc_call;"
+        "there = Path(sys.argv[1]) / 'there'; pods = there / 'pods';"
+        "[keep_off_disk(pods / uid / 'volumes' / 'token') for uid in ('gone', 'kept', 'busy')];"
+        "inside = pods / 'busy' / 'volumes' / 'token' / 'disk'; inside.mkdir();"
+        "libc_call('mount', b'tmpfs', bytes(inside), b'tmpfs', 0, None);"
+        "print(remove_leftovers(there, {'kept'}), sorted(each.name for each in pods.iterdir()), inside.is_mount())"
+    )
+    command = ["unshare", "-rm", sys.executable, "-c", script, str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert found == "1 ['busy', 'kept'] True\n"

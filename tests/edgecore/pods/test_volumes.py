@@ -200,14 +200,17 @@ def test_no_part_is_outside_its_volume(tmp_path: Path, path: str) -> None:
         parts_of(tmp_path, {"subPath": path}, {"emptyDir": {}})
 
 
+@pytest.mark.parametrize("mounts", [True, False])
 @pytest.mark.parametrize(("kind", "asked"), [("secret", True), ("projected", True), ("configMap", False)])
-def test_what_may_be_secret_is_put_into_memory_where_that_may_be(kind: str, asked: bool, tmp_path: Path) -> None:
+def test_what_may_be_secret_is_put_into_memory_where_that_may_be(
+    kind: str, asked: bool, mounts: bool, tmp_path: Path
+) -> None:
     shown: list[Path] = []
 
     def off_disk(place: Path) -> bool:
         shown.append(place)
         place.mkdir(parents=True, mode=0o700)  # what was mounted has a mode of its own
-        return True
+        return mounts
 
     source: dict[str, Json] = {
         "secret": {"secretName": "sec"},
