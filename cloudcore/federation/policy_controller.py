@@ -2,7 +2,8 @@
 
 What it chose is in its status, from which the planner narrows the placement of its targets: nothing is written into
 them. Of something that may run once alone the next copy is placed only when the one before is told to be gone, or its
-lease has ended. Keeps nothing.
+lease has ended: by a clock that nobody sets, so that one that is set forward ends no lease early. Keeps since when
+members are seen to be silent by that clock; after a crash leases are given their full time again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from cloudcore.federation.policy_lookup import policy_of
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE, Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import InvalidError, NotFoundError
+from skerry.frozen import replace
 from skerry.objects.conditions import Condition, condition_of, with_condition
 from skerry.objects.federation import (
     MEMBER_OBJECTS,
@@ -49,6 +51,8 @@ class PolicyController:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._policies = tools.kind(POLICIES)
+        self._silent_s: dict[str, float] = {}
+        """Members that are silent, since when, monotonic."""
 
     def watches(self) -> Sequence[Keys]:
         return [
@@ -79,6 +83,9 @@ class PolicyController:
         members = [self._tools.cache.obj(each) for each in self._tools.cache.select(MEMBERS, namespace=NAMESPACE)]
         here = [member for member in members if not being_deleted(member)]
         candidates = [candidate_of(each) for each in here if is_pulling(each) or not policy.lease_s]
+        self._watch_silence(here)
+        if policy.lease_s:
+            candidates = [self._by_steady_clock(each, now_ms) for each in candidates]
         seats = [
             Seat(member=str_at(each, "name"), since_ms=ms_at(str_at(each, "since"), default=now_ms))
             for each in maps_at(obj, "status", "placed")
@@ -91,6 +98,19 @@ class PolicyController:
         status["message"] = self._remark(obj, verdict, waits_for)
         await self._tell(obj, status)
         return _LOOK_S if waits_for else verdict.again_s
+
+    def _watch_silence(self, members: Sequence[JsonObject]) -> None:
+        now_s = self._tools.clock.monotonic_s()
+        silent = [name_of(member) for member in members if not is_ready(member)]
+        self._silent_s = {name: self._silent_s.get(name, now_s) for name in silent}
+
+    def _by_steady_clock(self, candidate: Candidate, now_ms: int) -> Candidate:
+        """Silent for no longer than it was seen to be."""
+        since_s = self._silent_s.get(candidate.name)
+        if since_s is None:
+            return candidate
+        seen_ms = round((self._tools.clock.monotonic_s() - since_s) * 1000)
+        return replace(candidate, since_ms=max(candidate.since_ms, now_ms - seen_ms))
 
     def _not_gone(
         self, obj: JsonObject, policy: Policy, verdict: Verdict, candidates: Sequence[Candidate], now_ms: int
