@@ -43,6 +43,13 @@ class Directory:
         """Of the addresses of this gateway's pods, as its Node says."""
         self.generation = 0
         """Another one whenever something of it may be otherwise."""
+        self._changed_all = 0
+        self._changed_in: dict[str, int] = {}
+        """By namespace: the generation in which its pods did last."""
+        self._changed: dict[Name, int] = {}
+        """By service: that in which it or its slices did."""
+        self._homes: dict[str, str] = {}
+        """Namespace by the uid of a pod."""
         self._gone: frozenset[str] = frozenset()
         self._routes: dict[Name, list[NodeRoute]] = {}
         self._services: dict[Name, JsonObject] = {}
@@ -66,6 +73,7 @@ class Directory:
     def gone(self, nodes: frozenset[str]) -> None:
         self._gone = nodes
         self.generation += 1
+        self._changed_all += 1
 
     def service(self, namespace: str, name: str) -> JsonObject | None:
         return self._services.get((namespace, name))
@@ -88,6 +96,10 @@ class Directory:
     def services(self) -> Iterator[tuple[Name, JsonObject]]:
         """In order of their names."""
         yield from sorted(self._services.items(), key=lambda item: item[0])
+
+    def version_of(self, service: Name) -> tuple[int, int, int]:
+        """Another one whenever a service, or who stands behind it, may be otherwise."""
+        return (self._changed_all, self._changed_in.get(service[0], 0), self._changed.get(service, 0))
 
     def has_namespace(self, namespace: str) -> bool:
         return self._namespaces[namespace] > 0
@@ -140,13 +152,17 @@ class Directory:
         self.generation += 1
         if key.resource == NODES:
             if key.name == self.node:
+                self._changed_all += 1
                 self.zone = labels_of(obj).get(ZONE_LABEL, "")
                 self.group = labels_of(obj).get(BELONGING_TO, "")
                 self.ranges = tuple(strs_at(obj, "spec", "podCIDRs"))
         elif key.resource == SERVICES:
+            self._changed[at] = self.generation
             self._namespaces[key.namespace] += at not in self._services
             self._services[at] = obj
         elif key.resource == PODS:
+            self._changed_in[key.namespace] = self.generation
+            self._homes[uid_of(obj)] = key.namespace
             self._namespaces[key.namespace] += at not in self._pods
             self._pods[at] = obj
         elif key.resource == SLICES:
@@ -155,20 +171,30 @@ class Directory:
                 self._routes[at] = routes
                 return
             self._slices[at] = obj
-            self._slices_of[key.namespace, labels_of(obj).get(_SERVICE_LABEL, "")][at] = None
+            service = (key.namespace, labels_of(obj).get(_SERVICE_LABEL, ""))
+            self._slices_of[service][at] = None
+            if service in self._services:
+                self._changed[service] = self.generation
 
     def delete(self, key: Key) -> None:
         at = (key.namespace, key.name)
         self.generation += 1
         if key.resource == SERVICES:
             self._left(key.namespace, self._services.pop(at, None))
+            self._changed.pop(at, None)
         elif key.resource == PODS:
-            self._left(key.namespace, self._pods.pop(at, None))
+            pod = self._pods.pop(at, None)
+            self._changed_in[key.namespace] = self.generation
+            self._left(key.namespace, pod)
+            if pod is not None:
+                self._homes.pop(uid_of(pod), None)
         elif key.resource == SLICES:
             self._routes.pop(at, None)
             old = self._slices.pop(at, None)
             if old is not None:
                 service = (key.namespace, labels_of(old).get(_SERVICE_LABEL, ""))
+                if service in self._services:
+                    self._changed[service] = self.generation
                 self._slices_of[service].pop(at, None)
                 if not self._slices_of[service]:
                     del self._slices_of[service]
@@ -177,10 +203,12 @@ class Directory:
         self._namespaces[namespace] -= obj is not None
         if not self._namespaces[namespace]:
             del self._namespaces[namespace]
+            self._changed_in.pop(namespace, None)
 
     def told(self, uid: str, status: JsonObject | None) -> None:
         """What the gateway itself knows of a pod of its own; None: nothing any more."""
         self.generation += 1
+        self._changed_in[self._homes.get(uid, "")] = self.generation
         if status:
             self._statuses[uid] = status
         else:

@@ -318,6 +318,10 @@ class UserspaceCarrier:
             more = f" and {len(self._refused) - 1} more" if len(self._refused) > 1 else ""
             raise UnavailableError(f"{place.protocol} {place.host}:{place.port}{more}: {why}")
 
+    async def intact(self) -> bool:
+        """Nobody else can take it away."""
+        return True
+
     async def clear(self) -> None:
         await self.close()
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from edgecore.network.balancing import Front
 from edgecore.network.iptables import JUMPS, Tables, chains_in, changed_text, restore_text, tables_of
-from edgecore.network.nftables import Rules, rules_of, rules_there, transaction
+from edgecore.network.nftables import Made, Rules, rules_of, rules_there, transaction
 from edgecore.network.programs import WHOLE_S, found, run
 from skerry.errors import UnavailableError
 from skerry.objects.members import Family, family_of
@@ -42,6 +42,10 @@ class Carrier(Protocol):
         """From now on these. Raises `UnavailableError`; then, as far as it can be helped, all is as it was."""
         ...
 
+    async def intact(self) -> bool:
+        """Whether what was carried is still there; where not, the next `carry` makes all of it anew."""
+        ...
+
     async def clear(self) -> None:
         """Take everything back, whoever made it. What is not there is no failure."""
         ...
@@ -60,6 +64,7 @@ class NftablesCarrier:
     def __init__(self, table: str = TABLE) -> None:
         self._table = table
         self._rules: dict[Family, Rules | None] = {}
+        self._made: dict[Family, dict[Front, Made]] = {family: {} for family in FAMILIES}
 
     async def check(self) -> None:
         await run("nft", "list", "tables")
@@ -69,7 +74,9 @@ class NftablesCarrier:
             if family not in self._rules:
                 self._rules[family] = await self._there(family)
             before = self._rules[family]
-            wanted = rules_of(fronts, [each for each in own_pods if family_of(each) == family], family)
+            wanted = rules_of(
+                fronts, [each for each in own_pods if family_of(each) == family], family, self._made[family]
+            )
             if wanted == before:
                 continue
             # Who knows what is there when it fails: then the next time all of it is made anew.
@@ -84,6 +91,19 @@ class NftablesCarrier:
             return rules_there(await run("nft", "-j", "list", "table", _word(family), self._table), family)
         except UnavailableError:
             return None
+
+    async def intact(self) -> bool:
+        for family, rules in self._rules.items():
+            if rules is None:
+                continue
+            try:
+                led = await run("nft", "list", "chain", _word(family), self._table, "services")
+            except UnavailableError:
+                led = ""
+            if "@addresses" not in led:
+                self._rules[family] = None
+                return False
+        return True
 
     async def clear(self) -> None:
         for family in FAMILIES:
@@ -158,6 +178,13 @@ class IptablesCarrier:
             try:
                 await run(self._program(family), "-w", "-t", table, "-C", chain, "-j", to)
             except UnavailableError:
+                return False
+        return True
+
+    async def intact(self) -> bool:
+        for family in [*self._written]:
+            if not await self._is_led_to(family):
+                del self._written[family]
                 return False
         return True
 

@@ -36,21 +36,44 @@ class Rules(Frozen):
     """Name and definition of sets that packets fill: never emptied."""
 
 
-def rules_of(fronts: Iterable[Front], own_pods: Iterable[str], family: Family) -> Rules:
-    """`own_pods` are the addresses of this gateway's pods in this family."""
+class Made(Frozen):
+    """What one front's rules are: its chains, its sets, and where inside and outside lead."""
+
+    chains: Mapping[str, tuple[str, ...]]
+    sticky: Mapping[str, str]
+    within: str | None
+    without: str | None
+
+
+def _made(front: Front) -> Made:
+    word, type_ = _WORDS[front.family]
+    chains, sticky, name = dict[str, tuple[str, ...]](), dict[str, str](), _name(front)
+    within = _choose(f"in-{name}", front, front.inside_backends, word, type_, chains, sticky)
+    without = _choose(f"out-{name}", front, front.outside_backends, word, type_, chains, sticky)
+    if without is not None and not front.keeps_source:
+        chains[f"ext-{name}"] = (f"meta mark set meta mark or {MARK:#x}", f"goto {without}")
+        without = f"ext-{name}"
+    return Made(chains=chains, sticky=sticky, within=within, without=without)
+
+
+def rules_of(
+    fronts: Iterable[Front], own_pods: Iterable[str], family: Family, known: dict[Front, Made] | None = None
+) -> Rules:
+    """`own_pods` are the addresses of this gateway's pods in this family; `known`: what was made before, which is
+    brought to what is made now."""
     word, type_ = _WORDS[family]
+    before, now = {} if known is None else dict(known), {} if known is None else known
+    now.clear()
     chains: dict[str, tuple[str, ...]] = {}
     sticky: dict[str, str] = {}
     inside: dict[str, str | None] = {}
     nodes: dict[str, str | None] = {}
     """By address and port: the chain, None to refuse. Of two services that ask for the same the first has it."""
     for front in (each for each in fronts if each.family == family):
-        name = _name(front)
-        within = _choose(f"in-{name}", front, front.inside_backends, word, type_, chains, sticky)
-        without = _choose(f"out-{name}", front, front.outside_backends, word, type_, chains, sticky)
-        if without is not None and not front.keeps_source:
-            chains[f"ext-{name}"] = (f"meta mark set meta mark or {MARK:#x}", f"goto {without}")
-            without = f"ext-{name}"
+        made = now[front] = before.get(front) or _made(front)
+        chains.update(made.chains)
+        sticky.update(made.sticky)
+        within, without = made.within, made.without
         for addresses, chain in ((front.addresses, within), (front.outside, without)):
             for address in addresses:
                 inside.setdefault(f"{address} . {front.protocol} . {front.port}", chain)

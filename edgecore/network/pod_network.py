@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
@@ -132,7 +133,7 @@ class PodNetwork:
                 self._forward(version)
                 await self._route(version, routes)
         wanted = (tuple(ranges), tuple(routes))
-        if wanted == self._masqueraded:
+        if wanted == self._masqueraded and await self._is_masqueraded(ranges):
             return
         try:
             await self._masquerade(ranges, [each.range for each in routes])
@@ -164,6 +165,19 @@ class PodNetwork:
             else:
                 self._well(words[2])
                 LOG.info("way to pods of the site %s", " ".join(words[1:]))
+
+    async def _is_masqueraded(self, own: Sequence[str]) -> bool:
+        """Whether the kernel still does: who reloads a firewall empties it of our rules too."""
+        for version in {ip_network(each).version for each in own}:
+            word, tables = ("ip", "iptables") if version == 4 else ("ip6", "ip6tables")
+            try:
+                if found("nft") is None:
+                    await run(tables, "-w", "-t", "nat", "-C", "POSTROUTING", "-j", CHAIN)
+                elif "masquerade" not in await run("nft", "list", "chain", word, TABLE, "postrouting"):
+                    return False
+            except UnavailableError:
+                return False
+        return True
 
     async def _masquerade(self, own: Sequence[str], near: Sequence[str]) -> None:
         if found("nft") is not None:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from edgecore.network.balancing import Flow, Front, fronts_of, stale_flows
+from edgecore.network.balancing import Flow, Front, FrontTable, stale_flows
 from edgecore.network.choice import choose
 from edgecore.network.claim import Claim
 from edgecore.network.directory import Directory
@@ -24,6 +24,8 @@ from skerry.objects.functions import NodeFunction
 LOG: Final = logging.getLogger(__name__)
 
 AGAIN_S: Final = 10.0
+LOOK_S: Final = 30.0
+"""Between two looks whether the kernel still has what it was given (kube-proxy's, too)."""
 TOGETHER_S: Final = 0.05
 """Changes within this time are one: a rollout is many."""
 
@@ -38,6 +40,7 @@ class Routing:
         self._carriers = carriers
         self._carrier: Carrier | None = None
         self._changed = asyncio.Event()
+        self._table = FrontTable(directory)
         self._fronts: list[Front] = []
         self._told = ""
         self._unled: frozenset[str] = frozenset()
@@ -65,7 +68,7 @@ class Routing:
         self.poke()
         try:
             while True:
-                await self._changed.wait()
+                await self._wait()
                 await asyncio.sleep(TOGETHER_S)
                 self._changed.clear()
                 try:
@@ -84,11 +87,25 @@ class Routing:
             if self._carrier is not None:
                 await self._carrier.close()
 
+    async def _wait(self) -> None:
+        """Until something is another, here or in the kernel: who reloads a firewall empties it of our rules too."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._changed.wait()
+                    return
+            except TimeoutError:
+                async with self._writing:
+                    if self._carrier is None or await self._carrier.intact():
+                        continue
+            LOG.warning("somebody took the rules that lead service addresses: they are made anew")
+            return
+
     async def bring_up(self) -> None:
         """Raises `UnavailableError`; then what leads is as it was, as far as that can be helped."""
         async with self._writing:
             carrier = self._carrier or await self._choose()
-            fronts = fronts_of(self._directory)
+            fronts = self._table.fronts()
             self._tell_of_unled(fronts, carrier)
             await carrier.carry(fronts, sorted(self._directory.own_pods()))
             flows = stale_flows(self._fronts, fronts) if carrier.in_kernel else []

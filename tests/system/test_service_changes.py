@@ -56,6 +56,10 @@ async def main():
         if flushes and wanted != before:
             for words in FLUSHES[name]:
                 await run(*words)
+        if step and not flushes:
+            assert await carrier.intact(), step
+        if step % 2 and flushes and wanted != before:
+            assert not await carrier.intact(), step
         try:
             await carrier.carry(wanted, pods)
         except UnavailableError:
@@ -98,5 +102,33 @@ def test_what_somebody_flushed_is_there_again_with_the_next_change(space: Namesp
 
 def stepped(space: Namespace, *arguments: str) -> None:
     argv = [*space.prefix, sys.executable, "-c", STEPS, *arguments]
+    done = subprocess.run(argv, cwd=ROOT, env={"PATH": PATH}, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "same\n", done.stderr[-2000:]
+
+
+FLUSHED = """
+import asyncio, sys
+from pathlib import Path
+from edgecore.network.claim import Claim
+from edgecore.network.directory import Directory
+from edgecore.network.pod_network import PodNetwork
+from edgecore.network.programs import run
+from edgecore.network.settings import PodNetworkSettings
+async def main():
+    made = PodNetworkSettings(directory=Path(sys.argv[1]), ranges=("10.88.0.0/24", "fd00:88::/64"))
+    pods = PodNetwork(Directory("n1"), made, Claim(Path(sys.argv[1])))
+    for _ in range(2):
+        await pods.look()
+        assert pods.function.works, pods.function
+        for word in ("ip", "ip6"):
+            assert "masquerade" in await run("nft", "list", "chain", word, "skerry-pods", "postrouting")
+        await run("nft", "flush", "ruleset")
+asyncio.run(main())
+print("same")
+"""
+
+
+def test_a_firewall_that_is_loaded_anew_cuts_no_pods_off_for_good(space: Namespace, tmp_path: Path) -> None:
+    argv = [*space.prefix, sys.executable, "-c", FLUSHED, str(tmp_path)]
     done = subprocess.run(argv, cwd=ROOT, env={"PATH": PATH}, capture_output=True, text=True, timeout=120)
     assert done.stdout == "same\n", done.stderr[-2000:]

@@ -131,6 +131,9 @@ class _Pretended:
 
     async def carry(self, fronts: Sequence[Front], own_pods: Sequence[str]) -> None: ...
 
+    async def intact(self) -> bool:
+        return True
+
     async def clear(self) -> None: ...
 
     async def close(self) -> None: ...

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecore.network.balancing import Backend, Flow, Front, fronts_of, stale_flows
+from edgecore.network.balancing import Backend, Flow, Front, FrontTable, fronts_of, stale_flows
 from edgecore.network.health import Health, health_of, health_ports
 from edgecore.network.nftables import rules_of, transaction
 from skerry.frozen import replace
@@ -183,3 +183,34 @@ def test_a_change_names_nothing_that_is_not_there_and_leaves_nothing_over(first:
             for word, target in zip(rule.split(), rule.replace(",", " ").split()[1:], strict=False):
                 if word in ("goto", "jump"):
                     assert target in chains
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 2), st.booleans()), max_size=25))
+def test_what_is_kept_of_services_is_what_would_be_made_anew(steps: list[tuple[int, int, bool]]) -> None:
+    known = Known()
+    kept, made = FrontTable(known.directory), dict[Front, Any]()
+    for kind, number, flag in steps:
+        name, uid = f"s{number}", f"u-p{number}"
+        slices = "endpointslices.discovery.k8s.io"
+        match kind:
+            case 0:
+                known.put(service(name, f"10.96.0.{number + 1}", **(WEB if flag else {})))
+            case 1:
+                known.directory.delete(Key("services", "d", name))
+            case 2:
+                ends = [endpoint(f"10.2.0.{number}")] if flag else []
+                known.directory.put(Key(slices, "d", f"x{number}"), slice_of(name, *ends))
+            case 3:
+                known.directory.delete(Key(slices, "d", f"x{number}"))
+            case 4:
+                known.directory.put(Key("pods", "d", f"p{number}"), pod(f"p{number}", f"10.1.0.{number}", ready=flag))
+            case 5:
+                known.directory.delete(Key("pods", "d", f"p{number}"))
+            case 6:
+                known.directory.told(uid, status(f"10.1.0.{number + 10}", ready=flag))
+            case _:
+                known.directory.gone = frozenset({"n2"} if flag else ())
+        fronts = fronts_of(known.directory)
+        assert kept.fronts() == fronts
+        assert rules_of(kept.fronts(), [], "IPv4", made) == rules_of(fronts, [], "IPv4")
+        assert {*made} == {*fronts}
