@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 
 from cloudcore.dns.geography import GeoDatabase
-from cloudcore.dns.lookup import CHAIN_MAX, Found, Section, cut_above, look_up, renamed_above, zone_for
+from cloudcore.dns.lookup import CHAIN_MAX, Found, Section, cut_above, look_up, renamed_above, source_of, zone_for
 from cloudcore.dns.steering import SIZES, Service, choose, locate
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.zone import Zone
@@ -40,7 +40,7 @@ def explain(
     if onward is not None:
         steps.append(f"{text_of(onward)} was seen before: the chain ends")
     for number, (owner, rrset) in enumerate(found.answer):
-        service = zone.services.get(owner)
+        service = zone.services.get(source_of(zone, owner)) if is_within(owner, zone.origin) else None
         if service is not None and rrset.type in SIZES and client is not None:
             service = health.seen(service) if health is not None else service
             steps += _endpoint_steps(service, rrset.type)

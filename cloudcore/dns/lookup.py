@@ -105,6 +105,16 @@ def is_absent(zone: Zone, name: bytes) -> bool:
     return wildcard_of(zone, name) is None
 
 
+def source_of(zone: Zone, name: bytes) -> bytes:
+    """Whose records a name is answered with: its own, or those of the wildcard that stands for it."""
+    if name in zone.nodes:
+        return name
+    encloser = parent(name)
+    while encloser not in zone.nodes:
+        encloser = parent(encloser)
+    return b"\x01*" + encloser
+
+
 def one_of(node: Node) -> Rrset | None:
     """RFC 8482 section 4.1: one of the sets, not all."""
     if CNAME in node:

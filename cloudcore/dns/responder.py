@@ -16,7 +16,7 @@ from cloudcore.dns.assembly import EMPTY, Body, absent_body, assemble
 from cloudcore.dns.cookies import Cookies, is_well_formed
 from cloudcore.dns.geography import GeoDatabase
 from cloudcore.dns.limiter import Limiter, SpentError
-from cloudcore.dns.lookup import NXNAME, Asked, Found, is_absent, look_up, zone_for
+from cloudcore.dns.lookup import NXNAME, Asked, Found, is_absent, look_up, source_of, zone_for
 from cloudcore.dns.options import (
     EDE_INVALID_TYPE,
     EDE_NOT_AUTHORITATIVE,
@@ -35,7 +35,7 @@ from cloudcore.dns.transfer import Delta, changed_rows, messages, serial_of, who
 from cloudcore.dns.tsig import Signature, Signer, verify
 from cloudcore.dns.zone import Zone
 from skerry.dns.edns import SIZE, opt_record
-from skerry.dns.names import name_of
+from skerry.dns.names import is_within, name_of
 from skerry.dns.numbers import (
     AA,
     ANY,
@@ -376,14 +376,15 @@ class Responder:
         made = self._steered.get(about)
         if made is None:
             found = sections.found
+            end = len(found.answer) - 1
             steered = Found(
                 rcode=found.rcode,
                 authoritative=found.authoritative,
                 answer=[
                     (owner, Rrset(type=rrset.type, ttl=service.ttl, rdatas=choice.rdatas))
-                    if owner == service.name and rrset.type == query.type
+                    if number == end and rrset.type == query.type
                     else (owner, rrset)
-                    for owner, rrset in found.answer
+                    for number, (owner, rrset) in enumerate(found.answer)
                 ],
                 authority=found.authority,
                 bounded=found.bounded,
@@ -564,4 +565,7 @@ def _bare(packet: bytes, rcode: int) -> Reply:
 
 def _service_in(zone: Zone, found: Found) -> Service | None:
     """The service whose addresses an answer ends in."""
-    return zone.services.get(found.answer[-1][0]) if zone.services and found.answer else None
+    if not zone.services or not found.answer:
+        return None
+    owner = found.answer[-1][0]
+    return zone.services.get(source_of(zone, owner)) if is_within(owner, zone.origin) else None

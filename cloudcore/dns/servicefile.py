@@ -180,7 +180,9 @@ def _service(name: str, given: object, origin: bytes, ground: _Ground, *, few: i
         sticky=about.get("sticky") is True,
         canary=_canary(about.get("canary"), f"{field}.canary"),
         up_share=_number(about.get("minUpPercent", 0), f"{field}.minUpPercent", 100) / 100,
-        probe=None if probe is None else probe_of(probe, f"{field}.probe", text_of(owner).rstrip(".")),
+        probe=None
+        if probe is None
+        else probe_of(probe, f"{field}.probe", text_of(owner).removeprefix("*.").rstrip(".")),
     )
 
 
@@ -210,8 +212,8 @@ def _owner(name: str, origin: bytes) -> bytes:
         owner = origin if name == "@" else name_of(f"{name}.{text_of(origin)}").lower()
     if not is_within(owner, origin):
         raise InvalidError(f"services.{name}: is not in the zone {text_of(origin)}")
-    if b"*" in labels(owner):
-        raise InvalidError(f"services.{name}: a wildcard can't be a service; let it be an alias of one")
+    if b"*" in labels(owner)[1:]:
+        raise InvalidError(f"services.{name}: * stands for the first label alone")
     return owner
 
 

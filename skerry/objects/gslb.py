@@ -44,9 +44,17 @@ POLICIES: Final[Mapping[str, str]] = {
 """Of a GlobalService, and what services of zones call them."""
 STRATEGIES: Final[Mapping[str, str]] = {"roundRobin": "round_robin", "failover": "failover", "geoip": "nearest"}
 """Of a Gslb."""
+GATEWAY_API: Final = "gateway.networking.k8s.io"
+ISTIO: Final = "networking.istio.io"
+ROUTES: Final = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
+GATEWAYS: Final = f"gateways.{GATEWAY_API}"
+ISTIO_GATEWAYS: Final = f"gateways.{ISTIO}"
+VIRTUAL_SERVICES: Final = f"virtualservices.{ISTIO}"
 REFERRED: Final[Mapping[tuple[str, str], str]] = {
     ("networking.k8s.io", "Ingress"): INGRESSES,
     ("", "Service"): "services",
+    (ISTIO, "VirtualService"): VIRTUAL_SERVICES,
+    **{(GATEWAY_API, kind): f"{kind.lower()}s.{GATEWAY_API}" for kind in ROUTES},
 }
 """Kinds that hosts and addresses may come from, by group."""
 HEALTHY: Final = "Healthy"

@@ -71,6 +71,70 @@ spec: {endpoints: [{dnsName: txt.example.com, recordType: TXT, targets: [hello],
 """
 
 
+def definition(group: str, kind: str) -> str:
+    """A kind of others', as loosely as can be."""
+    plural = f"{kind.lower()}s"
+    return f"""
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: {plural}.{group}}}
+spec:
+  group: {group}
+  scope: Namespaced
+  names: {{plural: {plural}, singular: {kind.lower()}, kind: {kind}}}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
+"""
+
+
+ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: default}
+status: {addresses: [{type: IPAddress, value: 203.0.113.50}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: route, namespace: default, labels: {app: route}}
+spec: {hostnames: [route.example.com], parentRefs: [{name: edge}], rules: [{backendRefs: [{name: shop, port: 80}]}]}
+---
+apiVersion: k8gb.io/v1beta1
+kind: Gslb
+metadata: {name: route, namespace: default}
+spec:
+  resourceRef: {apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, matchLabels: {app: route}}
+  strategy: {type: roundRobin, dnsTtlSeconds: 5}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: istio-ingress, namespace: default, labels: {istio: ingress}}
+spec: {ports: [{port: 80}], externalIPs: [203.0.113.60]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: mesh-edge, namespace: default}
+spec: {selector: {istio: ingress}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: virtual, namespace: default}
+spec:
+  hosts: [virtual.example.com]
+  gateways: [mesh-edge]
+  http: [{route: [{destination: {host: shop}}]}]
+---
+apiVersion: k8gb.io/v1beta1
+kind: Gslb
+metadata: {name: virtual, namespace: default}
+spec:
+  resourceRef: {apiVersion: networking.istio.io/v1, kind: VirtualService, name: virtual}
+  strategy: {type: roundRobin, dnsTtlSeconds: 5}
+"""
+
+
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[CloudProcess]:
     if shutil.which("kdig") is None:
@@ -108,6 +172,24 @@ def test_what_kubectl_writes_is_answered_and_told(cloud: CloudProcess, tmp_path:
         until(lambda: f" {serial} " in server.kdig("+short", "example.com", "SOA"), server)
         assert "api.example.com" in cloud.kubectl("get", "gsvc", "-o", "wide")
         assert "example.com" in server.skerry("zones")
+
+
+def test_routes_of_the_gateway_api_and_of_istio_lead_to_their_gateways(cloud: CloudProcess, tmp_path: Path) -> None:
+    api, istio = "gateway.networking.k8s.io", "networking.istio.io"
+    kinds = [(api, "Gateway"), (api, "HTTPRoute"), (istio, "Gateway"), (istio, "VirtualService")]
+    cloud.kubectl("apply", "-f", "-", stdin="---".join(definition(*each) for each in kinds))
+    for group, kind in kinds:
+        cloud.kubectl("wait", "--for=condition=Established", f"crd/{kind.lower()}s.{group}", "--timeout=30s")
+    cloud.kubectl("apply", "-f", "-", stdin=ROUTE)
+    with dns_server(tmp_path, *follow(cloud)) as server:
+        until(lambda: server.kdig("+short", "route.example.com").strip() == "203.0.113.50", server)
+        until(lambda: server.kdig("+short", "virtual.example.com").strip() == "203.0.113.60", server)
+        change: JsonObject = {"status": {"addresses": [{"value": "203.0.113.51"}]}}
+        path = "/apis/gateway.networking.k8s.io/v1/namespaces/default/gateways/edge"
+        cloud.ask("PATCH", path, change, content_type="application/merge-patch+json")
+        until(lambda: server.kdig("+short", "route.example.com").strip() == "203.0.113.51", server)
+        health = json.loads(cloud.kubectl("get", "gslbs.k8gb.io", "route", "-o", "json"))["status"]["serviceHealth"]
+        assert health == {"route.example.com": "Healthy"}
 
 
 def test_it_answers_while_the_cloud_is_away_and_starts_without_it(cloud: CloudProcess, tmp_path: Path) -> None:

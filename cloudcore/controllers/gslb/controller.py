@@ -22,6 +22,7 @@ from cloudcore.controllers.gslb.draft import (
 )
 from cloudcore.controllers.gslb.judging import Remembering
 from cloudcore.controllers.gslb.plan import Composed, Judge, Listed, Wished, compose, owner_text, zone_of
+from cloudcore.controllers.gslb.routes import parents_of, selected_by
 from cloudcore.registry.port import Transform
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
@@ -31,7 +32,10 @@ from skerry.objects.gslb import (
     DNS_ENDPOINTS,
     DNS_SNAPSHOTS,
     DNS_ZONES,
+    GATEWAYS,
     GLOBAL_SERVICES,
+    ISTIO_GATEWAYS,
+    REFERRED,
     WISHES,
     Wish,
     embedded_ingress,
@@ -40,7 +44,10 @@ from skerry.objects.gslb import (
 from skerry.objects.ingresses import INGRESSES
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted, generation_of, labels_of, name_of, uid_of
+from skerry.objects.select import label_selector
 
+_ROUTES: Final = tuple(each for each in REFERRED.values() if each not in (INGRESSES, "services"))
+_CUSTOM: Final = (*_ROUTES, GATEWAYS, ISTIO_GATEWAYS)
 SLICES: Final = "endpointslices.discovery.k8s.io"
 SERVICES: Final = "services"
 NODES: Final = "nodes"
@@ -63,6 +70,8 @@ class GslbController:
         self._made: dict[Key, Draft] = {}
         self._behind: dict[Key, frozenset[Key]] = {}
         """By wish: what was looked at for it."""
+        self._led: dict[Key, frozenset[Key]] = {}
+        """By wish: gateways and their Services, of the routes that it refers to."""
         self._nodes: dict[str, NodeFacts] = {}
         self._node_at: dict[str, str] = {}
 
@@ -73,6 +82,7 @@ class GslbController:
             Keys(resource=DNS_ENDPOINTS, keys=self._of_endpoint),
             Keys(resource=INGRESSES, keys=self._of_referred),
             Keys(resource=SERVICES, keys=self._of_referred),
+            *(Keys(resource=resource, keys=self._of_referred) for resource in _CUSTOM),
             Keys(resource=SLICES, keys=self._of_slice),
             Keys(resource=NODES, keys=self._of_node),
         ]
@@ -101,6 +111,7 @@ class GslbController:
             return ()
         if after is None:
             self._behind.pop(change.key, None)
+            self._led.pop(change.key, None)
         return self._touched([change.key])
 
     def _of_zone(self, change: Seen) -> Iterable[Key]:
@@ -173,7 +184,9 @@ class GslbController:
         if made is not None and not 0 < made.next_ms <= now_ms:
             return made
         ground = self._ground(wish)
-        self._behind[wish.key] = frozenset((*ground.slices, *(key for key, _ in ground.referred)))
+        self._behind[wish.key] = frozenset(
+            (*ground.slices, *(key for key, _ in ground.referred), *self._led.get(wish.key, ()))
+        )
         made = self._made[wish.key] = draft(wish, ground, now_ms)
         return made
 
@@ -185,6 +198,8 @@ class GslbController:
                 obj = cache.obj(stored)
                 if wish.reference.refers_to(obj, stored.key):
                     referred.append((stored.key, obj))
+        parents = {key: self._parents(key, obj) for key, obj in referred if key.resource in _CUSTOM}
+        self._led[wish.key] = frozenset(key for led in parents.values() for key, _ in led)
         services = services_behind(wish, referred)
         slices: dict[Key, tuple[JsonObject, ...]] = dict.fromkeys(services, ())
         for namespace in {key.namespace for key in services}:
@@ -199,7 +214,22 @@ class GslbController:
             slices=slices,
             nodes=self._nodes,
             node_at=self._node_at,
+            parents={key: tuple(obj for _, obj in led) for key, led in parents.items()},
         )
+
+    def _parents(self, route: Key, obj: JsonObject) -> list[tuple[Key, JsonObject]]:
+        """What a route is reached at, with the gateways themselves, which may come later."""
+        cache = self._tools.cache
+        found: list[tuple[Key, JsonObject]] = []
+        for key in parents_of(route, obj):
+            stored = cache.read(key)
+            gateway = cache.obj(stored) if stored is not None else {}
+            found.append((key, gateway))
+            if wanted := selected_by(gateway) if key.resource == ISTIO_GATEWAYS else {}:
+                selector = label_selector({"matchLabels": wanted})
+                services = [(each.key, cache.obj(each)) for each in cache.select(SERVICES)]
+                found += [(service, obj) for service, obj in services if selector.selects(obj)]
+        return found
 
     async def _tell(self, key: Key, obj: JsonObject) -> float | None:
         wish = wish_of(key, obj)

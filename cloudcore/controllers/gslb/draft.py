@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
+from cloudcore.controllers.gslb.routes import addresses_of, hosts_of, services_of
 from skerry.frozen import Frozen
 from skerry.objects.conditions import is_true
 from skerry.objects.gslb import GLOBAL_SERVICES, HEALTHY, HOSTNAME, NOT_FOUND, REGION_LABEL, UNHEALTHY, Address, Wish
@@ -48,6 +49,8 @@ class Ground(Frozen):
     nodes: Mapping[str, NodeFacts]
     node_at: Mapping[str, str]
     """Nodes by their addresses."""
+    parents: Mapping[Key, tuple[JsonObject, ...]] = {}
+    """By route: what it is reached at."""
 
 
 class Endpoint(Frozen):
@@ -92,12 +95,22 @@ def backends(wish: Wish, referred: Iterable[tuple[Key, JsonObject]]) -> dict[str
     """The Services behind each host."""
     found: dict[str, dict[Key, None]] = {host: {} for host in wish.hosts}
     for key, obj in referred:
-        pairs = _of_ingress(obj) if key.resource == INGRESSES else _of_service(key, obj)
+        pairs = _pairs(key, obj)
         for host, service in pairs:
             if not wish.hosts or host in found or not host:
                 for each in [host] if host else [*wish.hosts]:
                     found.setdefault(each, {})[service] = None
     return {host: tuple(services) for host, services in found.items()}
+
+
+def _pairs(key: Key, obj: JsonObject) -> Iterable[tuple[str, Key]]:
+    """Hosts and Services behind them."""
+    if key.resource == INGRESSES:
+        return _of_ingress(obj)
+    if key.resource == SERVICES:
+        return _of_service(key, obj)
+    services = [*services_of(key, obj)]
+    return [(host, service) for host in hosts_of(key, obj) or [""] for service in services]
 
 
 def _of_ingress(ingress: JsonObject) -> Iterable[tuple[str, Key]]:
@@ -160,6 +173,11 @@ def _addresses(wish: Wish, ground: Ground, host: str) -> list[Address]:
     if not (wish.addresses and wish.key.resource != GLOBAL_SERVICES):
         for key, obj in ground.referred:
             if key.resource == INGRESSES and not _has_host(obj, host):
+                continue
+            if key.resource not in (INGRESSES, SERVICES):
+                if host in hosts_of(key, obj):
+                    for address in addresses_of(ground.parents.get(key, ())):
+                        found.setdefault(address, Address(address=address))
                 continue
             for row in maps_at(obj, "status", "loadBalancer", "ingress"):
                 found.setdefault(str_at(row, "ip"), Address(address=str_at(row, "ip")))

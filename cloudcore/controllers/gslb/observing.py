@@ -136,7 +136,7 @@ class GatewayObservers:
                 if not chosen or not _may_try(address, zones[zone]):
                     continue
                 try:
-                    target = target_of(Try(address=address, host=host, given=probe))
+                    target = target_of(Try(address=address, host=host.removeprefix("*."), given=probe))
                 except InvalidError:
                     continue  # told where the zone is made
                 found.append(_Watch(service=stored.key, host=host, target=target, gateways=chosen))

@@ -273,9 +273,6 @@ def _own(zone: str, spec: JsonObject, claims: _Claims) -> tuple[list[str], list[
 
 def _service(wish: Wish, host: Host, claims: _Claims) -> _Part | None:
     owner = owner_text(wish.key)
-    if "*" in host.name:
-        claims.refuse(owner, f"{host.name}: a wildcard can't be answered to each client in its own way")
-        return None
     if fault := _name_fault(host.name, claims):
         claims.refuse(owner, fault)
         return None
@@ -296,7 +293,7 @@ def _service(wish: Wish, host: Host, claims: _Claims) -> _Part | None:
         rows.append(row)
     made: JsonObject = {"policy": wish.policy, "ttl": wish.ttl, "endpoints": rows, **wish.blend}
     if wish.probe is not None:
-        made["probe"] = {"host": host.name, **wish.probe}
+        made["probe"] = {"host": host.name.removeprefix("*."), **wish.probe}
     return _Part(owner=owner, what=host.name, services={f"{host.name}.": made})
 
 

@@ -96,7 +96,7 @@ def validate_global_service(obj: JsonObject, _old: JsonObject | None) -> Iterato
     if len(hosts) > HOSTS_MAX:
         yield too_many("spec.hosts", len(hosts), HOSTS_MAX)
     for at, host in enumerate(hosts[:HOSTS_MAX]):
-        yield from named(f"spec.hosts[{at}]", host.lower().rstrip("."), subdomain_faults)
+        yield from named(f"spec.hosts[{at}]", host.lower().rstrip(".").removeprefix("*."), subdomain_faults)
         if host in hosts[:at]:
             yield duplicate(f"spec.hosts[{at}]", host)
     yield from one_of("spec.policy", str_at(spec, "policy"), POLICIES, needed=False)

@@ -9,11 +9,23 @@ import pytest
 
 from cloudcore.controllers.gslb.controller import SLICES, GslbController
 from cloudcore.controllers.gslb.judging import Remembering
+from cloudcore.controllers.gslb.routes import addresses_of, hosts_of, parents_of, services_of
 from cloudcore.dns.snapshot import zone_of_snapshot
 from skerry.dns.names import name_of
 from skerry.errors import InvalidError
-from skerry.objects.gslb import DNS_ENDPOINTS, DNS_SNAPSHOTS, DNS_ZONES, GLOBAL_SERVICES, GSLBS
+from skerry.objects.gslb import (
+    DNS_ENDPOINTS,
+    DNS_SNAPSHOTS,
+    DNS_ZONES,
+    GATEWAY_API,
+    GATEWAYS,
+    GLOBAL_SERVICES,
+    GSLBS,
+    ISTIO_GATEWAYS,
+    VIRTUAL_SERVICES,
+)
 from skerry.objects.ingresses import INGRESSES
+from skerry.objects.meta import Key
 from tests.cloudcore.worlds import World, make_world
 
 NEW, OLD = GSLBS
@@ -447,3 +459,44 @@ async def test_who_is_up_is_told_without_judging_anew() -> None:
     judging("z", {"zone": "good", "services": services("up", "192.0.2.2")})
     assert asked == ["z", "z"]
     assert [judging("z", {"zone": "bad", "services": {}}) for _ in range(2)] == ["bad", "bad"] and len(asked) == 4
+
+
+async def test_a_wildcard_of_an_ingress_is_answered_to_each_client(world: World, controller: GslbController) -> None:
+    await site(world)
+    await world.update(INGRESSES, "web", lambda obj: {**obj, "spec": {"rules": [{**RULE, "host": "*.example.com"}]}})
+    await gslb(world)
+    await world.settle(controller)
+    assert set(states(world, "*.example.com.")) == {"203.0.113.1", "203.0.113.2"} and problems(world) == []
+    assert zone_fault("example.com", snapshot(world)) == ""
+
+
+def test_routes_say_their_hosts_services_and_gateways() -> None:
+    route: Any = {
+        "metadata": {"name": "web", "namespace": "d"},
+        "spec": {
+            "hostnames": ["WWW.example.com"],
+            "parentRefs": [{"name": "edge", "namespace": "infra"}, {"kind": "Service", "name": "mesh"}],
+            "rules": [
+                {"backendRefs": [{"name": "web"}, {"name": "api", "namespace": "x"}, {"kind": "Bucket", "name": "b"}]}
+            ],
+        },
+    }
+    key = Key(f"httproutes.{GATEWAY_API}", "d", "web")
+    assert hosts_of(key, route) == ["www.example.com"]
+    assert [*services_of(key, route)] == [Key("services", "d", "web"), Key("services", "x", "api")]
+    assert parents_of(key, route) == [Key(GATEWAYS, "infra", "edge")]
+    gateway: Any = {"status": {"addresses": [{"value": "192.0.2.1"}, {"type": "Hostname", "value": "lb.test"}]}}
+    assert [*addresses_of([gateway])] == ["192.0.2.1"]
+    virtual: Any = {
+        "spec": {
+            "hosts": ["www.example.com", "*"],
+            "gateways": ["mesh", "edge", "infra/other"],
+            "http": [
+                {"route": [{"destination": {"host": "web"}}, {"destination": {"host": "a.shop.svc.cluster.local"}}]}
+            ],
+        }
+    }
+    key = Key(VIRTUAL_SERVICES, "d", "web")
+    assert hosts_of(key, virtual) == ["www.example.com"]
+    assert [*services_of(key, virtual)] == [Key("services", "d", "web"), Key("services", "shop", "a")]
+    assert parents_of(key, virtual) == [Key(ISTIO_GATEWAYS, "d", "edge"), Key(ISTIO_GATEWAYS, "infra", "other")]

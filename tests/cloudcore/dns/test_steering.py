@@ -39,6 +39,13 @@ services:
       - {address: "2001:db8::1", region: fra}
       - {address: 203.0.113.2, region: iad}
 """
+WILD = """
+services:
+  "*.shop":
+    policy: failover
+    endpoints: [{address: 203.0.113.1, region: fra}, {address: 203.0.113.2, region: iad}]
+    probe: {type: HTTP}
+"""
 NETWORKS = st.dictionaries(
     st.builds(
         lambda value, length: ipaddress.IPv4Network((value >> (32 - length) << (32 - length), length)),
@@ -194,7 +201,7 @@ def test_other_types_of_a_service_are_of_nobodys_place(zone: Zone) -> None:
         ("services: {www: {ttl: -1, endpoints: [{address: 192.0.2.1}]}}", r"services\.www\.ttl"),
         ("services: {www: {endpoints: [{address: 192.0.2.1, state: off}]}}", r"endpoints\[0\]\.state"),
         ("services: {www: {endpoints: [{address: 192.0.2.1, wieght: 1}]}}", "wieght"),
-        ("services: {'*': {endpoints: [{address: 192.0.2.1}]}}", "wildcard"),
+        ("services: {'a.*': {endpoints: [{address: 192.0.2.1}]}}", "first label alone"),
         ("services: {www.other.test.: {endpoints: [{address: 192.0.2.1}]}}", "not in the zone"),
         ("places: {a: [192.0.2.1/24]}", r"places\.a"),
         ("places: {a: [192.0.2.0/24], b: [192.0.2.0/24]}", "as well"),
@@ -217,3 +224,24 @@ def test_addresses_are_a_zones_or_a_services(tmp_path: Path) -> None:
     (tmp_path / "example.com.zone").write_text(HEAD + "www 60 NS a.test.\n")
     with pytest.raises(InvalidError, match="delegation"):
         read_zone(tmp_path / "example.com.zone")
+
+
+def test_a_wildcard_is_a_service_for_names_that_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "example.com.zone").write_text(HEAD + "there.shop 60 A 192.0.2.77\nto 60 CNAME x.shop\n")
+    (tmp_path / "example.com.services.yaml").write_text(WILD)
+    zone = read_zone(tmp_path / "example.com.zone")
+    responder = Responder(Desk(zones={zone.origin: zone}))
+
+    def ask(name: str) -> list[str]:
+        query = dns.message.make_query(f"{name}.example.com", "A")
+        reply = responder.reply(query.to_wire(), Client(address=b"\1\2\3\4", transport="udp"), 1000.0)
+        assert reply is not None
+        answer = dns.message.from_wire(reply.data)
+        return [f"{rrset.name} {item}" for rrset in answer.answer for item in rrset if rrset.rdtype == A]
+
+    assert ask("a.shop") == ["a.shop.example.com. 203.0.113.1"]
+    assert ask("b.c.shop") == ["b.c.shop.example.com. 203.0.113.1"]
+    assert ask("to") == ["x.shop.example.com. 203.0.113.1"]
+    assert ask("there.shop") == ["there.shop.example.com. 192.0.2.77"], "what is there has its own"
+    service = zone.services[name_of("*.shop.example.com")]
+    assert service.probe is not None and service.probe.host == "shop.example.com"
