@@ -36,6 +36,8 @@ def start_logging(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler])
     # Its news of each connection are told by the hub and by the link.
     logging.getLogger("websockets").setLevel(logging.WARNING)
+    # At `debug` it tells of every header of every call to a container runtime, twenty lines each.
+    logging.getLogger("hpack").setLevel(logging.INFO)
 
 
 def missing_library(error: BaseException, program: str, extra: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 
 from skerry.daemon import MESSAGE_MAX, LineFormatter, missing_library
@@ -45,3 +46,13 @@ def test_a_library_that_is_not_installed_is_named_with_the_extra_that_brings_it(
 def test_a_module_of_our_own_that_is_missing_is_a_fault_and_not_an_installation() -> None:
     for error in (ModuleNotFoundError(name="cloudcore.nothing"), ImportError("x"), ValueError("x")):
         assert missing_library(error, "cloudcore", "cloud") == ""
+
+
+def test_a_log_of_everything_does_not_have_the_headers_of_every_call() -> None:
+    """In a process of its own: logging is set up once."""
+    script = (
+        "import logging; from skerry.daemon import start_logging; start_logging('debug');"
+        "logging.getLogger('hpack.hpack').debug('noise'); logging.getLogger('edgecore').debug('news')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "news" in done.stderr and "noise" not in done.stderr
