@@ -1,14 +1,17 @@
 """A change of one federated object for 1,000 members of which 300 are away: when the other 700 have acknowledged it.
 
-Run: python -m benchmarks.federation. Real store on this disk, registry, planner and ledger; members are played in
-this process: each acknowledges its row as a report of its region would. The goal is within 5 % of the time without an
-outage, in which the same 700 are counted (TARGETS.md); the machine is shared, so figures vary.
+Run: python -m benchmarks.federation [memory]. Real store on this disk, registry, planner and ledger; members are
+played in this process: each acknowledges its row as a report of its region would. The goal is within 5 % of the time
+without an outage, in which the same 700 are counted (TARGETS.md); the machine is shared, so figures vary. With
+`memory`: what each member costs the process of the global cloud, with ten objects that it has acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -33,6 +36,7 @@ from skerry.objects.meta import Key, name_of
 MEMBERS_COUNT = 1_000
 AWAY = 300
 ROUNDS = 3
+OBJECTS = 10
 _AT_ONCE = 64
 _KIND = "federatedclusterroles.types.kubefed.io"
 
@@ -150,7 +154,65 @@ async def _rounds(tools: Tools, fleet: Fleet, counted: set[str]) -> list[float]:
     return found
 
 
+async def memory() -> tuple[float, float]:
+    """KiB of each member: alone, and with its objects beside."""
+    clock, ids = SystemClock(), SystemIds()
+    names = [f"m{number}" for number in range(MEMBERS_COUNT)]
+    with tempfile.TemporaryDirectory() as place:
+        store = await open_sql_store(Path(place) / "cloud.db", ids=ids)
+        async with following(store, indexes=INDEXES) as cache:
+            scheme = builtin_scheme()
+            custom = CustomKinds(scheme)
+            objects = LocalObjects(
+                store=store, cache=cache, rules=KindRules(custom), clock=clock, ids=ids, steps=STEPS
+            )
+            tools = Tools(objects=objects, cache=cache, scheme=scheme, clock=clock, ids=ids)
+            await objects.create(tools.kind("namespaces"), "", {"metadata": {"name": NAMESPACE}})
+            await objects.create(tools.kind(TYPES), NAMESPACE, config())
+            controllers = [DefinitionController(tools, custom), *federation_controllers(tools, requests_of)]
+            running = [
+                asyncio.create_task(Fleet(tools, set(names)).run()),
+                asyncio.create_task(run_controllers(cache, clock, controllers)),
+            ]
+            try:
+                while (kind := tools.scheme.of_resource(_KIND)) is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+                empty = _resident_kib()
+                for name in names:
+                    member: JsonObject = {"metadata": {"name": name}, "spec": {"syncMode": "Pull"}}
+                    await objects.create(tools.kind(MEMBERS), NAMESPACE, member)
+                await asyncio.sleep(3)
+                alone = _resident_kib()
+                for number in range(OBJECTS):
+                    template: JsonObject = {"rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]}
+                    spec: JsonObject = {"placement": {"clusterSelector": {}}, "template": template}
+                    await objects.create(kind, "", {"metadata": {"name": f"x{number}"}, "spec": spec})
+                while _acknowledged(tools) < OBJECTS * MEMBERS_COUNT:  # noqa: ASYNC110
+                    await asyncio.sleep(1)
+                return (alone - empty) / MEMBERS_COUNT, (_resident_kib() - empty) / MEMBERS_COUNT
+            finally:
+                for task in running:
+                    task.cancel()
+                await asyncio.wait(running)
+                await store.close()
+
+
+def _acknowledged(tools: Tools) -> int:
+    rows = [tools.cache.obj(each) for each in tools.cache.select(MEMBER_OBJECTS)]
+    return sum(int_at(row, "status", "revision") == int_at(row, "spec", "revision") for row in rows)
+
+
+def _resident_kib() -> int:
+    gc.collect()
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
+
+
 def main() -> None:
+    if sys.argv[1:] == ["memory"]:
+        alone, all_of_it = asyncio.run(memory())
+        print(f"a member: {alone:.1f} KiB; with {OBJECTS} objects: {all_of_it:.1f} KiB")
+        return
     without = statistics.median(asyncio.run(measured(0)))
     within = statistics.median(asyncio.run(measured(AWAY)))
     print(f"700 of 1,000 members, all heard: {without:.2f} s; with 300 away: {within:.2f} s ({within / without:.0%})")
