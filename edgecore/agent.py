@@ -372,14 +372,14 @@ def _open(settings: EdgeSettings, guard: StoreGuard, clock: Clock, ids: Ids) -> 
 
 
 async def _refill(settings: EdgeSettings, store: AsyncEdgeStore, node: str) -> None:
-    """Fill a store that has lost everything from the copy beside it."""
+    """Fill a store that has lost objects from the copy beside it."""
     try:
         copy = await restore(settings.data / COPY_FILE, node, store)
     except UnavailableError as error:
-        LOG.error("the edge store holds nothing, and the copy of what it held can't be used reason=%s", error)
+        LOG.error("the edge store has lost objects, and the copy of what it held can't be used reason=%s", error)
         return
     if copy is not None:
-        LOG.warning("the edge store held nothing: %s", copy.sentence)
+        LOG.warning("the edge store had lost objects: %s", copy.sentence)
 
 
 async def _tell_of_damage(store: AsyncEdgeStore, node: str, clock: Clock, ids: Ids) -> None:

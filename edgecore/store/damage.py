@@ -39,6 +39,8 @@ in the transactions that change it: to count a million rows at a start takes as 
 GONE: Final = "all that was in it is gone"
 META_DAMAGE: Final = "damage_untold"
 """Name in `meta`: what befell the store before this one (`DamageNote`), until the cloud is told of it; "" then."""
+META_DROPPED: Final = "objects_dropped"
+"""Name in `meta`: "yes" where unreadable objects were dropped, until the copy gave what it has of them."""
 _OF_THE_OUTBOX: Final = ("incarnation", META_LEFT, META_STARTS, META_LEAVING)
 _LEFT_BEHIND: Final = (*_OF_THE_OUTBOX, "head", META_USAGE, META_SALVAGE, META_EPOCH, META_REVISION)
 """Of `meta`: the outbox's own, which comes over apart, and the epoch, for a commit that carries one has everybody
@@ -72,6 +74,7 @@ _UNREADABLE: Final = "SELECT 1 FROM objects WHERE NOT json_valid(CAST(body AS TE
 DROP_UNREADABLE: Final = (
     "DELETE FROM pods WHERE uid IN (SELECT uid FROM objects WHERE NOT json_valid(CAST(body AS TEXT)))",
     "DELETE FROM objects WHERE NOT json_valid(CAST(body AS TEXT))",
+    "INSERT OR REPLACE INTO meta (name, value) VALUES ('objects_dropped', 'yes')",
 )
 """What can't be read is fetched again: the cloud compares by what is held. Until then a pod goes on as one of which
 nothing is known; a record of it would say that it was deleted."""

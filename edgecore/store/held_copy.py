@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from edgecore.store.damage import GONE, META_DAMAGE, DamageNote
+from edgecore.store.damage import GONE, META_DAMAGE, META_DROPPED, DamageNote
 from edgecore.store.port import META_EPOCH, META_KNOWN_MS, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
@@ -174,17 +174,33 @@ def is_empty(store: AsyncEdgeStore) -> bool:
 
 
 async def restore(path: Path, node: str, store: AsyncEdgeStore) -> Copy | None:
-    """Fill a store that is empty from the copy, in one transaction with what is to be told of that. None where there
-    is nothing to do, or nothing to do it with. Raises `UnavailableError`."""
-    if not is_empty(store):
+    """Fill a store that is empty from the copy, in one transaction with what is to be told of that; and give one that
+    dropped what it could not read the objects that it lacks. None where there is nothing to do, or nothing to do it
+    with. Raises `UnavailableError`."""
+    if is_empty(store):
+        copy = read(path, node)
+        if copy is None:
+            return None
+        note = DamageNote.read(store.meta(META_DAMAGE) or "") or DamageNote(damage=GONE)
+        told = (META_DAMAGE, replace(note, copied=copy.sentence).text)
+        await store.apply(replace(copy.batch, meta=(*copy.batch.meta, told)))
+        return copy
+    if not store.meta(META_DROPPED):
         return None
-    copy = read(path, node)
-    if copy is None:
-        return None
-    note = DamageNote.read(store.meta(META_DAMAGE) or "") or DamageNote(damage=GONE)
-    told = (META_DAMAGE, replace(note, copied=copy.sentence).text)
-    await store.apply(replace(copy.batch, meta=(*copy.batch.meta, told)))
+    copy = _lacking(read(path, node), store)
+    batch = EdgeBatch() if copy is None else copy.batch
+    await store.apply(replace(batch, meta=((META_DROPPED, ""),)))
     return copy
+
+
+def _lacking(copy: Copy | None, store: AsyncEdgeStore) -> Copy | None:
+    """What it has that the store does not; None for nothing."""
+    puts = () if copy is None else tuple(put for put in copy.batch.puts if store.get(put.key) is None)
+    if copy is None or not puts:
+        return None
+    uids = {put.stamp.uid for put in puts}
+    records = tuple((uid, body) for uid, body in copy.batch.pods if uid in uids)
+    return replace(copy, batch=EdgeBatch(puts=puts, pods=records))
 
 
 def forget(directory: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.store.damage import GONE, META_DAMAGE, META_USAGE, DamageNote, is_suspect, suspect
+from edgecore.store.damage import GONE, META_DAMAGE, META_DROPPED, META_USAGE, DamageNote, is_suspect, suspect
 from edgecore.store.port import META_EPOCH, META_REVISION, EdgeBatch, NewPush, OutboxBudgets, TwinRow
 from edgecore.store.sqlite import FILE_NAME, OpenedStore, StoreSettings, open_store
 from skerry.clocks import ManualClock, SystemIds
@@ -236,3 +236,15 @@ def test_that_a_store_was_lost_is_to_be_told_until_somebody_has(tmp_path: Path) 
         store = opened(tmp_path).store
         assert DamageNote.read(store.meta(META_DAMAGE) or "") == DamageNote(damage=GONE)
         store.close()
+
+
+def test_what_cannot_be_read_of_a_sound_file_is_dropped_and_that_is_noted(tmp_path: Path) -> None:
+    filled(tmp_path)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        connection.execute("UPDATE objects SET body = CAST('{' AS BLOB) WHERE resource = 'pods'")
+        connection.commit()
+    found = opened(tmp_path)
+    assert found.set_aside is None
+    assert found.store.get(held("web", resource="pods").key) is None
+    assert found.store.meta(META_DROPPED) == "yes"
+    found.store.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.store.damage import GONE, META_DAMAGE, DamageNote
+from edgecore.store.damage import GONE, META_DAMAGE, META_DROPPED, DamageNote
 from edgecore.store.held_copy import FILE, Beside, HeldCopy, forget, read, restore
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import META_EPOCH, META_KNOWN_MS, EdgeBatch, Held
@@ -93,6 +93,21 @@ async def test_a_store_that_holds_something_or_met_a_cloud_that_says_nothing_is_
     emptied = gate.empty()
     await emptied.apply(EdgeBatch(meta=((META_EPOCH, "e1"),)))
     assert await restore(gate.path, "gate-1", emptied) is None
+
+
+async def test_a_store_that_dropped_what_it_could_not_read_gets_what_it_lacks_and_nothing_else(gate: Gateway) -> None:
+    await gate.put(WEB, CONFIG, pods=((WEB.stamp.uid, b'{"stopped":1}'),))
+    await gate.copy.write()
+    newer = held("settings", 9, resource="configmaps")
+    await gate.store.apply(EdgeBatch(puts=(newer,), deletes=(WEB.key,), pods=((WEB.stamp.uid, None),)))
+    assert await restore(gate.path, "gate-1", gate.store) is None, "it was deleted"
+    await gate.store.apply(EdgeBatch(meta=((META_DROPPED, "yes"),)))
+    copy = await restore(gate.path, "gate-1", gate.store)
+    assert copy is not None and copy.batch.puts == (WEB,)
+    assert (gate.store.get(CONFIG.key), gate.store.get(WEB.key)) == (newer, WEB)
+    assert list(gate.store.pods()) == [(WEB.stamp.uid, b'{"stopped":1}')]
+    assert gate.store.meta(META_EPOCH) == "e1"
+    assert await restore(gate.path, "gate-1", gate.store) is None, "once"
 
 
 async def test_a_store_that_lost_everything_does_not_replace_the_copy(gate: Gateway) -> None:
