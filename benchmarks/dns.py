@@ -1,4 +1,5 @@
-"""Answers per second and core of the DNS server, beside Knot and NSD in the same run.
+"""Answers per second and core of the DNS server, beside Knot, NSD, gdnsd and PowerDNS in the same run; and of its
+services, where each client's subnet has its own answer and probes are under way.
 
 1,000 zones of 100 names each; `dnsperf` asks for 50,000 different names with EDNS, one in ten of them not there. A
 core's rate is answers by the processor time that the answering processes took, so that a client or a neighbour that
@@ -11,14 +12,16 @@ import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from tests.system.dns_peers import knot, nsd
+from tests.system.dns_peers import gdnsd, knot, nsd, powerdns
 from tests.system.dns_process import dns_server
 
 ZONES = int(os.environ.get("DNS_ZONES", "1000"))
@@ -89,6 +92,66 @@ def _ours(directory: Path, zones: dict[str, str]) -> Generator[tuple[int, int]]:
         yield server.port, server.process.pid
 
 
+SUBNETS = 200
+"""Networks that ask for services, each with an answer of its own region."""
+
+
+def _services(number: int, port: int) -> str:
+    """Ten services of a zone in three regions, tried on a port where somebody answers."""
+    rows = [
+        f"  s{name}:\n    ttl: 30\n    endpoints:\n"
+        + "".join(
+            f"      - {{address: 127.51.{number}.{name * 3 + place + 1}, region: {region}}}\n"
+            for place, region in enumerate(("eu", "us", "ap"))
+        )
+        + f"    probe: {{type: TCP, port: {port}}}\n"
+        for name in range(10)
+    ]
+    places = {
+        region: [f"10.{at}.0.0/16" for at in range(SUBNETS) if at % 3 == place]
+        for place, region in enumerate(("eu", "us", "ap"))
+    }
+    orders = {"eu": ["eu", "us", "ap"], "us": ["us", "eu", "ap"], "ap": ["ap", "us", "eu"]}
+    return f"places: {places}\norders: {orders}\nservices:\n" + "".join(rows)
+
+
+@contextmanager
+def _answering() -> Generator[int]:
+    """Somebody who takes connections at all addresses of this machine, and its port."""
+    with socket.create_server(("0.0.0.0", 0), backlog=256) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    listener.accept()[0].close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield int(listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def _steered(rows: list[tuple[str, str]]) -> None:
+    """Ten zones of ten services; ten networks ask, each a run of its own, since dnsperf sends one subnet."""
+    zones = {f"z{number}.example": HEAD for number in range(10)}
+    with tempfile.TemporaryDirectory() as scratch, _answering() as port:
+        directory, questions = Path(scratch) / "services", Path(scratch) / "questions"
+        (directory / "zones").mkdir(parents=True)
+        for number, origin in enumerate(zones):
+            (directory / "zones" / f"{origin}.services.yaml").write_text(_services(number, port))
+        with questions.open("w") as out:
+            out.writelines(f"s{name}.z{number}.example A\n" for name in range(10) for number in range(10))
+        with dns_server(directory, zones=zones) as server:
+            subnets = [f"8:000110000a{at:02x}" for at in range(0, SUBNETS, SUBNETS // 10)]
+            for each in subnets:
+                _dnsperf(server.port, questions, "-n", "1", "-E", each)
+            pids = _processes(server.process.pid)
+            before, completed = _cpu_s(pids), 0.0
+            for each in subnets:
+                completed += _dnsperf(server.port, questions, "-l", "1", "-E", each)["completed"]
+            used_s = max(_cpu_s(pids) - before, 0.01)
+    rows.append(("skerry: answers of services by client subnet, a second and core", f"{completed / used_s:,.0f}"))
+
+
 def _peer(
     start: Callable[[Path, dict[str, str]], AbstractContextManager[int]], program: str
 ) -> Callable[[Path, dict[str, str]], AbstractContextManager[tuple[int, int]]]:
@@ -125,6 +188,8 @@ def main() -> Sequence[tuple[str, str]]:
         ("skerry", sys.executable, _ours),
         ("knot", "knotd", _peer(knot, "knotd")),
         ("nsd", "nsd", _peer(nsd, "nsd")),
+        ("gdnsd", "gdnsd", _peer(gdnsd, "gdnsd")),
+        ("powerdns", "pdns_server", _peer(powerdns, "pdns_server")),
     ]
     rows: list[tuple[str, str]] = []
     for name, program, start in servers:
@@ -137,4 +202,5 @@ def main() -> Sequence[tuple[str, str]]:
             _questions(questions)
             with start(directory, zones) as (port, pid):
                 rows += _measured(name, port, pid, questions)
+    _steered(rows)
     return rows

@@ -46,9 +46,10 @@ def read_services(path: Path, origin: bytes) -> dict[bytes, Service]:
 
 def services_of(document: object, origin: bytes, *, strict: bool = True) -> dict[bytes, Service]:
     """What such a file says; not `strict`, as a cloud says it: an order may name regions that a service has
-    none of, and a service may have no endpoints, so that its name is there without addresses. Raises
+    none of, a service may have no endpoints, so that its name is there without addresses, and what a later cloud
+    says beside is left out. Raises
     `InvalidError` that names the field."""
-    known = {"places", "orders", "services", "geo", "latencies"}
+    known = {"places", "orders", "services", "geo", "latencies"} if strict else None
     return _services(_map(document, "the file", known), origin, strict=strict)
 
 
@@ -151,7 +152,7 @@ def _places(given: object) -> Places:
 
 def _service(name: str, given: object, origin: bytes, ground: _Ground, *, few: int) -> Service:
     field = f"services.{name}"
-    about = _map(given, field, _SERVICE_FIELDS)
+    about = _map(given, field, _SERVICE_FIELDS if few else None)
     owner = _owner(name, origin)
     policy = about.get("policy", "nearest")
     if policy not in POLICIES:
@@ -161,7 +162,8 @@ def _service(name: str, given: object, origin: bytes, ground: _Ground, *, few: i
     if not isinstance(listed, list) or not few <= len(cast("list[object]", listed)) <= ENDPOINTS_MAX:
         raise InvalidError(f"{field}.endpoints: a list of {few} to {ENDPOINTS_MAX} is wanted")
     endpoints = tuple(
-        _endpoint(each, f"{field}.endpoints[{number}]") for number, each in enumerate(cast("list[object]", listed))
+        _endpoint(each, f"{field}.endpoints[{number}]", strict=few > 0)
+        for number, each in enumerate(cast("list[object]", listed))
     )
     probe = about.get("probe")
     every = tuple(dict.fromkeys(each.region for each in endpoints))
@@ -217,8 +219,9 @@ def _owner(name: str, origin: bytes) -> bytes:
     return owner
 
 
-def _endpoint(given: object, field: str) -> Endpoint:
-    about = _map(given, field, {"address", "region", "weight", "state", "reason", "votes"})
+def _endpoint(given: object, field: str, *, strict: bool) -> Endpoint:
+    known = {"address", "region", "weight", "state", "reason", "votes"} if strict else None
+    about = _map(given, field, known)
     try:
         address = ipaddress.ip_address(str(about.get("address", "")))
     except ValueError as error:

@@ -11,6 +11,7 @@ from typing import Final
 
 from cloudcore.dns.access import Peer, peer_of, read_networks
 from cloudcore.dns.cookies import KEY_SIZE
+from cloudcore.dns.exchange import ECHOES_MAX
 from cloudcore.dns.limiter import LimiterSettings
 from cloudcore.dns.streams import StreamSettings
 from skerry.dns.names import name_of
@@ -141,6 +142,8 @@ def check_dns_settings(settings: DnsSettings) -> None:
         raise InvalidError("--tls-certificate and --tls-key: both or neither")
     if len({bool(settings.observers), bool(settings.observe_port), bool(settings.observers_key)}) > 1:
         raise InvalidError("--observers, --observe-port and --observers-key: all or none")
+    if len(settings.observers) > ECHOES_MAX:
+        raise InvalidError(f"--observers: at most {ECHOES_MAX} others")
     for peer in settings.observers:
         peer_of(peer, flag="--observers")
     read_networks(settings.allow_transfer)

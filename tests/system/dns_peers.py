@@ -1,4 +1,4 @@
-"""Other authoritative servers on loopback, with zones of ours: Knot and NSD."""
+"""Other authoritative servers on loopback, with zones of ours: Knot, NSD, gdnsd and PowerDNS."""
 
 from __future__ import annotations
 
@@ -100,4 +100,51 @@ def nsd(
     (directory / "nsd.conf").write_text("".join(lines))
     directory.chmod(0o777)
     with _running(directory, ["nsd", "-d", "-c", str(directory / "nsd.conf")], port):
+        yield port
+
+
+@contextmanager
+def gdnsd(directory: Path, zones: Mapping[str, str]) -> Generator[int]:
+    """The port of a gdnsd that serves these zones, by origin."""
+    for name in ("zones", "run", "state"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    port = free_dns_port()
+    for origin, text in zones.items():
+        (directory / "zones" / origin).write_text(text)
+    options = {
+        "listen": f'[ "127.0.0.1:{port}" ]',
+        "run_dir": f'"{directory}/run"',
+        "state_dir": f'"{directory}/state"',
+        "udp_threads": "1",
+        "tcp_threads": "1",
+    }
+    rows = "".join(f"  {name} => {value},\n" for name, value in options.items())
+    (directory / "config").write_text(f"options => {{\n{rows}}}\n")
+    with _running(directory, ["gdnsd", "-c", str(directory), "start"], port):
+        yield port
+
+
+@contextmanager
+def powerdns(directory: Path, zones: Mapping[str, str]) -> Generator[int]:
+    """The port of a PowerDNS that serves these zones from files, by origin."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_dns_port()
+    rows: list[str] = []
+    for origin, text in zones.items():
+        (directory / f"{origin}.zone").write_text(text)
+        rows.append(f'zone "{origin}" {{ type master; file "{directory}/{origin}.zone"; }};\n')
+    (directory / "named.conf").write_text("".join(rows))
+    flags = {
+        "config-dir": directory,
+        "launch": "bind",
+        "bind-config": directory / "named.conf",
+        "local-address": "127.0.0.1",
+        "local-port": port,
+        "socket-dir": directory,
+        "receiver-threads": 1,
+        "guardian": "no",
+        "daemon": "no",
+    }
+    command = ["pdns_server", *(f"--{name}={value}" for name, value in flags.items())]
+    with _running(directory, command, port):
         yield port

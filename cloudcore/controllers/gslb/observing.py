@@ -123,7 +123,7 @@ class GatewayObservers:
         if now_s >= self._choose_at:
             self._choose_at = now_s + CHOOSE_S
             gateways = [_gateway(cache.obj(stored)) for stored in cache.select("nodes")]
-            self._chosen = {zone: _points(zone, map_at(spec, "observers"), gateways) for zone, spec in zones.items()}
+            self._chosen = {zone: _points(zone, spec, gateways) for zone, spec in zones.items()}
         found: list[_Watch] = []
         for stored in cache.select(GLOBAL_SERVICES):
             obj = cache.obj(stored)
@@ -205,9 +205,10 @@ def _gateway(node: JsonObject) -> Gateway:
     )
 
 
-def _points(zone: str, observers: JsonObject, gateways: list[Gateway]) -> tuple[str, ...]:
-    if not observers:
+def _points(zone: str, spec: JsonObject, gateways: list[Gateway]) -> tuple[str, ...]:
+    if "observers" not in spec:
         return ()
+    observers = map_at(spec, "observers")
     count = min(int_at(observers, "count", default=COUNT_DEFAULT), COUNT_MAX)
     try:
         selector = label_selector({"matchLabels": map_at(observers, "matchLabels")})

@@ -111,3 +111,10 @@ def test_nobody_is_led_to_what_is_drained_even_when_nobody_is_up() -> None:
     down = Endpoint(address=b"\0\0\0\2", region="", up=False)
     assert addresses(drained, down) == (b"\0\0\0\2",)
     assert addresses(drained) == (b"\0\0\0\1",), "an answer that may work is better than none"
+
+
+def test_what_a_later_cloud_says_beside_is_left_out_and_freezes_nothing(tmp_path: Path) -> None:
+    rows: list[Json] = [{"address": "192.0.2.1", "colour": "red"}]
+    later: JsonObject = {"mood": {}, "services": {"www.example.com.": {"endpoints": rows, "taste": 1}}}
+    assert keep_snapshot(tmp_path, "example.com", {**spec(), "services": later})
+    assert name_of("www.example.com") in read_snapshot(tmp_path / "example.com.snapshot").services
