@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from typing import Final
 
 from skerry.errors import InvalidError, SkerryError
-from skerry.objects.json import JsonObject, maps_at, read_json, str_at
+from skerry.objects.json import JsonObject, int_at, maps_at, read_json, str_at
 
 OUR_FILE: Final = "90-skerry.conflist"
 BRIDGE: Final = "skerry0"
@@ -38,9 +38,10 @@ def pod_ranges(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def configuration(ranges: Sequence[str], plugins: Iterable[str], *, owner: str) -> str:
+def configuration(ranges: Sequence[str], plugins: Iterable[str], *, owner: str, mtu: int = 0) -> str:
     """The file's text. `plugins` are those that are installed: `firewall` is used where it is. `owner`: the agent's
-    data directory, for `edgecore cleanup`; runtimes pass it over."""
+    data directory, for `edgecore cleanup`; runtimes pass it over. `mtu`: of the way out, where it takes less than
+    Ethernet; 0: it does not."""
     bridge: JsonObject = {
         "type": "bridge",
         "bridge": BRIDGE,
@@ -54,12 +55,22 @@ def configuration(ranges: Sequence[str], plugins: Iterable[str], *, owner: str) 
             "routes": [{"dst": _EVERYWHERE[ip_network(each).version]} for each in ranges],
         },
     }
+    if mtu:
+        bridge["mtu"] = mtu
     chain: list[JsonObject] = [bridge, {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}]
     if "firewall" in plugins:
         # Where somebody's policy for what is forwarded is to drop it, as Docker's is.
         chain.append({"type": "firewall"})
     made: JsonObject = {"cniVersion": "0.4.0", "name": NETWORK, _OWNER: owner, "plugins": [*chain]}
     return json.dumps(made, indent=2) + "\n"
+
+
+def mtu_in(text: str) -> int:
+    """Of a file that is ours by its name; 0 where it says none."""
+    try:
+        return next((int_at(each, "mtu") for each in maps_at(read_json(text), "plugins")), 0)
+    except SkerryError:
+        return 0
 
 
 def owner_in(text: str) -> str:

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.network.claim import Claim
-from edgecore.network.cni import NEEDED, OUR_FILE, configuration, others
+from edgecore.network.cni import BRIDGE, NEEDED, OUR_FILE, configuration, mtu_in, others
 from edgecore.network.directory import Directory
 from edgecore.network.programs import found, run
 from edgecore.network.routes import (
     CHAIN,
     PROTOCOL,
+    Connected,
     Route,
+    clash,
+    connected_in,
     masquerade_iptables,
     masquerade_nft,
     route_changes,
@@ -29,7 +32,7 @@ from edgecore.network.routes import (
 from edgecore.network.settings import PodNetworkSettings
 from skerry.errors import UnavailableError
 from skerry.objects.functions import NodeFunction
-from skerry.objects.json import maps_at, read_json, str_at
+from skerry.objects.json import JsonObject, int_at, maps_at, read_json, str_at
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -37,6 +40,9 @@ TABLE: Final = "skerry-pods"
 LOOK_S: Final = 30.0
 """An operator's file that comes or goes, and a neighbour that was not reached, are seen within it."""
 PLUGINS: Final = (Path("/opt/cni/bin"), Path("/usr/lib/cni"), Path("/usr/libexec/cni"))
+_MTU_ETHERNET: Final = 1500
+_MTU_MIN: Final = 1280
+"""IPv6 takes no less (RFC 8200 section 5)."""
 FILE_BYTES_MAX: Final = 1 << 20
 _FAMILIES: Final = (4, 6)
 _FORWARDING: Final = {4: Path("/proc/sys/net/ipv4/ip_forward"), 6: Path("/proc/sys/net/ipv6/conf/all/forwarding")}
@@ -53,6 +59,7 @@ class PodNetwork:
         self._told: dict[str, str] = {}
         self._faults: dict[str, str] = {}
         """Those of what was told that still hold."""
+        self._connected: list[Connected] = []
         self._masqueraded: tuple[tuple[str, ...], tuple[Route, ...]] | None = None
 
     def poke(self) -> None:
@@ -85,6 +92,11 @@ class PodNetwork:
         """Once: bring everything to what is known."""
         ranges = self._settings.ranges or self._directory.ranges
         try:
+            if ranges:
+                self._connected = connected_in(await run("ip", "-j", "address", "show"), but=(BRIDGE, "lo"))
+                if why := clash(ranges, self._connected):
+                    self._tell("file", why)
+                    return
             ours = bool(ranges) and await self._configure(ranges)
         except UnavailableError as error:  # it is another agent's
             self._tell("file", str(error))
@@ -112,8 +124,11 @@ class PodNetwork:
             self._tell("file", f"no CNI plugin {missing[0]} in {' or '.join(map(str, PLUGINS))}")
             return False
         await self._claim.take()
-        text, file = configuration(ranges, plugins, owner=self._claim.data), directory / OUR_FILE
-        if not file.exists() or file.read_text(errors="replace") != text:
+        file = directory / OUR_FILE
+        before = file.read_text(errors="replace") if file.exists() else ""
+        mtu = await self._mtu()
+        text = configuration(ranges, plugins, owner=self._claim.data, mtu=mtu_in(before) if mtu is None else mtu)
+        if before != text:
             directory.mkdir(parents=True, exist_ok=True)
             new = directory / f".{OUR_FILE}.new"  # no ending that a runtime reads
             new.write_text(text)
@@ -122,11 +137,29 @@ class PodNetwork:
         self._say("file", f"pods are connected by {file} ranges={','.join(ranges)}")
         return True
 
+    async def _mtu(self) -> int | None:
+        """Of the way out, where it takes less than Ethernet, as VPNs and modems do: pods then need not find out; 0
+        where it does not, None while there is no way out."""
+        found_: list[int] = []
+        for version in _FAMILIES:
+            routes = _lines(await run("ip", f"-{version}", "-j", "route", "show", "default"))
+            for device in {str_at(each, "dev") for each in routes} - {""}:
+                found_ += [
+                    int_at(each, "mtu") for each in _lines(await run("ip", "-j", "link", "show", "dev", device))
+                ]
+        if not found_:
+            return None
+        return min(found_) if _MTU_MIN <= min(found_) < _MTU_ETHERNET else 0
+
     # --- the kernel's part ---
 
     async def _connect(self, ranges: Sequence[str]) -> None:
         routes = wanted_routes(
-            self._directory.routes(), node=self._directory.node, zone=self._directory.zone, own=ranges
+            self._directory.routes(),
+            node=self._directory.node,
+            zone=self._directory.zone,
+            own=ranges,
+            connected=self._connected,
         )
         for version in _FAMILIES:
             if any((":" in each) == (version == 6) for each in ranges):
@@ -261,7 +294,12 @@ def _files(directory: Path) -> dict[str, str]:
 
 def _routes_in(printed: str) -> Iterable[Route]:
     """Of what `ip -j route` prints; hosts' routes come without a prefix."""
-    lines = maps_at({"lines": read_json(printed.strip() or "[]")}, "lines")
     return [
-        Route(range=str_at(line, "dst"), gateway=str_at(line, "gateway")) for line in lines if str_at(line, "gateway")
+        Route(range=str_at(line, "dst"), gateway=str_at(line, "gateway"))
+        for line in _lines(printed)
+        if str_at(line, "gateway")
     ]
+
+
+def _lines(printed: str) -> list[JsonObject]:
+    return maps_at({"lines": read_json(printed.strip() or "[]")}, "lines")

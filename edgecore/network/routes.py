@@ -7,10 +7,11 @@ somebody else's is never touched.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Final
 
 from skerry.frozen import Frozen
+from skerry.objects.json import int_at, maps_at, read_json, str_at
 from skerry.objects.node_routes import NodeRoute
 
 PROTOCOL: Final = "115"
@@ -29,6 +30,40 @@ class Route(Frozen, order=True):
         return ip_network(self.range).version
 
 
+class Connected(Frozen, order=True):
+    """A network that this machine is on."""
+
+    interface: str
+    address: str
+    network: str
+
+
+def connected_in(printed: str, *, but: Sequence[str]) -> list[Connected]:
+    """Of what `ip -j address` prints, but for these interfaces and what is of one link alone."""
+    found: list[Connected] = []
+    for link in maps_at({"lines": read_json(printed.strip() or "[]")}, "lines"):
+        for each in maps_at(link, "addr_info") if str_at(link, "ifname") not in but else ():
+            made = ip_interface(f"{str_at(each, 'local')}/{int_at(each, 'prefixlen')}")
+            if not made.ip.is_link_local and not made.ip.is_loopback:
+                found.append(
+                    Connected(interface=str_at(link, "ifname"), address=str(made.ip), network=str(made.network))
+                )
+    return sorted(found)
+
+
+def clash(ranges: Iterable[str], connected: Iterable[Connected]) -> str:
+    """Why pods can't have these addresses: the machine would not find its own network any more; "" for nothing."""
+    for range_ in ranges:
+        for each in connected:
+            network = ip_network(each.network)
+            if network.version == ip_network(range_).version and network.overlaps(ip_network(range_)):
+                return (
+                    f"pods can't have addresses of {range_}: {each.interface} is on {each.network} with "
+                    f"{each.address}; give them others (cloudcore --cluster-cidr, or edgecore --pod-network)"
+                )
+    return ""
+
+
 class Lines(Frozen):
     """For `ip -batch`, by family (4 or 6)."""
 
@@ -36,10 +71,14 @@ class Lines(Frozen):
     changes: tuple[str, ...]
 
 
-def wanted_routes(told: Iterable[NodeRoute], *, node: str, zone: str, own: Sequence[str]) -> list[Route]:
+def wanted_routes(
+    told: Iterable[NodeRoute], *, node: str, zone: str, own: Sequence[str], connected: Iterable[Connected] = ()
+) -> list[Route]:
     """To the others of the site. A range that would lead astray, over ourselves, over the gateway that it leads to,
-    or over half of the world, is left out; of two gateways with one range the first has it."""
+    over a network that we are on, or over half of the world, is left out; of two gateways with one range the first
+    has it."""
     found: dict[str, Route] = {}
+    there = [ip_network(each.network) for each in connected]
     for each in sorted(told):
         if each.node == node or not zone or each.zone != zone:
             continue
@@ -51,7 +90,7 @@ def wanted_routes(told: Iterable[NodeRoute], *, node: str, zone: str, own: Seque
         clear = gateway not in network and not any(
             network.overlaps(ip_network(mine)) for mine in _alike(network.version, own)
         )
-        if fits and clear:
+        if fits and clear and not any(each.version == network.version and each.overlaps(network) for each in there):
             found.setdefault(str(network), Route(range=str(network), gateway=str(gateway)))
     return sorted(found.values())
 

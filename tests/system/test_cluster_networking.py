@@ -165,10 +165,10 @@ def test_the_type_changes_to_an_external_name_and_back_and_to_a_node_port(stage:
     changed = stage.change("turn", type="NodePort", externalName=None, ports=ports)
     (port,) = maps_at(changed, "spec", "ports")
     stage.becomes(stage.address("turn"), 80, BOTH)
-    stage.becomes("198.51.100.1", int_at(port, "nodePort"), BOTH)
+    stage.becomes("198.18.51.1", int_at(port, "nodePort"), BOTH)
     stage.change("turn", type="ExternalName", externalName=f"web.net.{ZONE}")
     until(lambda: "web.net" in stage.looked_up(f"turn.net.{ZONE}"), "an alias again")
-    stage.becomes("198.51.100.1", int_at(port, "nodePort"), {"refused"}, 1)
+    stage.becomes("198.18.51.1", int_at(port, "nodePort"), {"refused"}, 1)
 
 
 @pytest.mark.parametrize("kind", ["ClusterIP", "NodePort"])
@@ -180,7 +180,7 @@ def test_session_affinity_is_switched_on_and_off_and_ends_with_its_time(stage: S
         name, selector={"app": "web"}, type=kind, sessionAffinity="ClientIP", sessionAffinityConfig=config
     )
     (port,) = maps_at(made, "spec", "ports")
-    place = (stage.address(name), 80) if kind == "ClusterIP" else ("198.51.100.1", int_at(port, "nodePort"))
+    place = (stage.address(name), 80) if kind == "ClusterIP" else ("198.18.51.1", int_at(port, "nodePort"))
     until(lambda: "refused" not in stage.asked(*place, 1), "it is led", lambda: stage.gateway.edge.log[-3000:])
     assert len(stage.asked(*place, 8)) == 1
     seen: Counter[str] = Counter()
@@ -227,8 +227,8 @@ def test_host_ports_differ_by_address_and_protocol(stage: Stage) -> None:
     """HostPort: no conflict between pods with same hostPort but different hostIP and protocol."""
     for name, host, protocol in (
         ("h1", "127.0.0.1", "TCP"),
-        ("h2", "198.51.100.1", "TCP"),
-        ("h3", "198.51.100.1", "UDP"),
+        ("h2", "198.18.51.1", "TCP"),
+        ("h3", "198.18.51.1", "UDP"),
     ):
         made = pod(name, command=SERVES.format("$(hostname)"))
         container = made["spec"]["containers"][0]  # type: ignore[index,call-overload]
@@ -236,7 +236,7 @@ def test_host_ports_differ_by_address_and_protocol(stage: Stage) -> None:
         stage.fleet.create(f"{NS}/pods", made)
     for name in ("h1", "h2", "h3"):
         until(lambda name=name: runs(stage.fleet, name), f"{name} runs", lambda: stage.gateway.edge.log[-3000:])
-    for host, name in (("127.0.0.1", "h1"), ("198.51.100.1", "h2")):
+    for host, name in (("127.0.0.1", "h1"), ("198.18.51.1", "h2")):
         said = stage.gateway.space.run("sh", "-c", asking(host, 54323).replace("nc ", "busybox nc "))
         assert said.strip() == name
     for name in ("h1", "h2", "h3"):

@@ -110,15 +110,27 @@ FLUSHED = """
 import asyncio, sys
 from pathlib import Path
 from edgecore.network.claim import Claim
+from edgecore.network.cni import mtu_in
 from edgecore.network.directory import Directory
 from edgecore.network.pod_network import PodNetwork
 from edgecore.network.programs import run
 from edgecore.network.settings import PodNetworkSettings
+from skerry.frozen import replace
 async def main():
     made = PodNetworkSettings(directory=Path(sys.argv[1]), ranges=("10.88.0.0/24", "fd00:88::/64"))
     pods = PodNetwork(Directory("n1"), made, Claim(Path(sys.argv[1])))
+    for words in (
+        ("link", "add", "wan", "mtu", "1400", "type", "veth", "peer", "name", "far"), ("link", "set", "far", "up"),
+        ("address", "add", "192.0.2.2/24", "dev", "wan"), ("link", "set", "wan", "up"),
+        ("route", "add", "default", "via", "192.0.2.1"),
+    ):
+        await run("ip", *words)
+    clashing = PodNetwork(Directory("n1"), replace(made, ranges=("192.0.2.0/25",)), Claim(Path(sys.argv[1])))
+    await clashing.look()
+    assert "wan is on 192.0.2.0/24 with 192.0.2.2" in clashing.function.message, clashing.function
     for _ in range(2):
         await pods.look()
+        assert mtu_in((Path(sys.argv[1]) / "90-skerry.conflist").read_text()) == 1400
         assert pods.function.works, pods.function
         for word in ("ip", "ip6"):
             assert "masquerade" in await run("nft", "list", "chain", word, "skerry-pods", "postrouting")

@@ -36,7 +36,7 @@ from tests.system.real_fleet import CORE, EdgeProcess, RealFleet
 
 pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(400)]
 
-SWITCH, CLOUD = "skt-site", "198.51.100.9"
+SWITCH, CLOUD = "skt-site", "198.18.51.9"
 DNS = "169.254.20.10"
 OWN_MOUNTS = 'mkdir -p /run/netns && mount -t tmpfs none /run/netns && mount -t tmpfs none /var/lib/cni && exec "$@"'
 ASKS = "printf 'GET /name HTTP/1.0\\r\\n\\r\\n' | nc -w 3 $1 $2 | tail -n 1"
@@ -74,7 +74,7 @@ def a_gateway(number: int, cloud: CloudProcess, directory: Path) -> Generator[Ga
         subprocess.run(lan, check=True)
         subprocess.run(["ip", "link", "set", f"{SWITCH}{number}", "master", SWITCH, "up"], check=True)
         for words in (
-            ("address", "add", f"198.51.100.{number}/24", "dev", "lan"),
+            ("address", "add", f"198.18.51.{number}/24", "dev", "lan"),
             ("address", "add", f"fd51::{number}/64", "dev", "lan", "nodad"),
             ("link", "set", "lan", "up"),
             ("route", "add", "default", "via", CLOUD),
@@ -94,7 +94,7 @@ def a_gateway(number: int, cloud: CloudProcess, directory: Path) -> Generator[Ga
             "SKERRY_RUNTIME_ENDPOINT": server.endpoint,
             "SKERRY_CNI_DIRECTORY": str(folder / "cni"),
             "SKERRY_CGROUP_ROOT": server.cgroup_root,
-            "SKERRY_NODE_IP": f"198.51.100.{number},fd51::{number}",
+            "SKERRY_NODE_IP": f"198.18.51.{number},fd51::{number}",
             "SKERRY_SERVICE_ADDRESSES": "auto",
             "SKERRY_CLUSTER_DNS": DNS,
             "SKERRY_TRANSPORT": "websocket",

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from edgecore.network.cni import OUR_FILE, configuration, others, pod_ranges
+from edgecore.network.cni import OUR_FILE, configuration, mtu_in, others, pod_ranges
 from edgecore.network.directory import Directory
 from edgecore.network.routes import (
+    Connected,
     Route,
+    clash,
+    connected_in,
     masquerade_iptables,
     masquerade_nft,
     route_changes,
@@ -121,3 +124,35 @@ def test_others_files_are_found_where_they_are(tmp_path: Path) -> None:
     (tmp_path / "10-x.conf").write_text("{}")
     (tmp_path / "sub").mkdir()
     assert _files(tmp_path) == {"10-x.conf": "{}"} and _files(tmp_path / "none") == {}
+
+
+ADDRESSES = json.dumps(
+    [
+        {"ifname": "lo", "addr_info": [{"local": "169.254.20.10", "prefixlen": 32}]},
+        {
+            "ifname": "eth0",
+            "addr_info": [{"local": "10.244.0.7", "prefixlen": 22}, {"local": "fe80::1", "prefixlen": 64}],
+        },
+        {"ifname": "skerry0", "addr_info": [{"local": "10.88.0.1", "prefixlen": 24}]},
+        {"ifname": "tun0", "addr_info": [{"local": "fd00::7", "prefixlen": 64}]},
+        {"ifname": "down0"},
+    ]
+)
+
+
+def test_addresses_of_the_sites_own_network_are_no_pods() -> None:
+    connected = connected_in(ADDRESSES, but=("skerry0", "lo"))
+    assert [each.network for each in connected] == ["10.244.0.0/22", "fd00::/64"]
+    assert clash(["10.244.1.0/24"], connected).startswith(
+        "pods can't have addresses of 10.244.1.0/24: eth0 is on 10.244.0.0/22 with 10.244.0.7"
+    )
+    assert clash(["10.88.0.0/24", "fd01::/64"], connected) == "" != clash(["fd00::/60"], connected)
+    lan = [Connected(interface="eth1", address="10.244.2.9", network="10.244.2.0/25")]
+    routes = [told("b", "10.244.2.0/24", "192.0.2.2"), told("c", "10.244.3.0/24", "192.0.2.3")]
+    found = wanted_routes(routes, node="me", zone="north", own=OWN, connected=lan)
+    assert [each.range for each in found] == ["10.244.3.0/24"], "no way over a network that we are on"
+
+
+def test_pods_have_packets_of_the_size_that_the_way_out_takes() -> None:
+    assert mtu_in(configuration(OWN, [], owner="/d", mtu=1420)) == 1420
+    assert mtu_in(configuration(OWN, [], owner="/d")) == mtu_in("{") == mtu_in("{}") == 0
