@@ -40,6 +40,8 @@ TURN_AWAY_S: Final = 5.0
 TOLD_S: Final = 60.0
 NO_ROOM: Final = "too many connections to this gateway's API: close some, or try later"
 HANDSHAKE_S_MAX: Final = 10.0
+FAREWELL_S_MAX: Final = 2.0
+"""For a client to say that TLS is over; one that sleeps does not."""
 AGAIN_S: Final = 30.0
 MAKE_S_MAX: Final = 60.0
 _IP_FREEBIND: Final = 15
@@ -110,6 +112,7 @@ class SecureApi:
             sock=_listening(self._place),
             ssl=context,
             ssl_handshake_timeout=HANDSHAKE_S_MAX,
+            ssl_shutdown_timeout=FAREWELL_S_MAX,
             limit=HEAD_BYTES_MAX,
         )
         stop = self._access.listen()
@@ -156,6 +159,10 @@ class SecureApi:
                 await self._turn_away(reader, writer)
         except (ConnectionError, TimeoutError, ssl.SSLError):
             return  # the client went away; there is nobody to tell
+        except asyncio.CancelledError:
+            # The agent stops: a client that sleeps would not answer TLS's farewell for half a minute. Nobody waits
+            # for this task, and asyncio would log what it ended with.
+            writer.transport.abort()
         except Exception:
             # The root of this worker: one request must not end the agent.
             log.exception("local api request failed")

@@ -76,6 +76,8 @@ class LocalApi:
                 await Connection(reader, writer, self.routes, uid=uid, room=self._room).serve()
         except (ConnectionError, TimeoutError):
             return  # the client went away; there is nobody to tell
+        except asyncio.CancelledError:
+            return  # the agent stops, and nobody waits for this task: asyncio would log what it ended with
         except Exception:
             # The root of this worker: one request must not end the agent.
             log.exception("local api request failed")
