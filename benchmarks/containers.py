@@ -81,7 +81,7 @@ class Gateway:
 
     def _pod(self, name: str) -> JsonObject:
         signs = self.signs if self._containerd is None else "/signs"
-        script = script_of(f"{signs}/{name}")
+        script = script_of(f"{signs}/{name}").replace("$", "$$")  # Kubernetes takes one of two
         number = int(name.rpartition("-")[2])
         return {
             "apiVersion": "v1",
@@ -134,7 +134,7 @@ class Gateway:
                     os.killpg(os.getpgid(pid), signal.SIGKILL)
             for sign in self.signs.iterdir():
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(sign.read_text()), signal.SIGKILL)
+                    os.killpg(os.getpgid(int(sign.read_text())), signal.SIGKILL)
             until(lambda: not supervisors(self.data), "the processes to end")
             return
         containerd = self._containerd
