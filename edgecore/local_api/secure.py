@@ -35,7 +35,10 @@ CONNECTIONS_MAX: Final = 192
 OF_ONE_MAX: Final = 48
 """From one address: a pod with an operator in it has one for each kind that it watches."""
 TURNED_AWAY_MAX: Final = 32
-"""Who hear at once that there is no room."""
+TURNED_AWAY_OF_ONE_MAX: Final = 8
+"""Beyond those, who are told that there is no room; whoever comes after them is hung up on."""
+ACCEPT_AGAIN_S: Final = 1.0
+BACKLOG: Final = 100
 TURN_AWAY_S: Final = 5.0
 TOLD_S: Final = 60.0
 NO_ROOM: Final = "too many connections to this gateway's API: close some, or try later"
@@ -80,7 +83,6 @@ class SecureApi:
         self._room = Room(body_bytes_max=BODY_BYTES_MAX, bytes_max=BODIES_BYTES_MAX)
         self._open: Counter[str] = Counter()
         """Connections by address."""
-        self._turned_away = 0
         self._told_s = float("-inf")
         """When it was last said that there is no room."""
 
@@ -107,21 +109,37 @@ class SecureApi:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self._directory / SERVER_FILE)
-        server = await asyncio.start_server(
-            self._connected,
-            sock=_listening(self._place),
-            ssl=context,
-            ssl_handshake_timeout=HANDSHAKE_S_MAX,
-            ssl_shutdown_timeout=FAREWELL_S_MAX,
-            limit=HEAD_BYTES_MAX,
-        )
-        stop = self._access.listen()
-        log.info("local API on TCP host=%s", self._address)
-        try:
-            async with server:
-                await server.serve_forever()
-        finally:
-            stop()
+        with _listening(self._place) as listening:
+            stop = self._access.listen()
+            log.info("local API on TCP host=%s", self._address)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    await self._accept(listening, context, tasks)
+            finally:
+                stop()
+
+    async def _accept(self, listening: socket.socket, context: ssl.SSLContext, tasks: asyncio.TaskGroup) -> None:
+        """Counted here, as TLS takes memory before anybody has said a word."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, peer = await loop.sock_accept(listening)
+            except OSError as error:  # no descriptors are left, or the client has gone again
+                log.warning("the local API takes no connection now reason=%s", error)
+                await asyncio.sleep(ACCEPT_AGAIN_S)
+                continue
+            address = str(peer[0])
+            if self._open.total() < CONNECTIONS_MAX + TURNED_AWAY_MAX and self._share_of(address) < 0:
+                tasks.create_task(self._connected(sock, address, context))
+            else:
+                sock.close()
+                self._tell_of(address)
+
+    def _share_of(self, address: str) -> int:
+        """By how many connections more than may come from this address there are; below 0 there is room. Applications
+        on the gateway itself share an address, and so have no share of their own."""
+        is_own = ip_address(address).is_loopback if address else True
+        return -CONNECTIONS_MAX if is_own else self._open[address] - OF_ONE_MAX - TURNED_AWAY_OF_ONE_MAX
 
     async def _make(self) -> None:
         """In a program of its own (`edgecore.local_api.certificates`). Raises `UnavailableError`."""
@@ -146,10 +164,32 @@ class SecureApi:
             last = errors.decode(errors="replace").strip().splitlines()[-1:]
             raise UnavailableError(f"its certificate can't be made: {' '.join(last)}")
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        address: str = (writer.get_extra_info("peername") or ("",))[0]
+    async def _connected(self, sock: socket.socket, address: str, context: ssl.SSLContext) -> None:
         self._open[address] += 1
-        keep_alive(writer.get_extra_info("socket"))
+        keep_alive(sock)
+        try:
+            await self._converse(sock, address, context)
+        except Exception:
+            # The root of this worker: one request must not end the agent.
+            log.exception("local api request failed")
+        finally:
+            self._open[address] -= 1
+            self._open += Counter()  # without those that have none
+
+    async def _converse(self, sock: socket.socket, address: str, context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=HEAD_BYTES_MAX)
+        try:
+            transport, protocol = await loop.connect_accepted_socket(
+                lambda: asyncio.StreamReaderProtocol(reader),
+                sock,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_S_MAX,
+                ssl_shutdown_timeout=FAREWELL_S_MAX,
+            )
+        except OSError:  # no TLS, or none that we know; whoever that was has been hung up on
+            return
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         try:
             if self._has_room(address):
                 from edgecore.local_api.connection import Connection  # h11: with the first client
@@ -160,45 +200,35 @@ class SecureApi:
         except (ConnectionError, TimeoutError, ssl.SSLError):
             return  # the client went away; there is nobody to tell
         except asyncio.CancelledError:
-            # The agent stops: a client that sleeps would not answer TLS's farewell for half a minute. Nobody waits
-            # for this task, and asyncio would log what it ended with.
+            # The agent stops: a client that sleeps would not answer TLS's farewell for half a minute.
             writer.transport.abort()
-        except Exception:
-            # The root of this worker: one request must not end the agent.
-            log.exception("local api request failed")
+            raise
         finally:
-            self._open[address] -= 1
-            self._open += Counter()  # without those that have none
             writer.close()
             with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
                 await writer.wait_closed()
 
     def _has_room(self, address: str) -> bool:
-        """Applications on the gateway itself share an address, and so have no share of their own."""
-        is_own = ip_address(address).is_loopback if address else True
-        room = self._open.total() <= CONNECTIONS_MAX and (is_own or self._open[address] <= OF_ONE_MAX)
-        now_s = asyncio.get_running_loop().time()
-        if not room and now_s - self._told_s >= TOLD_S:
-            self._told_s = now_s
-            log.warning("the local API has no room for more connections from=%s open=%d", address, self._open.total())
+        room = self._open.total() <= CONNECTIONS_MAX and self._share_of(address) <= -TURNED_AWAY_OF_ONE_MAX
+        if not room:
+            self._tell_of(address)
         return room
 
+    def _tell_of(self, address: str) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._told_s >= TOLD_S:
+            self._told_s = now_s
+            log.warning("the local API has no room for more connections from=%s open=%d", address, self._open.total())
+
     async def _turn_away(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """With words, where not too many hear them already."""
-        if self._turned_away >= TURNED_AWAY_MAX:
-            return
-        self._turned_away += 1
-        try:
-            async with asyncio.timeout(TURN_AWAY_S):
-                await reader.read(HEAD_BYTES_MAX)
-                answer = error_answer(TooManyRequestsError(NO_ROOM, retry_after_s=5))
-                fields = (*answer.headers, ("Content-Type", answer.content_type), ("Connection", "close"))
-                head = "".join(f"{name}: {value}\r\n" for name, value in fields)
-                head = f"HTTP/1.1 429 Too Many Requests\r\n{head}Content-Length: {len(answer.body)}\r\n\r\n"
-                writer.write(head.encode() + answer.body)
-                await writer.drain()
-        finally:
-            self._turned_away -= 1
+        async with asyncio.timeout(TURN_AWAY_S):
+            await reader.read(HEAD_BYTES_MAX)
+            answer = error_answer(TooManyRequestsError(NO_ROOM, retry_after_s=5))
+            fields = (*answer.headers, ("Content-Type", answer.content_type), ("Connection", "close"))
+            head = "".join(f"{name}: {value}\r\n" for name, value in fields)
+            head = f"HTTP/1.1 429 Too Many Requests\r\n{head}Content-Length: {len(answer.body)}\r\n\r\n"
+            writer.write(head.encode() + answer.body)
+            await writer.drain()
 
 
 def _listening(place: Place) -> socket.socket:
@@ -213,6 +243,8 @@ def _listening(place: Place) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(level, option, 1)
         made.bind((place.host, place.port))
+        made.listen(BACKLOG)
+        made.setblocking(False)
     except BaseException:
         made.close()
         raise

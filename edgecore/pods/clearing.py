@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from functools import partial
 from pathlib import Path
 
+from edgecore.pods.deletions import beside
 from edgecore.pods.memory_volumes import mounted_below, unmount_below
 from edgecore.pods.parts import PodParts
 from edgecore.pods.plan import Seen
@@ -57,7 +59,7 @@ class Clearing:
     async def of_finished(self, seen: Seen, *, evicted: bool) -> None:
         """What a finished pod wrote into volumes of its own is nobody's now; of an evicted one nothing stays but its
         status, as the gateway needs the room."""
-        await asyncio.to_thread(_remove, self._directory, "volumes")
+        await beside(partial(_remove, self._directory, "volumes"))
         if evicted or self._asked is not None:
             await self._of_runtime(seen)
             shutil.rmtree(self._logs, ignore_errors=True)  # as with a kubelet: a log goes with its container
@@ -81,12 +83,11 @@ class Clearing:
         """Volumes, logs and cgroups."""
         if self._cgroups is not None:
             await self._cgroups.remove(self._uid)
-        await asyncio.to_thread(_remove, self._directory)
-        await asyncio.to_thread(shutil.rmtree, self._logs, ignore_errors=True)
+        await beside(partial(_remove, self._directory))
+        await beside(partial(shutil.rmtree, self._logs, ignore_errors=True))
 
 
 def _remove(directory: Path, part: str = "") -> None:
-    """Beside the loop: a hundred thousand files take seconds, on an SD card minutes."""
     unmount_below(directory)
     if not mounted_below(directory):  # what is there may be somebody's
         shutil.rmtree(directory / part, ignore_errors=True)

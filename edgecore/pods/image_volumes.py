@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Iterable
 
 from edgecore.pods.port import ImageMissingError, PullPolicy
-from edgecore.pods.runtimes.cri.references import full_name
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 
@@ -34,11 +33,20 @@ def image_volumes(pod: JsonObject, container: JsonObject | None = None) -> tuple
 
 def mounted_images(pods: Iterable[JsonObject]) -> frozenset[str]:
     """Whole names of the images that are volumes of these pods: they are in use, though no container runs of them."""
+    from edgecore.pods.runtimes.cri.references import full_name  # with a runtime that has images
+
     found: set[str] = set()
     for volume in (volume for pod in pods for volume in image_volumes(pod)):
         with contextlib.suppress(ImageMissingError):  # nobody pulls what has no name
-            found.add(full_name(volume.image))
+            name, at, digest = full_name(volume.image).partition("@")
+            # A runtime knows one that was pulled by its digest by that alone.
+            found.add(name if not at else f"{_without_tag(name)}@{digest}")
     return frozenset(found)
+
+
+def _without_tag(name: str) -> str:
+    before, slash, last = name.rpartition("/")
+    return f"{before}{slash}{last.partition(':')[0]}"
 
 
 def _policy(source: JsonObject) -> PullPolicy:

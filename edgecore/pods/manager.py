@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from edgecore.pods.dead_runs import surplus
+from edgecore.pods.deletions import beside
 from edgecore.pods.first_look import FirstLook
 from edgecore.pods.holding import Stopped
 from edgecore.pods.leftovers import remove_leftovers
@@ -220,7 +222,7 @@ class PodManager:
     async def _sweep(self) -> None:
         """Who is known is asked at each directory: a pod's worker is there before its directory is."""
         try:
-            await asyncio.to_thread(remove_leftovers, self._parts.directory, self._workers)
+            await beside(partial(remove_leftovers, self._parts.directory, self._workers))
         except OSError as error:
             log.warning("directories of unknown pods are not looked for reason=%s", error)
 

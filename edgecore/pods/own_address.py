@@ -1,8 +1,8 @@
 """By which address this machine is reached, also while it has no way out.
 
-With a way out the kernel says from where it would speak. Without one (the cable is out, the modem has no signal) an
-interface of the site may have an address yet; without that too, the one that was last told counts: pods, probes and
-neighbours go by it, and it comes back with the link. Asks the kernel, sends nothing, keeps nothing.
+With a way out the kernel says from where it would speak. Without one (the cable is out, the modem has no signal) the
+one that was last told counts: pods, probes and neighbours go by it, and it comes back with the link. A gateway that
+never had a way out is reached by the address of an interface. Asks the kernel, sends nothing, keeps nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def own_addresses() -> tuple[str, ...]:
             probe.connect(_OUTSIDE)
             name: tuple[str, int] = probe.getsockname()
         except OSError:
-            return site_address(_interfaces(), lambda each: _address_of(probe, each)) or NO_ROUTE
+            return NO_ROUTE
     return (name[0],)
 
 
@@ -43,7 +43,14 @@ def site_address(interfaces: Sequence[str], address_of: Callable[[str], str]) ->
 
 def or_known(addresses: tuple[str, ...], known: str | None) -> tuple[str, ...]:
     """`known`: the one that was told last."""
-    return (known,) if known and addresses == NO_ROUTE else addresses
+    if addresses != NO_ROUTE:
+        return addresses
+    return (known,) if known else _of_interfaces() or NO_ROUTE
+
+
+def _of_interfaces() -> tuple[str, ...]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return site_address(_interfaces(), lambda each: _address_of(probe, each))
 
 
 def _interfaces() -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from edgecore.pods.about import own_hosts, surroundings, words_mount
@@ -302,6 +302,11 @@ class Starting:
         whatever directory it was started in."""
         if profile is None or profile.kind != "localhost":
             return profile
+        path = PurePosixPath(profile.localhost_ref)
+        if path.is_absolute() or ".." in path.parts or not profile.localhost_ref:
+            raise ConfigError(
+                f"seccompProfile.localhostProfile {profile.localhost_ref!r}: write a path below DATA/{SECCOMP}"
+            )
         return replace(profile, localhost_ref=str(self.parts.directory / SECCOMP / profile.localhost_ref))
 
     def _parts_of(self, mounts: tuple[Mount, ...], step: Start) -> tuple[Mount, ...]:

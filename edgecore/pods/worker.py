@@ -360,7 +360,9 @@ class PodWorker:
         return replace(seen, backoff=backoff, problems=self._starting.problems)
 
     def _patience_s(self, seen: Seen, steps: Plan) -> float:
-        wakes = [problem.retry_ms for problem in self._starting.problems.values()]
+        # What is due already was tried just now: its pull, or who was asked, tells when there is more to do.
+        problems = self._starting.problems.values()
+        wakes = [problem.retry_ms for problem in problems if problem.retry_ms > seen.now_ms]
         if steps.wake_ms is not None:
             wakes.append(steps.wake_ms)
         deadline_ms = self._deadline_ms(seen.pod)

@@ -231,12 +231,15 @@ def read(path: Path, node: str) -> Copy | None:
         for line in lines
         if line.key is not None and line.stamp is not None
     )
+    whole = lines[-1].end == len(lines) - 1
+    there = {put.stamp.uid for put in puts}
     batch = EdgeBatch(
         puts=puts,
-        pods=tuple((line.pod, bytes(line.body)) for line in lines if line.pod),
+        # Of a pod that is lost itself a record would say that it is gone, and what runs of it would be ended.
+        pods=tuple((line.pod, bytes(line.body)) for line in lines if line.pod and (whole or line.pod in there)),
         meta=tuple((line.meta, line.value) for line in lines if line.meta and line.value),
     )
-    return Copy(written_ms=head.written_ms, batch=batch, whole=lines[-1].end == len(lines) - 1)
+    return Copy(written_ms=head.written_ms, batch=batch, whole=whole)
 
 
 def _order(found: tuple[Key, Stamp]) -> tuple[int, Key]:

@@ -23,6 +23,8 @@ from skerry.transport.liveness import OptionSocket, attended
 from skerry.transport.sockets import GONE, MessageSocket
 from skerry.wire.spdy_server import RESET_REFUSED_STREAM, Arrived, GoneAway, Opened, Reset, Spdy
 
+WAITING_MAX: Final = 256
+"""Streams that were opened and that nobody took: a command has its own, and takes no more."""
 UNREAD_BYTES_MAX: Final = 256 * 1024
 """Of one connection."""
 CREATION_S_MAX: Final = 30.0
@@ -169,6 +171,8 @@ class SpdyConnection:
 
     def _perform(self, event: Opened | Arrived | Reset | GoneAway) -> None:
         match event:
+            case Opened() if self._opened.qsize() >= WAITING_MAX:
+                self._spdy.reset(event.stream, RESET_REFUSED_STREAM)
             case Opened():
                 stream = self._streams[event.stream] = SpdyStream(self, event)
                 self._opened.put_nowait(stream)
@@ -178,8 +182,8 @@ class SpdyConnection:
                     if self._unread > UNREAD_BYTES_MAX:
                         self._room.clear()
                     stream.take(event.data, last=event.last)
-            case Reset():
-                if (stream := self._streams.get(event.stream)) is not None:
+            case Reset():  # whoever reads it reads on to its end
+                if (stream := self._streams.pop(event.stream, None)) is not None:
                     stream.take(b"", last=True)
             case GoneAway():
                 pass  # its connection ends when it has closed what is open

@@ -36,7 +36,7 @@ from skerry.wire.spdy import (
 
 FRAME_BYTES_MAX: Final = 1024 * 1024
 """client-go cuts at 32 KiB; the format allows 16 MiB."""
-HEADERS_BYTES_MAX: Final = 64 * 1024
+HEADERS_BYTES_MAX: Final = 8 * 1024
 """Of one header block, inflated."""
 STREAMS_MAX: Final = 512
 """Open at once in one connection: two for each forwarded connection."""

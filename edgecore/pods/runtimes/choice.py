@@ -187,19 +187,26 @@ def keep(directory: Path, choice: Choice) -> None:
 
 
 def keeper_of(directory: Path) -> str:
-    """By what the containers of this gateway are known in a runtime that others use too: the path of its data when
-    it first had one, however it is reached today."""
+    """By what the containers of this gateway are known in a runtime that others use too, however its data is reached
+    today."""
     try:
         return (directory / _KEEPER).read_text(encoding="utf-8")
     except FileNotFoundError:
         # Versions that kept no such name took the path as it was written.
-        return str(directory.absolute() if before(directory) is not None else directory.resolve())
+        return str(directory.absolute())
 
 
 def keep_keeper(directory: Path) -> None:
-    """Raises `UnavailableError`."""
-    if not (directory / _KEEPER).exists():
-        write_private(directory / _KEEPER, keeper_of(directory).encode())
+    """Where there is no room for it, the next start writes it: until then it is found again by the same path."""
+    if (directory / _KEEPER).exists():
+        return
+    name = keeper_of(directory)
+    if before(directory) is None:  # of a path alone, another agent could have it when this one has moved
+        name = f"{directory.resolve()} {os.urandom(8).hex()}"
+    try:
+        write_private(directory / _KEEPER, name.encode())
+    except UnavailableError as error:
+        log.warning("the name of this gateway's containers is not written down reason=%s", error)
 
 
 async def clear(runtime: Runtime) -> None:

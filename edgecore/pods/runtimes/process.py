@@ -376,7 +376,7 @@ class ProcessRuntime:
         if not place.exists():
             return
         assert self._state(place).phase == "exited", "only an exited container is removed"
-        await asyncio.to_thread(shutil.rmtree, place)
+        shutil.rmtree(place)
         with contextlib.suppress(OSError):  # others of the pod are still there
             place.parent.rmdir()
 

@@ -29,6 +29,9 @@ def test_a_container_needs_those_that_it_mounts() -> None:
 
 def test_all_of_running_pods_are_in_use() -> None:
     assert mounted_images([POD]) == {"docker.io/shop/data:2", "docker.io/library/data:latest"}
+    digest = f"sha256:{'0' * 64}"
+    volumes: Json = [{"name": "v", "image": {"reference": f"reg.local:5000/shop/data:2@{digest}"}}]
+    assert mounted_images([pod(volumes=volumes)]) == {f"reg.local:5000/shop/data@{digest}"}
 
 
 def test_they_are_mounted_by_the_runtime_and_nothing_is_on_the_gateway(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.port import SeccompProfile
-from skerry.errors import BadRequestError
-from skerry.objects.json import Json, str_at
+from skerry.errors import AwaitedError, BadRequestError, UnavailableError
+from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.logs import LogRequest
 from tests.edgecore.pods.pods_of import container, pod
 from tests.edgecore.pods.test_manager import Gateway, eventually, gate
@@ -74,3 +76,37 @@ async def test_who_has_no_log_says_why_in_a_kubelets_words(gate: Gateway) -> Non
         )
         await eventually(lambda: "CreateContainerConfigError" in str(gate.status()))
         assert await said("cfg") == 'container "app" in pod "cfg" is waiting to start: CreateContainerConfigError'
+
+
+async def test_a_profile_that_leads_elsewhere_is_refused(gate: Gateway) -> None:
+    async with gate.running():
+        for number, path in enumerate(("../store/x.json", "/etc/x.json", "")):
+            profile: Json = {"seccompProfile": {"type": "Localhost", "localhostProfile": path}}
+            await gate.put(pod(container(securityContext=profile), name=f"p{number}", uid=f"uid-{number}"))
+        await eventually(lambda: gate.reasons().count("Failed") == 3)
+    assert not gate.runtime.starts
+
+
+async def test_a_pod_that_waits_for_who_was_asked_is_not_looked_at_all_the_time(gate: Gateway) -> None:
+    """Its token failed once, and is asked for again: when to try was long ago."""
+    said = ["refused"]
+
+    def tokens(_pod: JsonObject, _audience: str, _seconds: int) -> str:
+        if said[0] == "refused":
+            raise UnavailableError("failed to fetch token: refused")
+        raise AwaitedError("failed to fetch token: asking the cloud")
+
+    gate.tokens = tokens
+    source: JsonObject = {"serviceAccountToken": {"path": "token"}}
+    volumes: Json = [{"name": "v", "projected": {"sources": [source]}}]
+    async with gate.running() as manager:
+        await gate.put(pod(volumes=volumes))
+        await eventually(lambda: "FailedMount" in gate.reasons())
+        said[0] = "asking"
+        gate.clock.advance(3600)
+        manager.refresh("uid-1")
+        await eventually(lambda: gate.runtime.looks)
+        await asyncio.sleep(0.05)
+        looks = gate.runtime.looks
+        await asyncio.sleep(0.3)
+        assert gate.runtime.looks - looks <= 1

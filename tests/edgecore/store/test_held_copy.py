@@ -160,6 +160,20 @@ async def test_of_a_damaged_copy_the_lines_count_that_are_as_they_were_written(g
     assert all(wanted[each.key] == each for each in copy.batch.puts)
 
 
+async def test_a_record_whose_pod_is_lost_with_the_copys_end_is_not_restored(gate: Gateway) -> None:
+    """It would say that the pod has gone, and what runs of it would be ended."""
+    pods = [held(f"pod{number:03}", resource="pods") for number in range(200)]
+    records = tuple((each.stamp.uid, b'{"stopped":"%0100d"}' % number) for number, each in enumerate(pods))
+    await gate.put(*pods, pods=records)
+    await gate.copy.write()
+    whole = gate.path.read_bytes()
+    gate.path.write_bytes(whole[: len(whole) * 3 // 4])
+    copy = read(gate.path, "gate-1")
+    assert copy is not None and not copy.whole and copy.batch.puts
+    assert 0 < len(copy.batch.pods) < 200
+    assert {uid for uid, _ in copy.batch.pods} <= {each.stamp.uid for each in copy.batch.puts}
+
+
 @pytest.mark.parametrize("content", [b"", b"no gzip", zlib.compress(b"{}\n", wbits=31)])
 async def test_what_is_no_copy_is_of_no_use_and_harms_nobody(gate: Gateway, content: bytes) -> None:
     gate.path.write_bytes(content)

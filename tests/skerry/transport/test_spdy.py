@@ -15,7 +15,7 @@ from skerry.ports import Pipe
 from skerry.transport.forwarding import ForwardedPod
 from skerry.transport.inside import pipe_pair
 from skerry.transport.liveness import OptionSocket
-from skerry.transport.spdy import UNREAD_BYTES_MAX, SpdyTerminal, command_streams, serving
+from skerry.transport.spdy import UNREAD_BYTES_MAX, WAITING_MAX, SpdyTerminal, command_streams, serving
 from skerry.transport.spdy_forwarding import SpdyForwarder
 from skerry.wire.spdy_server import RESET_REFUSED_STREAM
 from tests.skerry.wire.test_spdy_server import Client, data_frame
@@ -123,6 +123,27 @@ async def test_what_nobody_reads_is_not_taken_without_end() -> None:
         read = 0
         while read < 20 * 50_000:
             read += len(await stream.read())
+
+
+async def test_streams_that_are_opened_and_given_up_for_ever_are_not_kept() -> None:
+    """As somebody does who may enter one pod and wants the gateway's memory."""
+    wire = Wire()
+    count = 4 * WAITING_MAX
+    async with asyncio.timeout(60), serving(wire) as connection:
+        for number in range(1, 2 * count, 2):
+            wire.say(wire.client.open(number, {"streamtype": "data", "x": "y" * 4000}))
+            wire.say(struct.pack(">HHIII", 0x8003, 3, 8, number, 5))
+        refused: set[int] = set()
+        while len(refused) < count - WAITING_MAX:
+            await asyncio.sleep(0)
+            refused |= {struct.unpack_from(">I", body)[0] for kind, _, body in wire.frames() if kind == 3}
+        assert not connection.over.is_set()
+        for _ in range(WAITING_MAX):
+            stream = await connection.opened()
+            assert stream is not None and await stream.read() == b""
+        wire.say(wire.client.open(2 * count + 1, {"streamtype": "data"}))
+        last = await connection.opened()
+        assert last is not None and last.number == 2 * count + 1
 
 
 class Pod:

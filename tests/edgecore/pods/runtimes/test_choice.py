@@ -136,12 +136,15 @@ def test_a_socket_is_the_same_however_it_is_named(tmp_path: Path) -> None:
 def test_a_gateway_knows_its_containers_however_its_data_is_reached(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "data")
-    first = keeper_of(tmp_path / "link")
     keep_keeper(tmp_path / "link")
-    assert first == keeper_of(tmp_path / "data") == str(tmp_path.resolve() / "data")
+    first = keeper_of(tmp_path / "link")
+    assert first == keeper_of(tmp_path / "data") and first.startswith(f"{tmp_path.resolve() / 'data'} ")
     (tmp_path / "data").rename(tmp_path / "moved")
     keep_keeper(tmp_path / "moved")
     assert keeper_of(tmp_path / "moved") == first
+    (tmp_path / "data").mkdir()
+    keep_keeper(tmp_path / "data")
+    assert keeper_of(tmp_path / "data") != first, "another agent, where this one was"
 
 
 def test_a_gateway_of_before_is_known_by_the_path_that_it_was_given(tmp_path: Path) -> None:
