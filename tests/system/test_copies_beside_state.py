@@ -129,3 +129,52 @@ def test_a_copy_delays_no_setpoint_and_no_sign_of_life(tmp_path: Path, way: str)
         assert digest(back) == digest(sent)
         assert session_of(fleet) == session, "nobody was taken for silent"
         assert fleet.ready() == "True"
+
+
+def test_a_shell_answers_beside_four_copies_and_a_reader_that_has_stopped(tmp_path: Path) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    with real_fleet(tmp_path) as fleet:
+        fleet.edge.environ["SKERRY_TRANSPORT"] = "websocket"
+        container: JsonObject = {"name": "app", "image": "sh", "command": ["sh", "-c", "exec sleep 100000"]}
+        spec: JsonObject = {"nodeName": NODE, "terminationGracePeriodSeconds": 0, "containers": [container]}
+        fleet.create(f"{CORE}/pods", {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "disk"}, "spec": spec})
+        fleet.edge.start()
+        until(lambda: fleet.run_of("disk"), "the pod runs")
+        environ = {**os.environ, "KUBECONFIG": str(fleet.cloud.kubeconfig)}
+        sent = tmp_path / "sent"
+        sent.write_bytes(os.urandom(COPY_BYTES))
+        pipe = subprocess.PIPE
+        flood = ["kubectl", "exec", "disk", "--", "cat", "/dev/zero"]
+        echo = ["kubectl", "exec", "-i", "disk", "--", "cat"]
+        with (
+            subprocess.Popen(flood, env=environ, stdout=pipe, stderr=pipe) as stuck,
+            subprocess.Popen(echo, env=environ, stdin=pipe, stdout=pipe, stderr=pipe) as shell,
+        ):
+            assert shell.stdin is not None and shell.stdout is not None
+            keys, shown = shell.stdin, shell.stdout
+
+            def answer_s() -> float:
+                began = time.monotonic()
+                keys.write(b"key\n")
+                keys.flush()
+                assert shown.readline() == b"key\n"
+                return time.monotonic() - began
+
+            idle = [answer_s() for _ in range(20)]
+            copies = [Copy(fleet, str(sent), f"default/disk:{tmp_path}/there-{number}") for number in range(4)]
+            took = [answer_s()]
+            while any(copy.runs for copy in copies):
+                took.append(answer_s())
+            for copy in copies:
+                copy.check()
+            keys.close()
+            assert shell.wait(20) == 0
+            stuck.kill()
+        print(
+            f"four copies of {COPY_BYTES >> 20} MiB: {', '.join(f'{copy.took_s:.1f}' for copy in copies)} s; "
+            f"{len(took)} keys there and back beside them: median {median(took) * 1000:.0f} ms, "
+            f"p99 {p99(took) * 1000:.0f} ms (idle: {median(idle) * 1000:.0f} and {p99(idle) * 1000:.0f} ms)"
+        )
+        assert max(took) < CHANGE_S_MAX
+        assert max(copy.took_s for copy in copies) < 4 * min(copy.took_s for copy in copies) + 5, "all have turns"
