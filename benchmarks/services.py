@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from edgecore.network.balancing import Front, fronts_of
+from edgecore.network.balancing import Front, FrontTable
 from edgecore.network.choice import CARRIERS
 from edgecore.network.directory import NODES, SERVICES, SLICES, Directory
 from skerry.objects.meta import Key
@@ -78,14 +78,15 @@ async def _measure(name: str) -> dict[str, float]:
     carrier, directory = CARRIERS[name](), _directory()
     await carrier.check()
     began = time.perf_counter()
-    fronts: Sequence[Front] = fronts_of(directory)
+    table = FrontTable(directory)
+    fronts: Sequence[Front] = table.fronts()
     await carrier.carry(fronts, [])
     whole = time.perf_counter() - began
     ones: list[float] = []
     for number in range(5):
         directory.put(Key(SLICES, "d", f"s{number}-x"), _slice(number, ENDPOINTS - 1))
         began = time.perf_counter()
-        await carrier.carry(fronts_of(directory), [])
+        await carrier.carry(table.fronts(), [])
         ones.append(time.perf_counter() - began)
     last = _service(COUNT - 1)["spec"]["clusterIP"]
     return {
