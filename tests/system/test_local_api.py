@@ -169,6 +169,7 @@ def test_kubectl_works_against_the_gateway_with_a_pods_token(fleet: RealFleet, t
             return ""
 
     until(lambda: token().count(".") == 2, "the pod has its token")
+    until(lambda: "local API on TCP" in fleet.edge.log, "the API is served")
 
     def ask(*arguments: str, bearer: str = "") -> str:
         done = subprocess.run(
