@@ -115,7 +115,12 @@ class Entries:
         now_s, about = self._parts.clock.monotonic_s(), (whose.by, whose.namespace, whose.pod, port)
         if now_s < self._told.get(about, float("-inf")) + _TOLD_S:
             return
-        await self._parts.acts.enter(whose.by, "port-forward", whose.namespace, whose.pod, str(port))
+        self._told[about] = now_s  # before: a browser opens six connections at once
+        try:
+            await self._parts.acts.enter(whose.by, "port-forward", whose.namespace, whose.pod, str(port))
+        except BaseException:
+            self._told.pop(about, None)
+            raise
         self._told[about] = now_s
         self._told.move_to_end(about)
         while len(self._told) > _TOLD_MAX:

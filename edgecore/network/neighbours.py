@@ -37,6 +37,7 @@ class Neighbours:
 
     async def run(self) -> None:
         """Until cancelled."""
+        said = ""
         while True:
             others = self._others()
             if others:
@@ -44,9 +45,12 @@ class Neighbours:
             await asyncio.sleep(LOOK_S)
             try:
                 found = answered() if others else {}
-            except OSError as error:
-                LOG.warning("the kernel does not say who is on the network reason=%r", error.strerror)
-                return
+                said = ""
+            except OSError as error:  # nobody is gone then, as far as anybody knows
+                found = {}
+                if str(error) != said:
+                    said = str(error)
+                    LOG.warning("the kernel does not say who is on the network reason=%s", error.strerror or error)
             self.looked(others, found)
 
     def _others(self) -> dict[str, str]:

@@ -48,6 +48,8 @@ class Resolving:
         self._recurses = recurses
         self._cache = AnswerCache()
         self._ready = ReadyAnswers(lambda: names.generation)
+        self._turn = 0
+        """Of answers that nobody keeps."""
         self._under_way: dict[tuple[Question, bool], asyncio.Task[bytes]] = {}
         self._sought = b""
         """The name that comes back where there is a circle."""
@@ -78,9 +80,11 @@ class Resolving:
             return self._kept(query, data, room=room_of(query))
         if _is_alias(query, reply):
             return None
+        if query.opt is not None and query.opt.options:  # cookies and their like are never the same again
+            self._turn += 1
+            return encode(query, _turned(reply, self._turn), bytes_max=room_of(query))
         answers = [encode(query, turn, bytes_max=room_of(query)) for turn in _turns(reply)]
-        if query.opt is None or not query.opt.options:  # cookies and their like are never the same again
-            self._ready.put(data, answers)
+        self._ready.put(data, answers)
         return answers[0]
 
     async def answer(self, data: bytes, *, over_tcp: bool) -> bytes | None:
@@ -184,11 +188,17 @@ def _is_alias(query: Query, reply: Reply) -> bool:
 
 def _turns(reply: Reply) -> list[Reply]:
     """The same with another of its answers first; clients take the first."""
-    answers = reply.answers
-    count = len(answers) if all(each.type in (A, AAAA) for each in answers) else 1
-    return [
-        replace(reply, answers=(*answers[turn:], *answers[:turn])) for turn in range(max(1, min(count, TURNS_MAX)))
-    ]
+    return [_turned(reply, turn) for turn in range(max(1, min(_count(reply), TURNS_MAX)))]
+
+
+def _turned(reply: Reply, turn: int) -> Reply:
+    at = turn % max(1, _count(reply))
+    return replace(reply, answers=(*reply.answers[at:], *reply.answers[:at]))
+
+
+def _count(reply: Reply) -> int:
+    """Of answers that may be first."""
+    return len(reply.answers) if all(each.type in (A, AAAA) for each in reply.answers) else 1
 
 
 def _as_asked(answer: bytes, query: Query) -> bytes:

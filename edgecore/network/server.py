@@ -12,6 +12,7 @@ import contextlib
 import logging
 import socket
 import struct
+import time
 from collections import Counter
 from collections.abc import Awaitable
 from typing import Final, Protocol
@@ -26,11 +27,14 @@ QUESTIONS_MAX: Final = 512
 CLIENT_QUESTIONS_MAX: Final = 64
 """Of one client: a pod that asks for names that nobody answers takes no other's place."""
 TURN_MAX: Final = 32
+TURN_S_MAX: Final = 0.005
 """Datagrams that are read before the rest of the agent has its turn: about a millisecond."""
 _DATAGRAM_BYTES_MAX: Final = 4096
 """What is longer is no question."""
 Address = tuple[str, int] | tuple[str, int, int, int]
 CONNECTIONS_MAX: Final = 64
+CLIENT_CONNECTIONS_MAX: Final = 16
+"""From one address: what is cut over UDP is asked again over TCP, and by everybody."""
 IDLE_S: Final = 10.0
 """For a question to be there, whole, and for an answer to be taken (RFC 7766 section 6.2.3)."""
 
@@ -55,7 +59,8 @@ class DnsServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._of_clients: Counter[str] = Counter()
         """How many of these are each client's."""
-        self._connections = 0
+        self._connections: Counter[str] = Counter()
+        """By client."""
         self._tcp: asyncio.Server | None = None
         self._udp: socket.socket | None = None
 
@@ -99,7 +104,10 @@ class DnsServer:
 
     def _readable(self, udp: socket.socket) -> None:
         """Some of what waits; the rest when others had their turn."""
+        end_s = time.monotonic() + TURN_S_MAX
         for _ in range(TURN_MAX):
+            if time.monotonic() > end_s:
+                return
             try:
                 data, address = udp.recvfrom(_DATAGRAM_BYTES_MAX)
             except OSError:  # nothing is left; or of a client that has gone (ICMP), whom nobody tells
@@ -136,10 +144,11 @@ class DnsServer:
             return None
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._connections >= CONNECTIONS_MAX:
+        address: str = (writer.get_extra_info("peername") or ("",))[0]
+        if self._connections.total() >= CONNECTIONS_MAX or self._connections[address] >= CLIENT_CONNECTIONS_MAX:
             writer.close()
             return
-        self._connections += 1
+        self._connections[address] += 1
         try:
             while True:
                 async with asyncio.timeout(IDLE_S):
@@ -154,7 +163,8 @@ class DnsServer:
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             return  # it has said all that it wanted
         finally:
-            self._connections -= 1
+            self._connections[address] -= 1
+            self._connections += Counter()  # without those that have none
             writer.close()
 
 

@@ -26,7 +26,7 @@ from edgecore.pods.status import Ending
 from edgecore.pods.storage_watch import Limited, StorageWatch
 from edgecore.pods.worker import FAILED_AGAIN_S, PodWorker
 from edgecore.store.port import META_EPOCH, EdgeBatch
-from skerry.errors import UnavailableError
+from skerry.errors import NotFoundError, UnavailableError
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, uid_of
@@ -88,8 +88,12 @@ class PodManager:
         return self._workers[uid].stopped
 
     async def write(self, uid: str, change: Callable[[PodRecord], PodRecord], batch: EdgeBatch) -> None:
-        """Commit a change of that pod's record with what else belongs to it. `has` it."""
-        await self._workers[uid].write(change, batch)
+        """Commit a change of that pod's record with what else belongs to it. Raises `NotFoundError` where it has gone
+        meanwhile."""
+        worker = self._workers.get(uid)
+        if worker is None:
+            raise NotFoundError("the pod has gone from this gateway meanwhile")
+        await worker.write(change, batch)
 
     def refresh(self, uid: str) -> None:
         """Something that the pod's volumes are made of is another now, or is there at last."""

@@ -13,6 +13,7 @@ import ssl
 import struct
 import time
 from contextlib import suppress
+from functools import cache
 from typing import Final
 
 from skerry.probing.monitor import attempt_starts_s
@@ -94,15 +95,17 @@ async def _attempt(address: str, probe: Probe) -> str:
 
 async def _opened(address: str, probe: Probe) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     secured = probe.type in ("TLS", "HTTPS")
-    context = _context(probe) if secured else None
+    context = _context(verify=probe.verify) if secured else None
     return await asyncio.open_connection(
         address, probe.port, ssl=context, server_hostname=probe.host if secured else None, limit=HEAD_MAX
     )
 
 
-def _context(probe: Probe) -> ssl.SSLContext:
+@cache
+def _context(*, verify: bool) -> ssl.SSLContext:
+    """One for all attempts: the authorities of the system take a megabyte, and a while to be read."""
     context = ssl.create_default_context()
-    if not probe.verify:
+    if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

@@ -76,7 +76,7 @@ async def test_a_lost_question_is_asked_again_and_other_versions_are_refused() -
     transport, server = await loop.create_datagram_endpoint(lambda: _Server(1), local_addr=("127.0.0.1", 0))
     address = f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
     await sound(address, default_port=1, within_s=20)
-    assert server.questions == 2
+    assert server.questions >= 2  # a loop that is late asks once more
     server.versions = (0x6B3343CF,)
     with pytest.raises(UnavailableError, match="other versions"):
         await sound(address, default_port=1, within_s=20)
