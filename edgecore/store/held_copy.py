@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 FILE: Final = "held.copy"
 SOON_S: Final = 1.0
 """After pods came or went, or a decision: what comes with them is in it as well."""
+REST_S: Final = 10.0
+"""Between two copies of pods that come and go, and after one that could not be written."""
 SELDOM_S: Final = 60.0
 """After any other change."""
 BYTES_MAX: Final = 16 << 20
@@ -108,6 +110,11 @@ class HeldCopy:
         self._written = b""
         """By which it is known whether something is new."""
         self._failed = False
+        self._is_writing = False
+        self._told_of_pods = False
+        """Pods came or went since it was written."""
+        self._decision = asyncio.Event()
+        """Somebody decided something."""
 
     async def run(self, *, soon_s: float = SOON_S, seldom_s: float = SELDOM_S) -> None:
         stop = self._store.listen(self._committed)
@@ -121,31 +128,54 @@ class HeldCopy:
                 except TimeoutError:
                     pass
                 await asyncio.sleep(soon_s)
-                self._changed.clear()
-                self._urgent.clear()
-                await self.write()
+                rests, self._told_of_pods = self._told_of_pods, False
+                for event in (self._changed, self._urgent, self._decision):
+                    event.clear()
+                self._is_writing = True
+                try:
+                    is_written = await self.write()
+                finally:
+                    self._is_writing = False
+                if not is_written:
+                    self._changed.set()
+                if not is_written or rests:
+                    await self._rest(seldom_s)
         finally:
             stop()
 
-    async def write(self) -> None:
-        """Write it, where something is new. What stands in the way is said once, and tried again with a change."""
+    async def _rest(self, seldom_s: float) -> None:
+        """Pods may come and go all the time: a card is spared then, unless somebody decides something."""
+        try:
+            async with asyncio.timeout(min(REST_S, seldom_s)):
+                await self._decision.wait()
+        except TimeoutError:
+            return
+
+    async def write(self) -> bool:
+        """Write it, where something is new; False where something stands in the way, which is said once."""
         try:
             await asyncio.to_thread(self._write)
         except UnavailableError as error:
             if not self._failed:
                 log.warning("what the gateway holds is not copied reason=%s", error)
             self._failed = True
-            return
+            return False
         self._failed = False
+        return True
 
     def _committed(self, batch: EdgeBatch) -> None:
         decided = [(uid, body is not None and self._beside.is_decision(body)) for uid, body in batch.pods]
-        is_urgent = (
-            any(put.key.resource == "pods" and put.stamp.uid not in self._pods for put in batch.puts)
-            or any(key.resource == "pods" for key in batch.deletes)
-            or any(name in self._beside.names for name, _ in batch.meta)
-            or any((uid in self._decided) != now for uid, now in decided)
+        of_pods = any(put.key.resource == "pods" and put.stamp.uid not in self._pods for put in batch.puts) or any(
+            key.resource == "pods" for key in batch.deletes
         )
+        # (While it is written, what is in it is not known yet.)
+        is_decision = any(name in self._beside.names for name, _ in batch.meta) or any(
+            self._is_writing or (uid in self._decided) != now for uid, now in decided
+        )
+        self._told_of_pods = self._told_of_pods or of_pods
+        if is_decision:
+            self._decision.set()
+        is_urgent = of_pods or is_decision
         if is_urgent:
             self._urgent.set()
         if is_urgent or batch.puts or batch.deletes or any(now for _, now in decided):

@@ -130,6 +130,18 @@ async def test_pods_and_decisions_are_copied_soon_and_what_else_changes_seldom(g
         await gate.until_copied("settings")
 
 
+async def test_a_decision_that_is_taken_back_while_it_is_written_is_not_restored(gate: Gateway) -> None:
+    async with gate.copying():
+        for turn in range(20):
+            await gate.put(WEB, pods=((WEB.stamp.uid, b'{"stopped":%d}' % turn),))
+            for _ in range(turn):
+                await asyncio.sleep(0.0005)
+            await gate.store.apply(EdgeBatch(pods=((WEB.stamp.uid, b'{"runs":1}'),)))
+            async with asyncio.timeout(EVENTUALLY_S):
+                while (found := read(gate.path, "gate-1")) is None or found.batch.pods:
+                    await asyncio.sleep(0.005)
+
+
 async def test_what_changes_seldom_is_copied_in_the_end(gate: Gateway) -> None:
     async with gate.copying(seldom_s=0.01):
         await gate.put(CONFIG)
