@@ -12,7 +12,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -54,7 +54,8 @@ from edgecore.link.session import META_CUT, EdgeLink
 from edgecore.local_api.access import Access
 from edgecore.local_api.guard import Guard
 from edgecore.local_api.keeping import KeptWrites
-from edgecore.local_api.secure import Place, SecureApi
+from edgecore.local_api.places import Door, Place, doors_at
+from edgecore.local_api.secure import SecureApi
 from edgecore.local_api.server import LocalApi
 from edgecore.network.settings import DnsSettings, NetworkSettings, PodNetworkSettings
 from edgecore.pods.cgroup_plan import Driver
@@ -137,6 +138,7 @@ async def serve(settings: EdgeSettings) -> None:
 
         certificate = CertificateKeeper(settings.data, store, time.known_ms, proxy)
         dialers = _dialers(settings, store, time, proxy)
+        doors = await _doors(settings, runtime)
         ground = Ground(
             node=membership.node,
             labels=labels_of(settings.label),
@@ -166,7 +168,7 @@ async def serve(settings: EdgeSettings) -> None:
             broker=broker,
             discovery=_discovery(settings, membership.node, store),
             own_broker=_own_broker(settings, membership.node, time, ids),
-            local_api=_local_api(settings),
+            local_api=tuple((each.place.host, each.place.port) for each in doors),
             static_pods=static_pods_of(settings),
             rules=_rules(settings, membership.node),
             service_bus=_service_bus(settings),
@@ -178,7 +180,7 @@ async def serve(settings: EdgeSettings) -> None:
             credentials=settings.device_credentials,
         )
         agent = compose(ground)
-        await _run(settings, membership, agent, certificate, store, guard)
+        await _run(settings, membership, agent, certificate, store, guard, doors)
         await runtime.close()
     finally:
         store.close()
@@ -592,6 +594,7 @@ async def _run(
     certificate: CertificateKeeper,
     store: AsyncEdgeStore,
     guard: StoreGuard,
+    doors: Sequence[Door],
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -602,7 +605,7 @@ async def _run(
         local = LocalApi(settings.socket, agent.local)
         await local.listen()
         parts.append(tasks.create_task(local.run(), name="local-api"))
-        if (secure := _secure_api(settings, agent, local)) is not None:
+        if (secure := _secure_api(settings, agent, local, doors)) is not None:
             parts.append(tasks.create_task(secure.run(), name="local-api over TCP"))
         # What was known is being brought up; only now is anything dialled.
         parts.append(tasks.create_task(_link(store, agent.link), name="link"))
@@ -636,19 +639,23 @@ async def _settled(agent: Agent) -> None:
     gc.enable()
 
 
-def _local_api(settings: EdgeSettings) -> tuple[str, int] | None:
-    place = local_api_of(settings)
-    return None if place is None else (place.host, place.port)
+async def _doors(settings: EdgeSettings, runtime: Runtime) -> list[Door]:
+    """Where the local API is served over TCP. Raises `InvalidError`."""
+    from edgecore.network.interface import hold_address
+
+    is_auto = settings.local_api == "auto"
+    apart = runtime.abilities.pod_network and os.geteuid() == 0
+    places = [Place(host=each.host, port=each.port) for each in local_api_of(settings, pods_apart=apart)]
+    return await doors_at(places, hold_address, asked_for=not is_auto)
 
 
-def _secure_api(settings: EdgeSettings, agent: Agent, local: LocalApi) -> SecureApi | None:
-    place = local_api_of(settings)
-    if place is None:
+def _secure_api(settings: EdgeSettings, agent: Agent, local: LocalApi, doors: Sequence[Door]) -> SecureApi | None:
+    if not doors:
         return None
     parts = agent.local
     access = Access(parts.store, parts.clock, node=parts.node, connected=lambda: agent.link.connected)
     return SecureApi(
-        Place(host=place.host, port=place.port),
+        doors,
         settings.data / LOCAL_API,
         Guard(local.routes, access, agent.cloud, KeptWrites(parts.store, parts.clock, SystemIds())),
         access,

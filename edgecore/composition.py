@@ -204,8 +204,8 @@ class Ground(Frozen):
     """Runs an MQTT broker in the agent; None: there is another, or none."""
     network: NetworkSettings = field(default_factory=NetworkSettings)
     """How names and addresses of services are served."""
-    local_api: tuple[str, int] | None = None
-    """Where the local API is served over TCP; None: nowhere."""
+    local_api: tuple[tuple[str, int], ...] = ()
+    """Where the local API is served over TCP."""
     static_pods: Path | None = None
     """The directory of files that say what runs here whatever the cloud says; None: there is none."""
     home: tuple[str, Open] | None = None
@@ -515,7 +515,7 @@ def _pods(
             hold=limits.hold,
             asking=ground.asking,
             cgroups=ground.cgroups,
-            api=None if ground.local_api is None else ApiPlace(host=ground.local_api[0], port=ground.local_api[1]),
+            apis=tuple(ApiPlace(host=host, port=port) for host, port in ground.local_api),
             authority=partial(authority_of, ground.directory / LOCAL_API),
             off_disk=ground.off_disk,
             sysctls=ground.sysctls,

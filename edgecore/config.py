@@ -172,9 +172,11 @@ class EdgeSettings:
         "held (9060 in KubeEdge); off: none",
     )
     local_api: str = setting(
-        "127.0.0.1:10550",
+        "auto",
         help="ADDRESS:PORT where applications on this gateway find the Kubernetes API, over TLS and with their "
-        "ServiceAccount's token (10550 in KubeEdge); pods are told it as KUBERNETES_SERVICE_HOST; off: none",
+        "ServiceAccount's token (10550 in KubeEdge); pods that reach it are told it as KUBERNETES_SERVICE_HOST; a "
+        "link-local one becomes this machine's, for pods with a network of their own; auto: 127.0.0.1:10550, and "
+        "169.254.20.11:10550 where pods have one; off: none",
     )
     dmi_group: str = setting("", help="group that may connect to the mappers' socket; none: the agent's user alone")
     cluster_dns: str = setting(
@@ -662,11 +664,15 @@ def ingress_of(settings: EdgeSettings) -> IngressSettings | None:
     )
 
 
-def local_api_of(settings: EdgeSettings) -> Address | None:
-    """Where the local API is served over TCP; None: nowhere. Raises `InvalidError`."""
+def local_api_of(settings: EdgeSettings, *, pods_apart: bool) -> list[Address]:
+    """Where the local API is served over TCP. `pods_apart`: pods have a network of their own. Raises
+    `InvalidError`."""
     if settings.local_api == "off":
-        return None
-    return _address(settings.local_api, "--local-api", "127.0.0.1:10550 or off")
+        return []
+    if settings.local_api != "auto":
+        return [_address(settings.local_api, "--local-api", "127.0.0.1:10550, auto or off")]
+    texts = ("127.0.0.1:10550", *(("169.254.20.11:10550",) if pods_apart else ()))
+    return [_address(each, "--local-api") for each in texts]
 
 
 def static_pods_of(settings: EdgeSettings) -> Path | None:

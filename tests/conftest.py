@@ -33,6 +33,10 @@ def usual_settings_unless_said() -> Iterator[None]:
             patch.setenv("SKERRY_TRANSPORT", "websocket")
         if "SKERRY_RUNTIME" not in os.environ:
             patch.setenv("SKERRY_RUNTIME", "process")  # never the containerd of the machine
+        if "SKERRY_LOCAL_API" not in os.environ:
+            patch.setenv(
+                "SKERRY_LOCAL_API", "127.0.0.1:10550"
+            )  # of agents side by side one would have what is for pods
         yield
 
 

@@ -22,8 +22,8 @@ from edgecore.local_api.access import Access
 from edgecore.local_api.answers import error_answer
 from edgecore.local_api.bounds import HEAD_BYTES_MAX, Answers, Room
 from edgecore.local_api.certificates import CA_FILE, SERVER_FILE, SERVICE_NAMES, are_made
+from edgecore.local_api.places import Door, listening_at
 from skerry.errors import TooManyRequestsError, UnavailableError
-from skerry.frozen import Frozen
 from skerry.transport.liveness import keep_alive
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,6 @@ TURNED_AWAY_MAX: Final = 32
 TURNED_AWAY_OF_ONE_MAX: Final = 8
 """Beyond those, who are told that there is no room; whoever comes after them is hung up on."""
 ACCEPT_AGAIN_S: Final = 1.0
-BACKLOG: Final = 100
 TURN_AWAY_S: Final = 5.0
 TOLD_S: Final = 60.0
 NO_ROOM: Final = "too many connections to this gateway's API: close some, or try later"
@@ -47,16 +46,6 @@ FAREWELL_S_MAX: Final = 2.0
 """For a client to say that TLS is over; one that sleeps does not."""
 AGAIN_S: Final = 30.0
 MAKE_S_MAX: Final = 60.0
-_IP_FREEBIND: Final = 15
-_IPV6_FREEBIND: Final = 78
-"""From linux/in.h and linux/in6.h."""
-
-
-class Place(Frozen):
-    """Where the API is served."""
-
-    host: str
-    port: int
 
 
 class SecureApi:
@@ -64,7 +53,7 @@ class SecureApi:
 
     def __init__(
         self,
-        place: Place,
+        doors: Sequence[Door],
         directory: Path,
         answers: Answers,
         access: Access,
@@ -74,11 +63,13 @@ class SecureApi:
     ) -> None:
         """`directory`: of the certificates. `names`: by which it is called beside the usual ones. `made`: told when
         there is another authority."""
-        self._place = place
+        self._doors = doors
         self._directory = directory
         self._answers = answers
         self._access = access
-        self._names = list(dict.fromkeys((*SERVICE_NAMES, "127.0.0.1", "::1", place.host, *names)))
+        self._names = list(
+            dict.fromkeys((*SERVICE_NAMES, "127.0.0.1", "::1", *(each.place.host for each in doors), *names))
+        )
         self._made = made
         self._room = Room(body_bytes_max=BODY_BYTES_MAX, bytes_max=BODIES_BYTES_MAX)
         self._open: Counter[str] = Counter()
@@ -95,12 +86,8 @@ class SecureApi:
             except (OSError, UnavailableError) as error:
                 if str(error) != said:
                     said = str(error)
-                    log.warning("the local API is not served on TCP host=%s reason=%s", self._address, error)
+                    log.warning("the local API is not served on TCP reason=%s", error)
             await asyncio.sleep(AGAIN_S)
-
-    @property
-    def _address(self) -> str:
-        return f"{self._place.host}:{self._place.port}"
 
     async def _serve(self) -> None:
         if not are_made(self._directory, self._names):
@@ -109,14 +96,31 @@ class SecureApi:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self._directory / SERVER_FILE)
-        with _listening(self._place) as listening:
-            stop = self._access.listen()
-            log.info("local API on TCP host=%s", self._address)
+        stop = self._access.listen()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for door in self._doors:
+                    tasks.create_task(self._serve_at(door, context, tasks))
+        finally:
+            stop()
+
+    async def _serve_at(self, door: Door, context: ssl.SSLContext, tasks: asyncio.TaskGroup) -> None:
+        """What listens there stays open to the agent's end: who comes waits for the certificate."""
+        said, listening = "", door.listening
+        while listening is None:
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    await self._accept(listening, context, tasks)
-            finally:
-                stop()
+                listening = listening_at(door.place)
+            except OSError as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("the local API is not served on TCP host=%s reason=%s", door.place, error)
+                await asyncio.sleep(AGAIN_S)
+        log.info("local API on TCP host=%s", door.place)
+        try:
+            await self._accept(listening, context, tasks)
+        finally:
+            if door.listening is None:
+                listening.close()
 
     async def _accept(self, listening: socket.socket, context: ssl.SSLContext, tasks: asyncio.TaskGroup) -> None:
         """Counted here, as TLS takes memory before anybody has said a word."""
@@ -229,26 +233,6 @@ class SecureApi:
             head = f"HTTP/1.1 429 Too Many Requests\r\n{head}Content-Length: {len(answer.body)}\r\n\r\n"
             writer.write(head.encode() + answer.body)
             await writer.drain()
-
-
-def _listening(place: Place) -> socket.socket:
-    """Also at an address that is to come: the pods' bridge is made with the first pod. Raises `OSError`."""
-    family, level, option = (
-        (socket.AF_INET6, socket.IPPROTO_IPV6, _IPV6_FREEBIND)
-        if ":" in place.host
-        else (socket.AF_INET, socket.IPPROTO_IP, _IP_FREEBIND)
-    )
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.setsockopt(level, option, 1)
-        made.bind((place.host, place.port))
-        made.listen(BACKLOG)
-        made.setblocking(False)
-    except BaseException:
-        made.close()
-        raise
-    return made
 
 
 def authority_of(directory: Path) -> str:

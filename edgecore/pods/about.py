@@ -29,9 +29,8 @@ def surroundings(pod: JsonObject, sandbox: SandboxState | None, parts: PodParts,
     """What its containers are told. A pod that is not sent to this gateway's own API finds the cloud's authority
     alone, byte for byte."""
     own_network = parts.runtime.abilities.pod_network and not bool_at(pod, "spec", "hostNetwork")
-    api = parts.api
-    if api is not None and own_network and ip_address(api.host).is_loopback:
-        api = None  # its loopback is another one
+    reached = [each for each in parts.apis if not (own_network and ip_address(each.host).is_loopback)]
+    api = next(iter(reached), None)  # (the loopback of a pod's own network is another one)
 
     def find(resource: str, name: str) -> JsonObject | None:
         held = parts.store.get(Key(resource, "" if resource in _CLUSTER_WIDE else namespace, name))

@@ -52,8 +52,8 @@ class PodParts(Frozen):
     """For probes and hooks; None: in the containers and over the network."""
     cgroups: PodCgroups | None = None
     """Makes the pods' cgroups; None: nobody does, and the runtime's own default is where containers are."""
-    api: ApiPlace | None = None
-    """Where this gateway's own API is; None: nowhere that pods reach."""
+    apis: tuple[ApiPlace, ...] = ()
+    """Where this gateway's own API is; (): nowhere that pods reach."""
     authority: Callable[[], str] = str
     """The certificate by which it is known; "" for none."""
     others: Callable[[str], Mapping[str, int]] = _nobody

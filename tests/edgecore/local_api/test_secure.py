@@ -14,8 +14,9 @@ import pytest
 from edgecore.local_api.access import Access
 from edgecore.local_api.answers import Answer
 from edgecore.local_api.certificates import CA_FILE, make
+from edgecore.local_api.places import Door, Place
 from edgecore.local_api.requests import Request, Stream
-from edgecore.local_api.secure import OF_ONE_MAX, Place, SecureApi, authority_of
+from edgecore.local_api.secure import OF_ONE_MAX, SecureApi, authority_of
 from edgecore.pods.own_address import own_addresses
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.shell import AsyncEdgeStore
@@ -31,8 +32,8 @@ def api(directory: Path, port: int, made: list[str], host: str = "127.0.0.1") ->
     clock = ManualClock()
     store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
     access = Access(store, clock, node="gate-1", connected=lambda: False)
-    place = Place(host=host, port=port)
-    return SecureApi(place, directory, Answers(), access, names=["gate-1"], made=lambda: made.append("made"))
+    doors = [Door(place=Place(host=host, port=port))]
+    return SecureApi(doors, directory, Answers(), access, names=["gate-1"], made=lambda: made.append("made"))
 
 
 def test_what_serves_it_never_loads_the_library_that_makes_certificates() -> None:

@@ -42,7 +42,7 @@ class Gateway:
         self.in_step = True
         self.refuse: Callable[[JsonObject], str] = lambda _: ""
         self.tokens: Tokens = no_tokens
-        self.api: ApiPlace | None = None
+        self.apis: tuple[ApiPlace, ...] = ()
 
     def parts(self) -> PodParts:
         return PodParts(
@@ -54,7 +54,7 @@ class Gateway:
             directory=self.directory,
             refusal=self.refuse,
             tokens=self.tokens,
-            api=self.api,
+            apis=self.apis,
             authority=lambda: "own\n",
         )
 
@@ -789,8 +789,8 @@ async def test_pods_that_are_not_sent_to_the_gateways_own_api_trust_the_clouds_a
         "data": {"ca.crt": "cloud\n"},
     }
     volumes: Json = [{"name": "v", "configMap": {"name": "kube-root-ca.crt"}}]
-    for api, said in ((None, "cloud\n"), (ApiPlace(host="127.0.0.1", port=6443), "cloud\nown\n")):
-        gate.api = api
+    for apis, said in (((), "cloud\n"), ((ApiPlace(host="127.0.0.1", port=6443),), "cloud\nown\n")):
+        gate.apis = apis
         async with gate.running():
             await gate.put(trust, "configmaps")
             await gate.put(pod(container(volumeMounts=[{"name": "v", "mountPath": "/v"}]), volumes=volumes))

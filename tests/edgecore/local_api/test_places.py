@@ -1,0 +1,70 @@
+"""Where the local API is served: for pods with a network of their own only where it can be had."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from edgecore.config import EdgeSettings, local_api_of
+from edgecore.local_api.places import Door, Place, doors_at, listening_at
+from skerry.errors import InvalidError, UnavailableError
+
+
+class Machine:
+    """On which addresses are held, or refused."""
+
+    def __init__(self, refusal: str = "") -> None:
+        self.refusal = refusal
+        self.held: list[str] = []
+
+    async def hold(self, address: str) -> None:
+        if self.refusal:
+            raise UnavailableError(self.refusal)
+        self.held.append(address)
+
+
+def a_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+LOOPBACK = Place(host="127.0.0.1", port=10_550)
+
+
+def told(text: str, *, pods_apart: bool) -> list[str]:
+    return [f"{each.host}:{each.port}" for each in local_api_of(EdgeSettings(local_api=text), pods_apart=pods_apart)]
+
+
+def test_what_is_said_is_where_it_is_and_nothing_more() -> None:
+    assert told("auto", pods_apart=False) == ["127.0.0.1:10550"]
+    assert told("auto", pods_apart=True) == ["127.0.0.1:10550", "169.254.20.11:10550"]
+    assert told("10.88.0.1:6443", pods_apart=True) == ["10.88.0.1:6443"]
+    assert told("off", pods_apart=True) == []
+    with pytest.raises(
+        InvalidError, match=r"--local-api 'here': write ADDRESS:PORT, e\.g\. 127\.0\.0\.1:10550, auto or off"
+    ):
+        told("here", pods_apart=False)
+
+
+async def test_an_address_for_pods_is_made_and_listened_at_before_anybody_is_told() -> None:
+    machine, port = Machine(), a_port()
+    for_pods = Place(host="169.254.77.7", port=port)
+    loopback, door = await doors_at([LOOPBACK, for_pods], machine.hold, asked_for=False)
+    assert loopback == Door(place=LOOPBACK), "that is tried for as long as it takes"
+    assert machine.held == ["169.254.77.7"] and door.listening is not None
+    assert door.listening.getsockname() == ("169.254.77.7", port)
+    assert await doors_at([LOOPBACK, for_pods], machine.hold, asked_for=False) == [Door(place=LOOPBACK)], "taken"
+    door.listening.close()
+
+
+async def test_where_none_can_be_had_pods_are_not_sent_there_unless_somebody_asked_for_it() -> None:
+    machine, for_pods = Machine("no rights"), Place(host="169.254.77.7", port=a_port())
+    assert await doors_at([for_pods], machine.hold, asked_for=False) == []
+    assert await doors_at([for_pods], machine.hold, asked_for=True) == [Door(place=for_pods)]
+
+
+def test_a_port_that_is_taken_is_a_fault() -> None:
+    with listening_at(Place(host="127.0.0.1", port=a_port())) as first, pytest.raises(OSError, match="in use"):
+        listening_at(Place(host="127.0.0.1", port=first.getsockname()[1]))
