@@ -8,8 +8,9 @@ they change. A leader that begins counts anew, and the votes stay as they were u
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
+import math
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
@@ -22,22 +23,24 @@ from cloudcore.controllers.gslb.vantage import (
     Ballot,
     Gateway,
     Target,
+    is_public,
+    shared,
     target_of,
     vantage_points,
 )
 from cloudcore.runtime.manager import Tools
-from skerry.errors import BadRequestError, InvalidError, NotFoundError, SkerryError
+from skerry.errors import BadRequestError, InvalidError, NotFoundError, SkerryError, UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.gslb import DNS_ZONES, GLOBAL_SERVICES
 from skerry.objects.json import (
     Json,
     JsonObject,
     bool_at,
-    decode_object,
     encode_object,
     int_at,
     map_at,
     maps_at,
+    read_json,
     str_at,
     strs_at,
 )
@@ -54,6 +57,10 @@ BEGIN_S: Final = 60.0
 ANSWER_S_MAX: Final = 5.0
 """Beyond the time that the probes may take."""
 ANSWER_BYTES_MAX: Final = 64 << 10
+QUESTIONS_MAX: Final = 8
+"""On their way to one gateway at a time."""
+_Asked = tuple[str, str]
+"""A gateway, and the namespace whose addresses it tries."""
 
 Reads = Callable[[str, str, bytes], AsyncGenerator[bytes]]
 """Asks a node on a stream: node, kind, parameters."""
@@ -75,11 +82,15 @@ class GatewayObservers:
         self._tools = tools
         self._reads = reads
         self._ballot = Ballot()
-        self._asking: set[str] = set()
-        self._silent: dict[str, float] = {}
-        """Gateways that did not answer, and when they are asked again."""
+        self._asking: set[_Asked] = set()
+        self._last: dict[_Asked, float] = {}
+        """When what was asked last."""
+        self._silent: dict[_Asked, float] = {}
+        """What was not answered, and when it is asked again."""
         self._chosen: dict[str, tuple[str, ...]] = {}
         self._choose_at = 0.0
+        self._fault = ""
+        """Why votes could not be written down last."""
         self._begun_s = tools.clock.monotonic_s() + BEGIN_S
 
     async def run(self) -> None:
@@ -87,32 +98,43 @@ class GatewayObservers:
             while True:
                 await asyncio.sleep(LOOK_S)
                 watches = self._watches()
-                for gateway, due in self._due(watches):
-                    tasks.create_task(self._ask(gateway, due))
+                for who, due in self._due(watches):
+                    tasks.create_task(self._ask(who, due))
                 await self._write(watches)
 
     async def look(self) -> None:
         """Once, at all that is due, until it has ended."""
         watches = self._watches()
         async with asyncio.TaskGroup() as tasks:
-            for gateway, due in self._due(watches):
-                tasks.create_task(self._ask(gateway, due))
+            for who, due in self._due(watches):
+                tasks.create_task(self._ask(who, due))
         await self._write(watches)
 
-    def _due(self, watches: list[_Watch]) -> list[tuple[str, list[Target]]]:
-        by_gateway: dict[str, dict[str, Target]] = {}
+    def _due(self, watches: list[_Watch]) -> list[tuple[_Asked, list[Target]]]:
+        """What is to be asked: each namespace's by itself, so that what is slow in one holds no other up."""
+        asked: dict[_Asked, dict[str, Target]] = {}
+        watching: dict[str, set[str]] = {}
+        owners: dict[str, str] = {}
         for watch in watches:
+            owners.setdefault(watch.target.id, watch.service.name)
             for gateway in watch.gateways:
-                by_gateway.setdefault(gateway, {})[watch.target.id] = watch.target
-        self._ballot.keep(by_gateway)
+                asked.setdefault((gateway, watch.service.namespace), {})[watch.target.id] = watch.target
+                watching.setdefault(gateway, set()).add(watch.target.id)
+        self._ballot.keep(watching)
+        self._last = {who: at for who, at in self._last.items() if who in asked}
+        self._silent = {who: at for who, at in self._silent.items() if who in asked}
         now_s = self._tools.clock.monotonic_s()
-        found: list[tuple[str, list[Target]]] = []
-        for gateway, targets in by_gateway.items():
-            if gateway in self._asking or now_s < self._silent.get(gateway, 0.0):
+        found: list[tuple[_Asked, list[Target]]] = []
+        busy = Counter(gateway for gateway, _ in self._asking)
+        for who in sorted(asked, key=lambda who: self._last.get(who, -math.inf)):
+            gateway = who[0]
+            if who in self._asking or now_s < self._silent.get(who, 0.0) or busy[gateway] >= QUESTIONS_MAX:
                 continue
-            if due := self._ballot.due(gateway, [*targets.values()], now_s)[:TRIES_MAX]:
-                self._asking.add(gateway)
-                found.append((gateway, due))
+            if due := self._ballot.due(gateway, [*asked[who].values()], now_s):
+                busy[gateway] += 1
+                self._asking.add(who)
+                self._last[who] = now_s
+                found.append((who, shared(due, owners, TRIES_MAX)))
         return found
 
     def _watches(self) -> list[_Watch]:
@@ -142,7 +164,8 @@ class GatewayObservers:
                 found.append(_Watch(service=stored.key, host=host, target=target, gateways=chosen))
         return found
 
-    async def _ask(self, gateway: str, targets: list[Target]) -> None:
+    async def _ask(self, who: _Asked, targets: list[Target]) -> None:
+        gateway = who[0]
         begin_s = self._tools.clock.monotonic_s()
         limit_s = ANSWER_S_MAX + sum(sorted(each.probe.timeout_s for each in targets)[-(len(targets) // 20 + 1) :])
         told = bytearray()
@@ -153,19 +176,19 @@ class GatewayObservers:
                     told += piece
                     if len(told) > ANSWER_BYTES_MAX:
                         raise InvalidError(f"answers more than {ANSWER_BYTES_MAX} bytes")
-            reasons = strs_at(decode_object(bytes(told)), "reasons")
+            reasons = strs_at(read_json(bytes(told), "its answer"), "reasons")
             if len(reasons) != len(targets):
                 raise InvalidError("answers to something else")
         except (SkerryError, TimeoutError) as error:
             # It has no vote while it says nothing; the session tells that it is away.
             LOG.debug("gateway does not look node=%s: %s", gateway, error)
-            self._silent[gateway] = self._tools.clock.monotonic_s() + ANSWER_S_MAX
+            self._silent[who] = self._tools.clock.monotonic_s() + ANSWER_S_MAX
         else:
-            self._silent.pop(gateway, None)
+            self._silent.pop(who, None)
             pairs = zip(targets, reasons, strict=True)
             self._ballot.take(gateway, [(target, not reason) for target, reason in pairs], begin_s)
         finally:
-            self._asking.discard(gateway)
+            self._asking.discard(who)
 
     async def _write(self, watches: list[_Watch]) -> None:
         now_s = self._tools.clock.monotonic_s()
@@ -183,7 +206,20 @@ class GatewayObservers:
             # Who has just begun will know more soon; later, nobody's votes are nobody's.
             if before == after or (not after and stored.key in watched and now_s < self._begun_s):
                 continue
-            await self._write_one(stored.key, uid_of(obj), after)
+            try:
+                await self._write_one(stored.key, uid_of(obj), after)
+            except UnavailableError as error:
+                self._tell(str(error))
+                return  # nothing can be written just now; all of it is tried again in a second
+            except SkerryError as error:
+                self._tell(f"{stored.key.namespace}/{stored.key.name}: {error}")
+            else:
+                self._fault = ""
+
+    def _tell(self, fault: str) -> None:
+        if fault != self._fault:
+            LOG.warning("what gateways see is not written down: %s", fault)
+        self._fault = fault
 
     async def _write_one(self, key: Key, uid: str, rows: list[Json]) -> None:
         def transform(current: JsonObject) -> JsonObject:
@@ -219,4 +255,4 @@ def _points(zone: str, spec: JsonObject, gateways: list[Gateway]) -> tuple[str, 
 
 def _may_try(address: str, zone: JsonObject) -> bool:
     """Who writes a GlobalService must not look into networks of sites with it, unless the zone's owner allows it."""
-    return bool_at(zone, "observers", "privateAddresses") or ipaddress.ip_address(address).is_global
+    return bool_at(zone, "observers", "privateAddresses") or is_public(address)

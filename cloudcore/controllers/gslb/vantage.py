@@ -7,6 +7,8 @@ heard, and while all that it tries fails: then it is the gateway that is cut off
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -21,6 +23,9 @@ COUNT_DEFAULT: Final = 3
 COUNT_MAX: Final = 9
 SILENT_S_MAX: Final = 30.0
 """Who has answered nothing for so long, and for three intervals, has no vote."""
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_OF_SITES: Final = tuple(ipaddress.IPv6Network(each) for each in ("64:ff9b:1::/48", "::/96"))
 
 
 class Gateway(Frozen):
@@ -56,6 +61,36 @@ def target_of(given: Try) -> Target:
     return Target(id=hashlib.blake2b(said, digest_size=12).hexdigest(), given=given, probe=given.probe)
 
 
+def shared(due: Sequence[Target], owners: Mapping[str, str], most: int) -> list[Target]:
+    """So many of them at most, of each owner about as many: who has much that is slow keeps nobody else's waiting.
+    `owners` by target."""
+    turns: dict[str, int] = {}
+    ranked: list[tuple[int, int]] = []
+    for number, each in enumerate(due):
+        owner = owners.get(each.id, "")
+        turns[owner] = turns.get(owner, 0) + 1
+        ranked.append((turns[owner], number))
+    return [due[number] for _, number in sorted(ranked)[:most]]
+
+
+def is_public(address: str) -> bool:
+    """Whether it is one host of the internet, whatever translates it on its way: what only looks so leads into the
+    networks of a site."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    inside = [found]
+    if isinstance(found, ipaddress.IPv6Address):
+        inside += [each for each in (found.ipv4_mapped, found.sixtofour) if each is not None]
+        inside += [*(found.teredo or ())]
+        if found in _NAT64:
+            inside.append(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
+        if any(found in each for each in _OF_SITES):
+            return False
+    return all(each.is_global and not each.is_multicast for each in inside)
+
+
 class _Seen(Frozen):
     counter: Counter
     at_s: float
@@ -70,13 +105,14 @@ class Ballot:
         """By gateway and target."""
 
     def due(self, gateway: str, targets: Sequence[Target], now_s: float) -> list[Target]:
-        """Those that it is to try now."""
+        """Those that it is to try now; who waits longest for it, first."""
         seen = self._seen.get(gateway, {})
-        return [
+        found = [
             each
             for each in targets
             if each.id not in seen or now_s >= seen[each.id].at_s + period_s(seen[each.id].counter, each.probe)
         ]
+        return sorted(found, key=lambda each: seen[each.id].at_s if each.id in seen else -math.inf)
 
     def take(self, gateway: str, results: Iterable[tuple[Target, bool]], now_s: float) -> None:
         """What it has seen of targets that it began to try at a time."""

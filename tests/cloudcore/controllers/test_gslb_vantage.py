@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from cloudcore.controllers.gslb.controller import GslbController
 from cloudcore.controllers.gslb.observing import GatewayObservers
-from cloudcore.controllers.gslb.vantage import Ballot, Gateway, Target, target_of, vantage_points
+from cloudcore.controllers.gslb.vantage import Ballot, Gateway, Target, is_public, shared, target_of, vantage_points
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.gslb import DNS_SNAPSHOTS, DNS_ZONES, GLOBAL_SERVICES
 from skerry.objects.json import decode_object, encode_object
 from skerry.objects.select import EVERYTHING, parse_labels
@@ -72,6 +74,36 @@ def test_a_gateway_votes_when_it_is_sure_and_is_silent_when_it_is_cut_off() -> N
     assert ballot.votes(ONE, ["g1"], 30.0) == (0, 0) and ballot.votes(TWO, ["g1"], 30.0) == (1, 0)
 
 
+def test_who_has_much_that_is_slow_keeps_nobody_elses_addresses_waiting() -> None:
+    much = [target(f"203.0.113.{number}") for number in range(120)]
+    one = target("198.51.100.1")
+    owners = {**{each.id: "much" for each in much}, one.id: "shop"}
+    ballot, tried = Ballot(), {each.id: 0 for each in (*much, one)}
+    for now_s in range(0, 60, 6):
+        asked = shared(ballot.due("g1", [*much, one], float(now_s)), owners, 100)
+        assert len(asked) <= 100
+        for each in asked:
+            tried[each.id] += 1
+        looked(ballot, "g1", float(now_s), *((each, False) for each in asked))
+    assert tried[one.id] == 10
+    assert min(tried[each.id] for each in much) >= 5, "and its own take turns"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("224.0.0.1", "239.1.1.1", "ff02::1", "ff0e::1", "10.0.0.1", "::ffff:10.0.0.1", "::10.0.0.1", "no"),
+        *("64:ff9b::a00:1", "64:ff9b:1::8.8.8.8", "2002:a00:1::", "2001:0:a00:1::", "fd00::1", "fe80::1%1"),
+    ],
+)
+def test_what_leads_into_networks_of_sites_or_to_many_hosts_is_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+def test_hosts_of_the_internet_are_public_also_through_a_translator() -> None:
+    assert all(is_public(each) for each in ("9.9.9.9", "2620:fe::fe", "64:ff9b::9.9.9.9", "2002:909:909::1"))
+
+
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     async with make_world() as made:
@@ -128,3 +160,66 @@ async def test_votes_are_in_the_status_and_in_the_snapshot_that_servers_follow(w
 async def test_networks_of_sites_are_looked_into_where_the_zones_owner_allows_it(world: World) -> None:
     told = await looking(world, set(), set(), private=True)
     assert {row["address"]: row["up"] for row in told} == {"9.9.9.1": 5, "9.9.9.2": 5, "10.0.0.1": 5}
+
+
+async def test_a_namespace_that_is_slow_keeps_no_other_from_being_asked(world: World) -> None:
+    await looking(world, set(), set())
+    await world.create("namespaces", {"metadata": {"name": "slow"}})
+    row = {"host": "slow.example.com", "address": "9.9.9.9"}
+    await world.create(
+        GLOBAL_SERVICES,
+        {"metadata": {"name": "a"}, "spec": {"hosts": [row["host"]], "endpoints": [row], "probe": PROBE}},
+        "slow",
+    )
+    await world.settle(GslbController(world.tools, lambda zone, spec: ""))
+    answered, both = asyncio.Event(), asyncio.Event()
+    heard: set[str] = set()
+
+    async def reads(node: str, kind: str, params: bytes) -> AsyncGenerator[bytes]:
+        hosts = {each.host for each in tries_of(decode_object(params))}
+        if "slow.example.com" in hosts:
+            await answered.wait()
+        heard.update(hosts)
+        if "www.example.com" in heard:
+            both.set()
+        yield encode_object(answer([""] * len(tries_of(decode_object(params)))))
+
+    observers = GatewayObservers(world.tools, reads)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        tasks.create_task(observers.look())
+        await both.wait()
+        assert heard == {"www.example.com"}
+        answered.set()
+
+
+async def test_a_gateway_that_answers_nonsense_and_a_store_that_is_away_stop_nobody(world: World) -> None:
+    """What a leader's part lets through ends the cloud's process."""
+
+    class Away:
+        """The world's objects, of which none can be written for a while."""
+
+        def __init__(self) -> None:
+            self.away = True
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.objects, name)
+
+        async def update(self, *args: Any, **named: Any) -> Any:
+            if self.away:
+                raise UnavailableError("the database moves")
+            return await world.objects.update(*args, **named)
+
+    await looking(world, set(), set())
+    away: Any = Away()
+
+    async def reads(node: str, kind: str, params: bytes) -> AsyncGenerator[bytes]:
+        yield b"[" if node == "g1" else b"[1]" if node == "g2" else encode_object(answer(["", ""]))
+
+    observers = GatewayObservers(replace(world.tools, objects=away), reads)
+    for _ in range(4):
+        world.clock.advance(6)
+        await observers.look()
+    assert [row["up"] for row in world.get(GLOBAL_SERVICES, "web")["status"]["observations"]] == [5, 5]
+    away.away = False
+    await observers.look()
+    assert [row["up"] for row in world.get(GLOBAL_SERVICES, "web")["status"]["observations"]] == [3, 3]
