@@ -35,8 +35,8 @@ class Hearing:
         self._said: deque[tuple[float, bytes]] = deque()
         self._heard: dict[str, tuple[float, Told]] = {}
         """When the word was said that it has shown, and its votes."""
-        self._words: dict[bytes, tuple[float, bytes]] = {}
-        """The last word of each, to be repeated."""
+        self._words: dict[bytes, tuple[float, int, bytes]] = {}
+        """The last word of each, to be repeated; when it was heard, and its date by the clock of who said it."""
 
     def say(self, word: bytes, now_s: float) -> None:
         """A word that nobody can know before it is told."""
@@ -46,7 +46,7 @@ class Hearing:
 
     def echoes(self, now_s: float) -> dict[bytes, bytes]:
         """What is repeated of others."""
-        return {who: word for who, (at, word) in self._words.items() if at >= now_s - HEARD_S_MAX}
+        return {who: word for who, (at, _, word) in self._words.items() if at >= now_s - HEARD_S_MAX}
 
     def knows_us(self, told: Told) -> bool:
         """Whether it has heard us in this life of ours."""
@@ -56,12 +56,13 @@ class Hearing:
         """Targets of which it says something else than before."""
         if told.observer == self._name:
             return frozenset()
-        self._words[observer_id(told.observer)] = now_s, told.word
+        self._note(told, now_s)
         said_s = self._said_at(told)
         before = self._heard.get(told.observer)
         if said_s is None or said_s < now_s - HEARD_S_MAX:
             return frozenset()
-        if before is not None and told.at_ms < before[1].at_ms:
+        # A clock that was set back is believed again once nothing newer was heard for so long.
+        if before is not None and told.at_ms < before[1].at_ms and before[0] >= now_s - HEARD_S_MAX:
             return frozenset()
         same = before is not None and told.at_ms == before[1].at_ms and told.word == before[1].word
         votes: dict[bytes, State] = {**before[1].votes} if before is not None and same else {}
@@ -74,6 +75,15 @@ class Hearing:
         if before is None or before[1].isolated != told.isolated:
             return frozenset(votes)
         return frozenset(target for target, vote in votes.items() if before[1].votes.get(target) != vote)
+
+    def _note(self, told: Told, now_s: float) -> None:
+        """Its newest word. One that is older, or that was heard already, was recorded and sent again: repeated, it
+        would tell the other that we don't hear it."""
+        who = observer_id(told.observer)
+        at_s, at_ms, word = self._words.get(who, (-HEARD_S_MAX, 0, b""))
+        if word == told.word or (told.at_ms < at_ms and at_s >= now_s - HEARD_S_MAX):
+            return
+        self._words[who] = now_s, told.at_ms, told.word
 
     def _said_at(self, told: Told) -> float | None:
         shown = told.echoes.get(self._id)

@@ -195,6 +195,32 @@ def test_what_was_recorded_keeps_no_observer_alive() -> None:
         assert bool(hearing.present(now)) == (now < 5.0), "it died when it was recorded"
 
 
+def test_what_was_recorded_spoils_no_word_that_is_repeated() -> None:
+    us, them = Hearing("us", 1, 0.0), Hearing("ns2", 1, 0.0)
+    recorded: list[Told] = []
+    for second in range(12):
+        now = float(second)
+        them.say(f"their-{second:02}".encode(), now)
+        recorded.append(told_by("ns2", f"their-{second:02}".encode(), second * 1000, them.echoes(now), www="up"))
+        us.take(recorded[-1], now)
+        for old in reversed(recorded[:-1]):
+            us.take(old, now + 0.1)  # the oldest last
+        us.say(f"ours--{second:02}".encode(), now + 0.2)
+        them.take(told_by("us", f"ours--{second:02}".encode(), second * 1000, us.echoes(now + 0.2)), now + 0.2)
+    assert them.present(11.5) and us.present(11.5)
+
+
+def test_an_observer_whose_clock_was_set_back_is_heard_again_within_seconds() -> None:
+    ours = observer_id("us")
+    hearing = Hearing("us", 1, 0.0)
+    for second in range(12):
+        word = f"word--{second:02}".encode()
+        hearing.say(word, float(second))
+        at_ms = 50_000 + second * 1000 if second < 3 else second * 1000
+        hearing.take(told_by("ns2", f"their-{second:02}".encode(), at_ms, {ours: word}, www="up"), float(second))
+    assert hearing.present(11.0) and hearing.echoes(11.0) == {observer_id("ns2"): b"their-11"}
+
+
 def test_nobody_is_heard_who_has_not_heard_us_in_this_life() -> None:
     ours = observer_id("us")
     hearing = Hearing("us", 2, 0.0)
