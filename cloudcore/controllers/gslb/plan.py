@@ -32,7 +32,9 @@ _ADDRESSES: Final = ("A", "AAAA")
 ENDPOINTS_MAX: Final = 1000
 """Of a service, as servers take them."""
 JUDGEMENTS_MAX: Final = 200
-"""Times that a zone is judged to find what is refused; what was not found by then is left out untried."""
+"""Times that what one namespace has in a zone is judged to find what is refused; what of it was not found by then is
+left out untried, and nobody else's."""
+_UNTRIED: Final = "not tried, too much else of its namespace is refused"
 
 Judge = Callable[[str, JsonObject], str]
 """Why servers would refuse a zone, given its name and the spec of a snapshot; "" where they take it."""
@@ -69,6 +71,8 @@ class _Part(Frozen):
     """What is in the zone or not, as a whole."""
 
     owner: str
+    share: str
+    """The namespace of the owner; "" for the zone's own."""
     what: str
     lines: tuple[str, ...] = ()
     services: Mapping[str, JsonObject] = {}
@@ -171,14 +175,14 @@ def _by_owner(claims: _Claims) -> dict[str, tuple[str, ...]]:
 
 
 class _Judging:
-    """Finds what servers take, with few looks where all is well."""
+    """Finds what servers take, with few looks where all is well. Each namespace's is judged by itself, with as many
+    looks as any other's: who has much that is refused puts nobody else out."""
 
     def __init__(self, zone: str, spec: JsonObject, base: Sequence[str], judge: Judge) -> None:
         self._zone = zone
         self._spec = spec
         self._base = base
         self._judge = judge
-        self._left = JUDGEMENTS_MAX
 
     def kept(self, parts: Sequence[_Part], claims: _Claims) -> list[_Part] | None:
         """None: nothing at all."""
@@ -187,28 +191,50 @@ class _Judging:
         if fault := self._fault(()):
             claims.refuse(f"DnsZone {self._zone}", f"servers would refuse it: {fault}")
             return None
-        return self._among([], parts, claims)
+        sound = [self._among([], share, claims) for share in _by_share(parts)]
+        if not self._fault([part for share in sound for part in share]):
+            good = {id(part) for share in sound for part in share}
+            return [part for part in parts if id(part) in good]
+        return self._together(sound, claims)
+
+    def _together(self, shares: Sequence[list[_Part]], claims: _Claims) -> list[_Part]:
+        """What is taken by itself, and refused beside others'; who comes first stays."""
+        good: list[_Part] = []
+        for share in shares:
+            there = self._fault([*good, *share])
+            good = self._among(good, share, claims) if there else [*good, *share]
+        return good
 
     def _among(self, good: list[_Part], parts: Sequence[_Part], claims: _Claims) -> list[_Part]:
-        """`good` and those of the parts that go with it."""
-        if not parts:
-            return good
-        fault = self._fault([*good, *parts]) if self._left > 0 else "not tried, too much else is refused"
-        if not fault:
-            return [*good, *parts]
-        if len(parts) == 1 or self._left <= 0:
-            for part in parts:
-                claims.refuse(part.owner, f"{part.what}: servers would refuse it: {fault}")
-            return good
-        half = len(parts) // 2
-        return self._among(self._among(good, parts[:half], claims), parts[half:], claims)
+        """`good` and those of one namespace's that go with it."""
+        found, left = [*good], JUDGEMENTS_MAX
+        waiting = [[*parts]] if parts else []
+        while waiting:
+            tried = waiting.pop()
+            left -= 1
+            fault = self._fault([*found, *tried]) if left >= 0 else _UNTRIED
+            if not fault:
+                found += tried
+            elif len(tried) > 1 and left > 0:
+                half = len(tried) // 2
+                waiting += [tried[half:], tried[:half]]
+            else:
+                for part in tried:
+                    claims.refuse(part.owner, f"{part.what}: servers would refuse it: {fault}")
+        return found
 
     def _fault(self, parts: Sequence[_Part]) -> str:
-        self._left -= 1
         lines = dict.fromkeys([*self._base, *(line for part in parts for line in part.lines)])
         services: JsonObject = {name: service for part in parts for name, service in part.services.items()}
         text = _head(self._zone, self._spec, 1) + "\n".join(lines) + "\n"
         return self._judge(self._zone, {"zone": text, "services": _document(self._spec, services)})
+
+
+def _by_share(parts: Iterable[_Part]) -> Iterable[list[_Part]]:
+    found: dict[str, list[_Part]] = {}
+    for part in parts:
+        found.setdefault(part.share, []).append(part)
+    return found.values()
 
 
 def _same(before: JsonObject, spec: JsonObject, zone: str, body: str, document: JsonObject) -> bool:
@@ -267,7 +293,7 @@ def _own(zone: str, spec: JsonObject, claims: _Claims) -> tuple[list[str], list[
                 claims.refuse(owner, f"spec.records[{number}].data[{at}]: {error}")
         if made and kind == "NS" and name != f"{zone}.":
             claims.cuts.add(name.rstrip("."))
-        parts.append(_Part(owner=owner, what=f"spec.records[{number}]", lines=tuple(made)))
+        parts.append(_Part(owner=owner, share="", what=f"spec.records[{number}]", lines=tuple(made)))
     return list(dict.fromkeys(lines)), parts
 
 
@@ -294,7 +320,7 @@ def _service(wish: Wish, host: Host, claims: _Claims) -> _Part | None:
     made: JsonObject = {"policy": wish.policy, "ttl": wish.ttl, "endpoints": rows, **wish.blend}
     if wish.probe is not None:
         made["probe"] = {"host": host.name.removeprefix("*."), **wish.probe}
-    return _Part(owner=owner, what=host.name, services={f"{host.name}.": made})
+    return _Part(owner=owner, share=wish.key.namespace, what=host.name, services={f"{host.name}.": made})
 
 
 def _of_endpoint(
@@ -319,7 +345,7 @@ def _of_endpoint(
                 lines.append(line_of(f"{name}.", int_at(each, "recordTTL") or ttl, kind, text, "."))
             except InvalidError as error:
                 claims.refuse(owner, f"{what}: {error}")
-        yield _Part(owner=owner, what=what, lines=tuple(lines))
+        yield _Part(owner=owner, share=key.namespace, what=what, lines=tuple(lines))
 
 
 def _name_fault(name: str, claims: _Claims) -> str:
