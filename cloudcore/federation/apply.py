@@ -15,7 +15,7 @@ from typing import Final, Literal
 from skerry.frozen import Frozen, replace
 from skerry.objects.federation import MANAGED, ROW, MemberObject
 from skerry.objects.json import Json, JsonObject, clone, map_at, str_at
-from skerry.objects.meta import annotations_of, being_deleted
+from skerry.objects.meta import annotations_of, being_deleted, with_annotations
 from skerry.objects.patches import difference, merge_patch
 
 _FOUND_LENGTH_MAX: Final = 200
@@ -26,6 +26,9 @@ _SUSPENDED: Final = frozenset({"Job", "CronJob"})
 _TRIAL: Final = "skerry-trial"
 _NAME_LENGTH_MAX: Final = 40
 LEASE_ENDED: Final = "LeaseEnded"
+_REPLICAS: Final = "/spec/replicas"
+HAD: Final = "skerry.dev/replicas-before-stop"
+"""Annotation of what is stopped, and whose replicas the member decides by itself: as many as it had."""
 _ENDED: Final = "the global cloud has not answered for as long as it may run: it is stopped until it does"
 
 Outcome = Literal["Kept", "Reverted"]
@@ -81,11 +84,37 @@ def decide_stop(row: MemberObject, present: JsonObject | None, applied: JsonObje
     idle = stopped(row)
     if idle is not None:
         decision = decide(idle, present, applied, in_touch=True) if present is not None else Decision(act="none")
+        if present is not None and decision.obj is not None and _REPLICAS in row.retain:
+            decision = _remembering(decision, present, decision.obj)
     elif present is None or annotations_of(present).get(ROW) != row.name or being_deleted(present):
         decision = Decision(act="none")
     else:
         decision = Decision(act="delete")
     return decision if decision.code else replace(decision, code=LEASE_ENDED, message=_ENDED, drift=())
+
+
+def _remembering(decision: Decision, present: JsonObject, stops: JsonObject) -> Decision:
+    """With the replicas that it has: they are the member's own, and nobody else knows them."""
+    count = map_at(present, "spec").get("replicas", 1)
+    if not isinstance(count, int) or (not count and HAD in annotations_of(present)):
+        return decision
+    noted = with_annotations(stops, {HAD: str(count)})
+    return replace(decision, act="none" if noted == present else "update", obj=noted)
+
+
+def _lent_again(row: MemberObject, present: JsonObject, applied: JsonObject) -> JsonObject:
+    """With the replicas that it had before it was stopped; with the template's where that is not known."""
+    if _REPLICAS not in row.retain or row.target.kind not in _SCALED:
+        return present
+    had, spec = annotations_of(present).get(HAD, ""), map_at(present, "spec")
+    metadata, notes = map_at(present, "metadata"), dict(annotations_of(present))
+    notes.pop(HAD, None)
+    found: JsonObject = {**present, "metadata": {**metadata, "annotations": {**notes}}}
+    wanted = map_at(row.manifest, "spec").get("replicas", 1)
+    was_stopped = map_at(applied, "spec").get("replicas") == 0 != wanted
+    if spec.get("replicas") != 0 or not (had or was_stopped):
+        return found
+    return {**found, "spec": {**spec, "replicas": int(had) if had.isdecimal() else wanted}}
 
 
 def decide(row: MemberObject, present: JsonObject | None, applied: JsonObject, *, in_touch: bool) -> Decision:
@@ -102,7 +131,8 @@ def decide(row: MemberObject, present: JsonObject | None, applied: JsonObject, *
     base = applied if ours else {}
     wanted = _without(row.manifest, row.retain)
     base = _without(base, row.retain)
-    merged = merge_patch(clone(present), difference(base, wanted))
+    start = _lent_again(row, present, applied) if ours else present
+    merged = merge_patch(clone(start), difference(base, wanted))
     settled = wanted if not base else _common(base, wanted)
     drift = list(_drift(settled, present, "")) if ours else []
     reverts = row.drift == "Revert" and in_touch

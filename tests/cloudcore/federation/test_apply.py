@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudcore.federation.apply import contains, decide
+from cloudcore.federation.apply import contains, decide, decide_stop, stopped
 from skerry.frozen import replace
 from skerry.objects.federation import ROW, MemberObject, Source, Target
 from skerry.objects.meta import Key
@@ -128,3 +128,48 @@ OBJECTS = st.dictionaries(st.sampled_from("xyz"), JSON, max_size=3)
 def test_the_difference_leads_from_one_to_the_other(before: Any, after: Any) -> None:
     assert merge_patch(before, difference(before, after)) == after
     assert contains(after, after)
+
+
+WORKLOAD: Any = {**MANIFEST, "apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 3}}
+LENT = replace(
+    ROW_OF,
+    target=Target(api_version="apps/v1", kind="Deployment", namespace="d", name="x"),
+    manifest=WORKLOAD,
+    retain=("/spec/replicas",),
+    lease_s=60,
+)
+
+
+def ended(present: Any) -> tuple[Any, Any]:
+    """What is there, and what was applied, once its lease has ended."""
+    found, idle = decide_stop(LENT, present, WORKLOAD), stopped(LENT)
+    assert found.obj is not None
+    assert idle is not None
+    assert found.obj["spec"] == {"replicas": 0}
+    assert decide_stop(LENT, found.obj, idle.manifest).act == "none"
+    return found.obj, idle.manifest
+
+
+def test_replicas_that_are_the_members_own_are_as_they_were_when_it_is_lent_again() -> None:
+    made = decide(LENT, None, {}, in_touch=True).obj
+    assert made is not None
+    idle, applied = ended({**made, "spec": {"replicas": 8}})
+    again = decide(LENT, idle, applied, in_touch=True)
+    assert (again.act, again.obj) == ("update", {**made, "spec": {"replicas": 8}})
+    assert decide(LENT, again.obj, WORKLOAD, in_touch=True).act == "none"
+
+
+def test_what_was_stopped_with_no_note_of_its_replicas_has_the_templates_again() -> None:
+    made = decide(LENT, None, {}, in_touch=True).obj
+    assert made is not None
+    idle = stopped(LENT)
+    assert idle is not None
+    again = decide(LENT, {**made, "spec": {"replicas": 0}}, idle.manifest, in_touch=True)
+    assert (again.act, again.obj) == ("update", made)
+
+
+def test_what_its_owner_had_scaled_to_nothing_stays_so_when_it_is_lent_again() -> None:
+    made = decide(LENT, None, {}, in_touch=True).obj
+    assert made is not None
+    idle, applied = ended({**made, "spec": {"replicas": 0}})
+    assert decide(LENT, idle, applied, in_touch=True).obj == {**made, "spec": {"replicas": 0}}
