@@ -13,7 +13,7 @@ from typing import Final
 from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.placement import placed, read_placement
 from cloudcore.federation.planner import IN_TIME_MS, Plan, Row, Scene, plan, status_of, with_times
-from cloudcore.federation.policy_lookup import chosen_by, is_undecided, policy_of
+from cloudcore.federation.policy_lookup import acts, chosen_by, is_undecided, policy_of
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import InvalidError, NotFoundError
@@ -90,7 +90,7 @@ class FederationController:
         """Of a policy, before and after."""
         self._type("")
         sides = [side for side in (change.before, change.after) if side is not None]
-        targets = {target for side in sides for target in targets_of(side)}
+        targets = {target for side in sides for of in (side, acts(side)) for target in targets_of(of)}
         for of in tuple(self._types.values()):
             for stored in self._tools.cache.select(of.resource, namespace=change.key.namespace):
                 if any(target.means(of.kind, stored.key.name) for target in targets):
@@ -126,11 +126,27 @@ class FederationController:
                 adopt=self._adopts(),
                 chosen=None if policy is None else chosen_by(policy),
             )
-            found = plan(key, federated, of, scene)
+            found = self._one_alone(key, plan(key, federated, of, scene), scene)
         await self._ledger.keep(key, found, members)
         if federated is None:
             return None
         return await self._tell(key, federated, of, found, members)
+
+    def _one_alone(self, key: Key, found: Plan, scene: Scene) -> Plan:
+        """Of what may run once alone none begins while another member has something of it, and may run it: that one's
+        row changes when it is gone."""
+        if scene.chosen is None or not scene.chosen.lease_s:
+            return found
+        rows = [read_member_object(obj) for obj in self._ledger.of(key)]
+        there = {row.member for row in rows if not row.removal}
+        others = {row.member for row in rows} & scene.members.keys() - found.rows.keys() - scene.chosen.past
+        if not others:
+            return found
+        return Plan(
+            rows={member: row for member, row in found.rows.items() if member in there},
+            faults=found.faults,
+            reason=found.reason,
+        )
 
     # --- what a plan depends on ---
 

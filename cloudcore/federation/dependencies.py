@@ -12,7 +12,7 @@ from typing import Final
 
 from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.planner import Plan
-from cloudcore.federation.policy_lookup import policy_of
+from cloudcore.federation.policy_lookup import acts, policy_of
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE, Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.objects.federation import (
@@ -176,7 +176,7 @@ class DependencyController:
                 if (key.resource, key.name) not in dependencies_of(self._tools.cache.obj(stored)):
                     continue
                 policy = policy_of(self._tools.cache, stored.key, of.kind)
-                if policy is None or not bool_at(policy, "spec", "followDependencies"):
+                if policy is None or not bool_at(acts(policy), "spec", "followDependencies"):
                     continue
                 source = f"{stored.key.resource}/{stored.key.namespace}/{stored.key.name}"
                 rows = self._tools.cache.indexed(MEMBER_OBJECTS_BY_SOURCE, source)

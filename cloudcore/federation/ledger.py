@@ -15,8 +15,8 @@ from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE
 from cloudcore.runtime.manager import Tools
 from skerry.errors import AlreadyExistsError, NotFoundError
 from skerry.frozen import replace
-from skerry.objects.federation import MEMBER_OBJECTS, MemberObject, read_member_object, spec_of
-from skerry.objects.json import JsonObject, bool_at, map_at
+from skerry.objects.federation import MEMBER_OBJECTS, MemberObject, longest_lease_s, read_member_object, spec_of
+from skerry.objects.json import JsonObject, bool_at, map_at, str_at
 from skerry.objects.meta import Key, name_of, uid_of
 from skerry.objects.times import time_text
 
@@ -55,6 +55,8 @@ class Ledger:
             if _same(before, row):
                 return current
             new = replace(row, revision=max(before.revision + 1, at), planned_at=now)
+            if new.lease_s:
+                new = replace(new, held_lease_s=_held_lease_s(current))
             return {**current, "spec": spec_of(new)}
 
         key = self._rows.key("", row.name)
@@ -86,14 +88,15 @@ class Ledger:
 
                 def burying(current: JsonObject) -> JsonObject:
                     before = read_member_object(current)
-                    if before.removal or uid_of(current) != uid_of(obj):
-                        return current
+                    if before.removal or uid_of(current) != uid_of(obj) or before.source != row.source:
+                        return current  # it is another object's by now
                     new = replace(
                         before,
                         revision=max(before.revision + 1, at),
                         manifest={},
                         removal="Orphan" if before.orphan else "Delete",
                         planned_at=now,
+                        held_lease_s=_held_lease_s(current) if before.lease_s else 0,
                     )
                     return {**current, "spec": spec_of(new)}
 
@@ -103,4 +106,12 @@ class Ledger:
 
 
 def _same(before: MemberObject, wanted: MemberObject) -> bool:
-    return replace(before, revision=0, planned_at="") == wanted
+    return replace(before, revision=0, planned_at="", held_lease_s=0) == wanted
+
+
+def _held_lease_s(current: JsonObject) -> int:
+    """What the member may go by until it has told what is wanted next."""
+    if bool_at(current, "status", "removed") and str_at(current, "spec", "remove"):
+        return 0  # there is nothing
+    longest_s = longest_lease_s(current)
+    return -1 if longest_s is None else longest_s

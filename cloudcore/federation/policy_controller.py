@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from cloudcore.federation.policies import MARGIN_S, Seat, Verdict, decide
-from cloudcore.federation.policy_lookup import policy_of
+from cloudcore.federation.policy_lookup import held_of, policy_of
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE, Keys, Seen
 from cloudcore.runtime.manager import Tools
+from cloudcore.store.port import Stored
 from skerry.errors import InvalidError, NotFoundError
-from skerry.frozen import replace
+from skerry.frozen import Frozen, replace
 from skerry.objects.conditions import Condition, condition_of, with_condition
 from skerry.objects.federation import (
     MEMBER_OBJECTS,
@@ -24,12 +25,14 @@ from skerry.objects.federation import (
     NAMESPACE,
     POLICIES,
     TYPES,
+    MemberObject,
     federated_type,
     is_pulling,
     is_ready,
+    longest_lease_s,
     read_member_object,
 )
-from skerry.objects.json import Json, JsonObject, bool_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import Key, being_deleted, generation_of, labels_of, name_of, namespace_of, uid_of
 from skerry.objects.placement_policies import Candidate, Policy, read_policy, targets_of
 from skerry.objects.times import ms_at, time_text
@@ -38,6 +41,7 @@ REASONS_MAX: Final = 500
 """Members whose reasons are shown; those that have it first."""
 _LOOK_S: Final = 2.0
 """Between looks at whether a copy is gone."""
+_LEASE_S_MAX: Final = 3600
 _REGION: Final = "topology.kubernetes.io/region"
 _ZONE: Final = "topology.kubernetes.io/zone"
 
@@ -53,6 +57,8 @@ class PolicyController:
         self._policies = tools.kind(POLICIES)
         self._silent_s: dict[str, float] = {}
         """Members that are silent, since when, monotonic."""
+        self._left_s: dict[str, float] = {}
+        """Who had something and is no member any more, since when, monotonic."""
 
     def watches(self) -> Sequence[Keys]:
         return [
@@ -83,7 +89,7 @@ class PolicyController:
         members = [self._tools.cache.obj(each) for each in self._tools.cache.select(MEMBERS, namespace=NAMESPACE)]
         here = [member for member in members if not being_deleted(member)]
         candidates = [candidate_of(each) for each in here if is_pulling(each) or not policy.lease_s]
-        self._watch_silence(here)
+        self._watch_silence(members, obj)
         if policy.lease_s:
             candidates = [self._by_steady_clock(each, now_ms) for each in candidates]
         seats = [
@@ -93,14 +99,25 @@ class PolicyController:
         moves = [ms_at(each) for each in strs_at(map_at(obj, "status"), "moves")]
         tie = f"{key.namespace}/{key.name}"
         verdict = decide(policy, candidates, seats, moves, now_ms=now_ms, key=tie)
-        waits_for = self._not_gone(obj, policy, verdict, candidates, now_ms) if policy.lease_s else []
+        others = self._not_gone(obj, policy, verdict, members) if policy.lease_s else _NO_OTHERS
+        waits_for = [*others.runs]
         status = status_of(obj, verdict, waits_for, now_ms=now_ms)
+        if policy.lease_s and not bool_at(obj, "spec", "dryRun"):
+            _lend(status, others, policy.lease_s, _had(obj))
         status["message"] = self._remark(obj, verdict, waits_for)
         await self._tell(obj, status)
         return _LOOK_S if waits_for else verdict.again_s
 
-    def _watch_silence(self, members: Sequence[JsonObject]) -> None:
+    def _watch_silence(self, members: Sequence[JsonObject], obj: JsonObject) -> None:
+        """Of members that left as well: they may run for the time of their lease."""
         now_s = self._tools.clock.monotonic_s()
+        there = {name_of(member) for member in members}
+        left = {*self._left_s, *_had(obj)} - there
+        self._left_s = {
+            name: now_s if name in left and name not in self._left_s else self._left_s[name]
+            for name in {*left, *self._left_s}
+            if now_s - self._left_s.get(name, now_s) < _LEASE_S_MAX + MARGIN_S
+        }
         silent = [name_of(member) for member in members if not is_ready(member)]
         self._silent_s = {name: self._silent_s.get(name, now_s) for name in silent}
 
@@ -112,36 +129,63 @@ class PolicyController:
         seen_ms = round((self._tools.clock.monotonic_s() - since_s) * 1000)
         return replace(candidate, since_ms=max(candidate.since_ms, now_ms - seen_ms))
 
-    def _not_gone(
-        self, obj: JsonObject, policy: Policy, verdict: Verdict, candidates: Sequence[Candidate], now_ms: int
-    ) -> list[str]:
-        """Members that may still run a copy, where another is to have it."""
-        by_name = {each.name: each for each in candidates}
-        found: set[str] = set()
-        for member in self._holders(obj):
-            candidate = by_name.get(member)
-            if member in verdict.placed or candidate is None:
-                continue
-            silent_ms = 0 if candidate.ready else now_ms - candidate.since_ms
-            if silent_ms < (policy.lease_s + MARGIN_S) * 1000:
-                found.add(member)
-        return sorted(found)
+    def _not_gone(self, obj: JsonObject, policy: Policy, verdict: Verdict, members: Sequence[JsonObject]) -> _Others:
+        """Who may still run a copy where another is to begin, and who has something of it that runs no more."""
+        has = {str_at(each, "name") for each in maps_at(obj, "status", "placed")}
+        holders = self._holders(obj, verdict.placed)
+        if verdict.placed <= has:  # nobody begins
+            return _Others(runs={}, past=frozenset(strs_at(map_at(obj, "status"), "past")) & holders.keys())
+        there = {name_of(member) for member in members}
+        for name, lease_s in _had(obj).items():
+            if name not in there or name in self._left_s:
+                holders[name] = _longest(holders.get(name, 0), lease_s or policy.lease_s)
+        runs: dict[str, int] = {}
+        for name in sorted(holders.keys() - verdict.placed):
+            lease_s = holders[name]
+            if lease_s is None or self._quiet_s(name) < lease_s + MARGIN_S:
+                runs[name] = lease_s or 0
+        return _Others(runs=runs, past=frozenset(holders.keys() - runs.keys() - verdict.placed))
 
-    def _holders(self, obj: JsonObject) -> Iterator[str]:
-        """Members with rows of its targets, tombstones that are not carried out among them."""
+    def _quiet_s(self, name: str) -> float:
+        """How long a member is known to have had no answer."""
+        since_s = self._silent_s.get(name, self._left_s.get(name))
+        return 0.0 if since_s is None else self._tools.clock.monotonic_s() - since_s
+
+    def _holders(self, obj: JsonObject, placed: frozenset[str]) -> dict[str, int | None]:
+        """Members with rows of its targets, tombstones that are not carried out among them, and their longest lease;
+        not of what is where it is to be already, as nothing of that begins."""
+        rows: dict[Key, list[tuple[MemberObject, int | None]]] = {}
+        for stored in self._rows_of(obj):
+            row = self._tools.cache.obj(stored)
+            read = read_member_object(row)
+            rows.setdefault(read.source.key, []).append((read, longest_lease_s(row)))
+        found: dict[str, int | None] = {}
+        for of_one in rows.values():
+            if any(row.member in placed and not row.removal for row, _ in of_one):
+                continue
+            for row, lease_s in of_one:
+                found[row.member] = _longest(found.get(row.member, 0), lease_s)
+        return found
+
+    def _rows_of(self, obj: JsonObject) -> Iterator[Stored]:
         types = [federated_type(self._tools.cache.obj(each)) for each in self._tools.cache.select(TYPES)]
         resources = {of.kind: of.resource for of in types}
         for target in targets_of(obj):
-            resource = resources.get(target.kind, "")
-            if target.name:
-                source = f"{resource}/{namespace_of(obj)}/{target.name}"
-                rows = self._tools.cache.indexed(MEMBER_OBJECTS_BY_SOURCE, source)
-            else:
-                rows = self._tools.cache.select(MEMBER_OBJECTS)
-            for stored in rows:
-                row = read_member_object(self._tools.cache.obj(stored))
-                if row.source.key.resource == resource and row.source.key.namespace == namespace_of(obj):
-                    yield row.member
+            resource, namespace = resources.get(target.kind, ""), namespace_of(obj)
+            named = Key(resource, namespace, target.name)
+            sources = [named] if target.name else self._sources(resource, namespace)
+            for key in sources:
+                source = f"{key.resource}/{key.namespace}/{key.name}"
+                yield from self._tools.cache.indexed(MEMBER_OBJECTS_BY_SOURCE, source)
+
+    def _sources(self, resource: str, namespace: str) -> Iterable[Key]:
+        """Objects that are there, or have rows yet."""
+        found: set[Key] = set()
+        for stored in self._tools.cache.select(MEMBER_OBJECTS):
+            key = read_member_object(self._tools.cache.obj(stored)).source.key
+            if key.resource == resource and key.namespace == namespace:
+                found.add(key)
+        return found
 
     def _remark(self, obj: JsonObject, verdict: Verdict, waits_for: Sequence[str]) -> str:
         for target in targets_of(obj):
@@ -169,6 +213,28 @@ class PolicyController:
             await self._tools.objects.update(self._policies, key, telling, subresource="status")
         except NotFoundError:
             return
+
+
+class _Others(Frozen):
+    """Members beside those that were chosen."""
+
+    runs: Mapping[str, int]
+    """Who may run it, and for how long after its last answer; 0: for ever."""
+    past: frozenset[str]
+
+
+_NO_OTHERS: Final = _Others(runs={}, past=frozenset())
+
+
+def _longest(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)
+
+
+def _had(obj: JsonObject) -> dict[str, int]:
+    """Who had it or was waited for, and the longest lease of those."""
+    status = map_at(obj, "status")
+    told = [*maps_at(status, "placed"), *maps_at(status, "waitsFor")]
+    return {str_at(each, "name"): int_at(each, "leaseSeconds") for each in told}
 
 
 def _matters(change: Seen) -> bool:
@@ -199,12 +265,12 @@ def status_of(obj: JsonObject, verdict: Verdict, waits_for: Sequence[str], *, no
     told: JsonObject = {"choice": verdict.choice}
     if bool_at(obj, "spec", "dryRun"):
         told["wouldPlace"] = placed
-        if "placed" in before:
-            told["placed"] = before["placed"]
+        told.update({name: before[name] for name in ("placed", "held", "past") if name in before})
     else:
         told["placed"] = placed
         moves: list[Json] = [time_text(at) for at in verdict.moves_ms]
         told["moves"] = moves
+        told["held"] = held_of(obj)
     names = sorted(verdict.reasons, key=lambda name: (name not in verdict.placed, name))[:REASONS_MAX]
     reasons: list[Json] = [
         {"name": name, "placed": name in verdict.placed and not waits_for, "reason": verdict.reasons[name]}
@@ -213,6 +279,20 @@ def status_of(obj: JsonObject, verdict: Verdict, waits_for: Sequence[str], *, no
     told["members"] = reasons
     told["conditions"] = _conditions(before, verdict, waits_for, now_ms)
     return told
+
+
+def _lend(status: JsonObject, others: _Others, lease_s: int, had: Mapping[str, int]) -> None:
+    """Note what is lent to whom. Changes `status`."""
+    placed: list[Json] = [
+        {**each, "leaseSeconds": max(lease_s, had.get(str_at(each, "name"), 0))} for each in maps_at(status, "placed")
+    ]
+    status["placed"] = placed
+    if others.runs:
+        waits: list[Json] = [{"name": name, "leaseSeconds": runs_s} for name, runs_s in others.runs.items()]
+        status["waitsFor"] = waits
+    if others.past:
+        past: list[Json] = [*sorted(others.past)]
+        status["past"] = past
 
 
 def _conditions(before: Mapping[str, Json], verdict: Verdict, waits_for: Sequence[str], now_ms: int) -> list[Json]:

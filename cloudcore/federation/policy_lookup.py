@@ -5,14 +5,16 @@ from __future__ import annotations
 from cloudcore.store.cache import WatchCache
 from skerry.frozen import Frozen
 from skerry.objects.federation import POLICIES
-from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at
-from skerry.objects.meta import Key, name_of
+from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.meta import Key, generation_of, name_of
 from skerry.objects.placement_policies import targets_of
 
 
 class Chosen(Frozen):
     members: frozenset[str]
     lease_s: int
+    past: frozenset[str] = frozenset()
+    """Who may still have something of it, and runs none: their leases are over."""
 
 
 def policy_of(cache: WatchCache, key: Key, kind: str) -> JsonObject | None:
@@ -23,9 +25,23 @@ def policy_of(cache: WatchCache, key: Key, kind: str) -> JsonObject | None:
     found = [
         policy
         for policy in policies
-        if any(target.means(kind, key.name) for target in targets_of(policy)) and not _only_tells(policy)
+        if any(target.means(kind, key.name) for target in targets_of(acts(policy))) and not _only_tells(policy)
     ]
     return min(found, key=lambda each: (str_at(each, "metadata", "creationTimestamp"), name_of(each)), default=None)
+
+
+def acts(policy: JsonObject) -> JsonObject:
+    """The policy as it acts: of a dry run as it was before, which is in its status."""
+    held = map_at(policy, "status").get("held")
+    if not bool_at(policy, "spec", "dryRun") or not isinstance(held, dict):
+        return policy
+    return {**policy, "spec": held}
+
+
+def held_of(policy: JsonObject) -> JsonObject:
+    """What is kept of a spec, as long as it acts."""
+    names = ("targets", "atMostOnce", "followDependencies")
+    return {name: value for name, value in map_at(policy, "spec").items() if name in names}
 
 
 def chosen_by(policy: JsonObject) -> Chosen | None:
@@ -35,13 +51,17 @@ def chosen_by(policy: JsonObject) -> Chosen | None:
         return None
     return Chosen(
         members=frozenset(str_at(each, "name") for each in maps_at(status, "placed")),
-        lease_s=int_at(policy, "spec", "atMostOnce", "leaseSeconds"),
+        lease_s=int_at(acts(policy), "spec", "atMostOnce", "leaseSeconds"),
+        past=frozenset(strs_at(status, "past")),
     )
 
 
 def is_undecided(policy: JsonObject) -> bool:
-    """It will choose, and has not: until then everything stays as it is."""
-    return chosen_by(policy) is None
+    """It will choose, and has not, or not since it was changed: until then everything stays as it is."""
+    if chosen_by(policy) is None:
+        return True
+    dry = bool_at(policy, "spec", "dryRun")
+    return not dry and int_at(policy, "status", "observedGeneration") < generation_of(policy)
 
 
 def _only_tells(policy: JsonObject) -> bool:

@@ -230,7 +230,13 @@ def _policy() -> dict[str, JsonObject]:
             clusterSelector={**selector, "description": "Members, by labels."},
         ),
         p + "PlacementMember": obj(
-            "A member.", required=("name",), name=string("Its name."), since=string("Of who has it: since when.")
+            "A member.",
+            required=("name",),
+            name=string("Its name."),
+            since=string("Of who has it: since when."),
+            leaseSeconds=int32(
+                "The longest that it may run after the last answer; 0 of who is waited for: for ever."
+            ),
         ),
         p + "PlacementSpread": obj(
             "Over what members are spread.",
@@ -264,8 +270,11 @@ def _policy_status() -> dict[str, JsonObject]:
             observedGeneration=int64("Of the spec that this is of."),
             choice=string("The affinity that counts."),
             placed=_SKERRY.list_of("PlacementMember", "Who has it."),
+            waitsFor=_SKERRY.list_of("PlacementMember", "Who may run it yet: nobody else begins before."),
             wouldPlace=_SKERRY.list_of("PlacementMember", "Who would, of a dryRun."),
             members=_SKERRY.list_of("PlacementReason", "Why, of each."),
+            held=free("Of the spec, what acts: of a dryRun, what did before."),
+            past=strings_list("Who may have something of it yet, and runs none of it: their leases are over."),
             moves=strings_list("When somebody was replaced, newest last."),
             conditions=_SKERRY.list_of("PlacementCondition", "Placed and Frozen."),
             message=string("What else is to be known."),
@@ -305,6 +314,9 @@ def _ledger() -> dict[str, JsonObject]:
         "retain": strings_list("Fields that the member decides."),
         "recreate": boolean("It is deleted and made anew for a change of a field that can't be changed."),
         "leaseSeconds": int32("It stops by itself so long after the last answer of the global cloud."),
+        "heldLeaseSeconds": int32(
+            "The longest lease that the member may go by until it has told this revision; -1: for ever."
+        ),
         "adopt": boolean("An object that is there already is taken over."),
     }
     names = ("MemberObject", "RegionObject")
@@ -346,6 +358,7 @@ def _ledger() -> dict[str, JsonObject]:
             removed=boolean("Of a tombstone: it is gone."),
             drift=_SKERRY.list_of("DriftedField", "Fields that somebody changed in the member."),
             remote=free("The object's status there."),
+            leaseSeconds=int32("In a region: the lease that it went by last."),
             applied=free("In a region: the manifest that was applied last."),
             uid=string("In a region: the life of the member object."),
         ),

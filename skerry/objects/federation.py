@@ -170,6 +170,8 @@ class MemberObject(Frozen):
     """Deleted and made anew for a change of a field that can't be changed."""
     lease_s: int = 0
     """It stops by itself so long after the last answer of the global cloud; 0: it goes on."""
+    held_lease_s: int = 0
+    """The longest that the member may go by yet, of what was wanted before; -1: one without end, 0: none."""
 
     @property
     def name(self) -> str:
@@ -209,7 +211,16 @@ def read_member_object(obj: JsonObject) -> MemberObject:
         planned_at=str_at(spec, "plannedAt"),
         recreate=bool_at(spec, "recreate"),
         lease_s=int_at(spec, "leaseSeconds"),
+        held_lease_s=int_at(spec, "heldLeaseSeconds"),
     )
+
+
+def longest_lease_s(obj: JsonObject) -> int | None:
+    """Of a row as stored: how long its member may run it after the last answer; None: for ever."""
+    row = read_member_object(obj)
+    known = map_at(obj, "status").get("revision") == row.revision
+    leases = [row.lease_s or -1, *([row.held_lease_s] if row.held_lease_s and not known else [])]
+    return None if -1 in leases else max(leases)
 
 
 def spec_of(row: MemberObject) -> JsonObject:
@@ -239,6 +250,8 @@ def spec_of(row: MemberObject) -> JsonObject:
         spec["recreate"] = True
     if row.lease_s:
         spec["leaseSeconds"] = row.lease_s
+    if row.held_lease_s:
+        spec["heldLeaseSeconds"] = row.held_lease_s
     if row.retain:
         retained: list[Json] = [*row.retain]
         spec["retain"] = retained

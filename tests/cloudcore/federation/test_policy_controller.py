@@ -12,6 +12,7 @@ from cloudcore.federation.controller import FederationController
 from cloudcore.federation.policies import MARGIN_S
 from cloudcore.federation.policy_controller import PolicyController
 from cloudcore.federation.type_controller import FederatedTypeController
+from cloudcore.registry.port import DeleteOptions
 from skerry.errors import InvalidError
 from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, POLICIES, TYPES
 from skerry.objects.times import time_text
@@ -41,9 +42,15 @@ class Stage:
             subresource="status",
         )
 
-    def wanted(self) -> dict[str, str]:
+    async def look(self) -> None:
+        """As time has passed, say."""
+        await self.settle()
+        await self.policies.reconcile(self.world.key(POLICIES, "p"))
+        await self.settle()
+
+    def wanted(self, name: str = "a") -> dict[str, str]:
         """By member: `there`, or its tombstone's word."""
-        rows = [each["spec"] for each in self.world.all(MEMBER_OBJECTS) if each["spec"]["object"]["name"] == "a"]
+        rows = [each["spec"] for each in self.world.all(MEMBER_OBJECTS) if each["spec"]["object"]["name"] == name]
         return {row["member"]: row.get("remove", "there") for row in rows}
 
     def status(self) -> Any:
@@ -159,3 +166,163 @@ async def test_a_fault_of_a_policy_names_its_field(stage: Stage) -> None:
         await policy(stage, targets=[{"kind": "ConfigMap"}])
     with pytest.raises(InvalidError, match=r"spec\.atMostOnce\.leaseSeconds"):
         await policy(stage, atMostOnce={"leaseSeconds": 1})
+
+
+async def add(stage: Stage, name: str) -> None:
+    spec = {"template": {"data": {"k": "v"}}, "placement": {"clusterSelector": {}}}
+    await stage.world.create(FEDERATED, {"metadata": {"name": name}, "spec": spec})
+
+
+async def failed_over(stage: Stage, **spec: Any) -> None:
+    """From north to south, with all that is left of a lease."""
+    choices = [*only("north"), *only("south")]
+    await policy(stage, affinities=choices, atMostOnce={"leaseSeconds": 60}, failover={"afterSeconds": 1}, **spec)
+    await federated(stage)
+    await stage.settle()
+    await stage.heard("north", ready=False)
+    await stage.settle()
+    stage.world.clock.advance(60 + MARGIN_S)
+    await stage.look()
+    assert stage.wanted() == {"north": "Delete", "south": "there"}
+
+
+async def test_who_has_it_keeps_it_when_the_one_before_comes_back(stage: Stage) -> None:
+    await failed_over(stage)
+    await stage.heard("north")
+    await stage.look()
+    assert stage.wanted() == {"north": "Delete", "south": "there"}
+    assert [each["name"] for each in stage.status()["placed"]] == ["south"]
+
+
+async def test_who_keeps_it_goes_on_when_it_may_run_once_alone_from_now_on(stage: Stage) -> None:
+    await policy(stage, affinities=[{"clusterSelector": {}}])
+    await federated(stage)
+    await stage.settle()
+    await stage.world.set_spec(POLICIES, "p", atMostOnce={"leaseSeconds": 60})
+    await stage.settle()
+    assert sorted(stage.wanted().values()) == ["Delete", "Delete", "there"]
+
+
+async def test_who_has_it_goes_on_when_a_policy_comes(stage: Stage) -> None:
+    await federated(stage)
+    await stage.settle()
+    await policy(stage, affinities=only("north"), atMostOnce={"leaseSeconds": 60})
+    await stage.settle()
+    assert stage.wanted() == {"north": "there", "south": "Delete", "west": "Delete"}
+
+
+async def test_what_a_dry_run_is_changed_to_does_nothing(stage: Stage) -> None:
+    await policy(stage, affinities=only("north"))
+    await federated(stage)
+    await add(stage, "b")
+    await stage.settle()
+    wider = [{"kind": "FederatedConfigMap"}]
+    await stage.world.set_spec(POLICIES, "p", dryRun=True, atMostOnce={"leaseSeconds": 10}, targets=wider)
+    await stage.settle()
+    assert stage.wanted() == {"north": "there"}
+    assert stage.wanted("b") == {"north": "there", "south": "there", "west": "there"}
+    assert not any("leaseSeconds" in each["spec"] for each in stage.world.all(MEMBER_OBJECTS))
+    await stage.world.set_spec(POLICIES, "p", dryRun=False)
+    await stage.settle()
+    assert stage.wanted("b") == {"north": "there", "south": "Delete", "west": "Delete"}
+
+
+async def told(stage: Stage, member: str, **more: Any) -> None:
+    """The member knows what is wanted now."""
+    (row,) = [
+        each
+        for each in stage.world.all(MEMBER_OBJECTS)
+        if each["spec"]["member"] == member and each["spec"]["object"]["name"] == "a"
+    ]
+    revision = row["spec"]["revision"]
+    await stage.world.set_status(MEMBER_OBJECTS, row["metadata"]["name"], revision=revision, **more)
+
+
+async def test_a_lease_that_was_made_shorter_is_waited_for_as_long_as_its_member_may_not_know(stage: Stage) -> None:
+    choices = [*only("north"), *only("south")]
+    await policy(stage, affinities=choices, atMostOnce={"leaseSeconds": 3600}, failover={"afterSeconds": 1})
+    await federated(stage)
+    await stage.settle()
+    await told(stage, "north")
+    await stage.heard("north", ready=False)
+    await stage.settle()
+    await stage.world.set_spec(POLICIES, "p", atMostOnce={"leaseSeconds": 10})
+    await stage.settle()
+    stage.world.clock.advance(10 + MARGIN_S)
+    await stage.look()
+    assert stage.wanted() == {"north": "Delete"}
+    stage.world.clock.advance(3590)
+    await stage.look()
+    assert stage.wanted() == {"north": "Delete", "south": "there"}
+
+
+async def test_who_was_lent_nothing_is_waited_for_until_it_tells(stage: Stage) -> None:
+    await policy(stage, affinities=only("north"))
+    await federated(stage)
+    await stage.settle()
+    await told(stage, "north")
+    await stage.heard("north", ready=False)
+    await stage.settle()
+    choices = [*only("north"), *only("south")]
+    lease, failover = {"leaseSeconds": 10}, {"afterSeconds": 1}
+    await stage.world.set_spec(POLICIES, "p", affinities=choices, atMostOnce=lease, failover=failover)
+    await stage.settle()
+    stage.world.clock.advance(100_000)
+    await stage.look()
+    assert stage.wanted() == {"north": "Delete"}
+    await told(stage, "north", removed=True)
+    await stage.look()
+    assert stage.wanted() == {"south": "there"}
+
+
+async def test_who_is_no_member_any_more_has_its_lease_yet(stage: Stage) -> None:
+    choices = [*only("north"), *only("south")]
+    await policy(stage, affinities=choices, atMostOnce={"leaseSeconds": 60})
+    await federated(stage)
+    await stage.settle()
+    members = stage.world.kind(MEMBERS)
+    await stage.world.objects.delete(members, members.key(NAMESPACE, "north"), DeleteOptions())
+    await stage.settle()
+    assert "south" not in stage.wanted()
+    assert stage.status()["waitsFor"] == [{"name": "north", "leaseSeconds": 60}]
+    stage.world.clock.advance(60 + MARGIN_S)
+    await stage.look()
+    assert stage.wanted() == {"south": "there"}
+
+
+async def test_who_is_dialled_and_has_it_is_waited_for(stage: Stage) -> None:
+    spec: Any = {"apiEndpoint": "https://east.example:6443", "secretRef": {"name": "east"}}
+    await stage.world.create(MEMBERS, {"metadata": {"name": "east"}, "spec": spec}, NAMESPACE)
+    await stage.heard("east")
+    await policy(stage, affinities=only("east"))
+    await federated(stage)
+    await stage.settle()
+    assert stage.wanted() == {"east": "there"}
+    await stage.world.set_spec(POLICIES, "p", affinities=only("south"), atMostOnce={"leaseSeconds": 60})
+    await stage.look()
+    assert stage.wanted() == {"east": "Delete"}
+    await told(stage, "east", removed=True)
+    await stage.look()
+    assert stage.wanted() == {"south": "there"}
+
+
+async def test_what_a_policy_is_about_from_now_on_begins_when_the_one_before_is_gone(stage: Stage) -> None:
+    lease: Any = {"leaseSeconds": 60}
+    await policy(stage, affinities=only("north"), atMostOnce=lease)
+    body: Any = {"targets": [{"kind": "FederatedConfigMap", "name": "b"}], "affinities": only("south")}
+    await stage.world.create(POLICIES, {"metadata": {"name": "q"}, "spec": {**body, "atMostOnce": lease}})
+    await federated(stage)
+    await add(stage, "b")
+    await stage.settle()
+    assert stage.wanted("b") == {"south": "there"}
+    await stage.world.delete(POLICIES, "q")
+    both = [{"kind": "FederatedConfigMap", "name": name} for name in ("a", "b")]
+    await stage.world.set_spec(POLICIES, "p", targets=both)
+    await stage.settle()
+    assert stage.wanted("b") == {"south": "Delete"}
+    (row,) = [each for each in stage.world.all(MEMBER_OBJECTS) if each["spec"]["object"]["name"] == "b"]
+    revision = row["spec"]["revision"]
+    await stage.world.set_status(MEMBER_OBJECTS, row["metadata"]["name"], revision=revision, removed=True)
+    await stage.settle()
+    assert stage.wanted("b") == {"north": "there"}
+    assert stage.wanted() == {"north": "there"}, "what ran goes on"
