@@ -72,6 +72,11 @@ def trial_of(row: MemberObject) -> JsonObject:
     return {**row.manifest, "metadata": {**metadata, "name": name}}
 
 
+def may_recreate(row: MemberObject, present: JsonObject) -> bool:
+    """Only what the federation made, or took over before: never what is the member's own yet."""
+    return row.recreate and annotations_of(present).get(ROW) == row.name
+
+
 def anew(refused: str) -> Decision:
     """It was deleted, to be made as it is to be."""
     return Decision(

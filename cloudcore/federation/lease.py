@@ -43,9 +43,10 @@ class RegionLease:
 
     def left_s(self, lease_s: int) -> float:
         """Of a lease of so long; 0 or less: it has ended."""
-        if self._confirmed_s is None:
+        known = [each for each in (self._confirmed_s, self._member.confirmed_s) if each is not None]
+        if not known:
             return 0.0
-        return self._confirmed_s + lease_s - self._tools.clock.monotonic_s()
+        return max(known) + lease_s - self._tools.clock.monotonic_s()
 
     async def run(self) -> None:
         """Until cancelled."""

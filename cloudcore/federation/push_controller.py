@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
-from cloudcore.federation.apply import Decision, anew, decide, trial_of
+from cloudcore.federation.apply import Decision, anew, decide, may_recreate, trial_of
 from cloudcore.federation.cluster_api import Access, ClusterApi, access_of
 from cloudcore.federation.rounds import Rounds
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER, Keys, Seen
@@ -208,7 +208,8 @@ class PushController:
                 return Decision(act="none", removed=True), None
             return Decision(act="wait", code=failing.get(decision.act, "UpdateFailed"), message=str(error)), present
         except (AlreadyExistsError, CallerError) as error:
-            if row.recreate and decision.act == "update" and present is not None and isinstance(error, InvalidError):
+            refused = decision.act == "update" and isinstance(error, InvalidError)
+            if refused and present is not None and may_recreate(row, present):
                 return await self._recreate(row, path, present, api, str(error))
             return Decision(act="wait", code=failing.get(decision.act, "UpdateFailed"), message=str(error)), present
 

@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from cloudcore.federation.apply import LEASE_ENDED, Decision, anew, decide, decide_stop, stopped, trial_of
+from cloudcore.federation.apply import (
+    LEASE_ENDED,
+    Decision,
+    anew,
+    decide,
+    decide_stop,
+    may_recreate,
+    stopped,
+    trial_of,
+)
 from cloudcore.registry.port import DeleteOptions, WriteOptions
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import Keys, Seen
@@ -18,7 +27,7 @@ from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import AlreadyExistsError, CallerError, InvalidError, NotFoundError
 from skerry.frozen import replace
 from skerry.objects.federation import MEMBERSHIP, REGION_OBJECTS, ROW, MemberObject, read_member_object
-from skerry.objects.json import Json, JsonObject, encode_object, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key as ObjectKey
 from skerry.objects.meta import annotations_of, uid_of
 from skerry.objects.scheme import Kind, split_api_version
@@ -32,6 +41,9 @@ _STOPPED_LOOK_S: Final = 1.0
 """While something is stopped because its lease has ended."""
 _REMEMBERED: Final = 20
 """Drifts that are remembered of one object."""
+
+_OWN: Final = frozenset({"applied", "observedAt", "leaseSeconds"})
+"""What is not told of a row."""
 
 LeaseLeft = Callable[[int], float]
 """Seconds that are left of a lease of so many; 0 or less: it has ended."""
@@ -97,11 +109,14 @@ class RegionController:
         left_s = self._lease_left_s(row.lease_s) if row.lease_s and not row.removal else None
         applied = map_at(obj, "status", "applied")
         if left_s is not None and left_s <= 0:
+            if _is_new(obj, row):
+                return _STOPPED_LOOK_S  # untold, so that the global cloud counts on no end of it
             return await self._stop(key, obj, row, kind, target)
         decision = decide(row, present, applied, in_touch=self._in_touch())
-        decision, now = await self._carry_out(kind, target, present, decision, row if row.recreate else None)
+        anew_as = row if present is not None and may_recreate(row, present) else None
+        decision, now = await self._carry_out(kind, target, present, decision, anew_as, whole=row.lease_s > 0)
         await self._note(key, obj, row, decision, now)
-        if decision.code:
+        if decision.code and left_s is None:
             raise UnfinishedError(f"{row.target}: {decision.message}")
         again = any(each.outcome == "Kept" for each in decision.drift) and row.drift == "Revert"
         waits = [_LOOK_AGAIN_S] if again else []
@@ -134,9 +149,11 @@ class RegionController:
         present: JsonObject | None,
         decision: Decision,
         recreated: MemberObject | None = None,
+        *,
+        whole: bool = False,
     ) -> tuple[Decision, JsonObject | None]:
         """What came of it, and the object as it is then. `recreated`: the row, where it may be
-        deleted and made anew."""
+        deleted and made anew; `whole`: what is deleted is gone when its pods are."""
         failing = {"create": "CreationFailed", "delete": "DeletionFailed", "release": "LabelRemovalFailed"}
         try:
             match decision.act:
@@ -149,7 +166,7 @@ class RegionController:
                     return decision, await self._change(kind, target, present, decision)
                 case "delete":
                     assert present is not None, "what is deleted is there"
-                    options = DeleteOptions(uid=uid_of(present), propagation="Background")
+                    options = DeleteOptions(uid=uid_of(present), propagation="Foreground" if whole else "Background")
                     await self._tools.objects.delete(kind, target, options)
                     left = self._read(target)
                     if left is None:
@@ -214,7 +231,9 @@ class RegionController:
                 await self._tools.objects.update(self._rows, key, noting, subresource="status")
             except NotFoundError:
                 return
-        told = {name: value for name, value in status.items() if name not in ("applied", "observedAt")}
+        told = {
+            name: value for name, value in status.items() if name not in ("applied", "observedAt", "leaseSeconds")
+        }
         told["uid"] = annotations_of(obj).get(STAMP, "").partition(" ")[0]
         self._tell(key.name, told)
 
@@ -224,6 +243,8 @@ class RegionController:
         status: JsonObject = {"revision": row.revision}
         if decision.code:
             status["code"], status["message"] = decision.code, decision.message
+        if row.lease_s:
+            status["leaseSeconds"] = row.lease_s
         if decision.removed:
             status["removed"] = True
         drift = _remembered(before, decision, time_text(self._tools.clock.wall_ms()))
@@ -240,6 +261,12 @@ class RegionController:
         if bare == status:
             return before
         return {**status, "observedAt": time_text(self._tools.clock.wall_ms())}
+
+
+def _is_new(obj: JsonObject, row: MemberObject) -> bool:
+    """It had no lease so far: what came of that is not told yet, and nothing is stopped by it before it was lent."""
+    status = map_at(obj, "status")
+    return int_at(status, "revision") != row.revision and not int_at(status, "leaseSeconds")
 
 
 def _remembered(before: JsonObject, decision: Decision, now: str) -> list[Json]:

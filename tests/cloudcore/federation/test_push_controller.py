@@ -11,7 +11,7 @@ import pytest
 from cloudcore.federation.cluster_api import Access
 from cloudcore.federation.push_controller import PROBE_S, PushController
 from skerry.errors import ForbiddenError, InvalidError, NotFoundError, UnansweredError, UnavailableError
-from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, Target, row_name
+from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, ROW, Target, row_name
 from skerry.objects.meta import Key
 from tests.cloudcore.worlds import World, make_world
 
@@ -145,18 +145,29 @@ async def test_a_member_that_is_gone_ends_the_pass_and_no_row_is_to_blame(world:
     assert all(not status(world, name) for name in names)
 
 
+async def test_what_is_the_members_own_is_never_made_anew(world: World) -> None:
+    api = FakeApi()
+    api.held["a"] = {"metadata": {"name": "a", "uid": "u1"}, "data": {"k": "old"}}
+    api.faults = {"change of a": InvalidError("spec.selector: field is immutable")}
+    name = await row(world, "a", recreate=True)
+    await look(world, PushController(world.tools, api))
+    assert "a" in api.held
+    assert status(world, name)["code"] == "UpdateFailed"
+
+
 @pytest.mark.parametrize("taken", [True, False])
 async def test_what_cannot_be_changed_is_made_anew_where_that_is_wanted_and_would_be_taken(
     world: World, taken: bool
 ) -> None:
     api = FakeApi()
-    old = {"metadata": {"name": "a", "uid": "u1"}, "data": {"k": "old"}}
+    old: Any = {"metadata": {"name": "a", "uid": "u1"}, "data": {"k": "old"}}
     api.held["a"] = old
     api.faults = {"change of a": InvalidError("spec.selector: field is immutable")}
     if not taken:
         api.faults["trial"] = InvalidError("spec.image: Required value")
     controller = PushController(world.tools, api)
     name = await row(world, "a", recreate=True)
+    old["metadata"]["annotations"] = {ROW: name}
     await look(world, controller)
     assert ("a" in api.held) is not taken, "it is not deleted for what would be refused"
     told = status(world, name)

@@ -1,0 +1,138 @@
+"""What a region does about a row, where it may run once alone and where something of its own is in the way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from cloudcore.federation.lease import RegionLease
+from cloudcore.federation.region_controller import RegionController
+from cloudcore.runtime.manager import UnfinishedError
+from skerry.objects.federation import NAMESPACE, REGION_OBJECTS, ROW, Target, row_name
+from tests.cloudcore.federation.test_lease import FakeMember
+from tests.cloudcore.worlds import World, make_world
+
+NAME = row_name("r", Target(api_version="apps/v1", kind="Deployment", namespace="d", name="a"))
+
+
+class Stage:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.member = FakeMember(world)
+        self.lease = RegionLease(world.tools, self.member)
+        self.controller = RegionController(
+            world.tools,
+            in_touch=lambda: True,
+            tell=lambda *_: None,
+            noticed=lambda: None,
+            lease_left_s=self.lease.left_s,
+        )
+        self.revision = 0
+
+    async def want(self, **spec: Any) -> None:
+        """The newest form of the row."""
+        self.revision += 1
+        where = {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "d", "name": "a"}
+        source = {"resource": "x", "namespace": "d", "name": "a", "uid": "u"}
+        wanted: Any = {"member": "r", "object": where, "source": source, "revision": self.revision, **spec}
+        if self.revision == 1:
+            await self.world.create(REGION_OBJECTS, {"metadata": {"name": NAME}, "spec": wanted})
+        else:
+            kind = self.world.kind(REGION_OBJECTS)
+            await self.world.objects.update(kind, kind.key("", NAME), lambda obj: {**obj, "spec": wanted})
+
+    async def settle(self) -> None:
+        await self.world.settle(self.controller)
+
+    async def look(self) -> float | None:
+        return await self.controller.reconcile(self.world.kind(REGION_OBJECTS).key("", NAME))
+
+    @property
+    def replicas(self) -> int:
+        return self.world.get("deployments.apps", "a")["spec"]["replicas"]
+
+    @property
+    def status(self) -> Any:
+        return self.world.get(REGION_OBJECTS, NAME, "")["status"]
+
+
+def deployment(**labels: str) -> Any:
+    selected = {"app": "a", **labels}
+    template = {"metadata": {"labels": selected}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "a", "namespace": "d"},
+        "spec": {"replicas": 3, "selector": {"matchLabels": selected}, "template": template},
+    }
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    async with make_world(real_rules=True) as world:
+        for name in (NAMESPACE, "d"):
+            await world.create("namespaces", {"metadata": {"name": name}})
+        world.clock.advance(10_000)
+        yield Stage(world)
+
+
+async def test_the_first_lease_of_a_region_that_is_heard_stops_nothing(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment())
+    await stage.settle()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    assert stage.replicas == 3
+    assert "code" not in stage.status
+
+
+async def test_what_has_a_lease_from_now_on_runs_until_it_was_lent_once(stage: Stage) -> None:
+    await stage.want(manifest=deployment())
+    await stage.settle()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    assert stage.replicas == 3
+    assert stage.status["revision"] == 1, "the global cloud does not count on its end"
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.look()
+    assert stage.status["revision"] == 2
+    stage.world.clock.advance(60)
+    await stage.look()
+    assert stage.replicas == 0
+    await stage.want(manifest=deployment(), leaseSeconds=70)
+    stage.world.clock.advance(60)
+    await stage.settle()
+    assert stage.replicas == 0, "it had one before"
+
+
+async def test_what_cannot_be_applied_is_looked_at_when_its_lease_ends(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    await stage.want(manifest=deployment(other="selector"), leaseSeconds=60)
+    await stage.settle()
+    stage.world.clock.advance(58)
+    assert await stage.look() == pytest.approx(2.0)
+    assert stage.status["code"] == "UpdateFailed"
+
+
+async def test_an_object_of_the_regions_own_is_never_made_anew(stage: Stage) -> None:
+    await stage.world.create("deployments.apps", deployment(tier="theirs"))
+    uid = stage.world.get("deployments.apps", "a")["metadata"]["uid"]
+    await stage.want(manifest=deployment(tier="ours"), recreate=True)
+    with pytest.raises(UnfinishedError):
+        await stage.look()
+    assert stage.world.get("deployments.apps", "a")["metadata"]["uid"] == uid
+    assert ROW not in stage.world.get("deployments.apps", "a")["metadata"].get("annotations", {})
+
+
+async def test_what_may_run_once_alone_is_gone_when_its_pods_are(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    await stage.want(remove="Delete", leaseSeconds=60)
+    await stage.settle()
+    assert stage.world.get("deployments.apps", "a")["metadata"]["finalizers"] == ["foregroundDeletion"]
+    assert "removed" not in stage.status
