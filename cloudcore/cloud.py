@@ -259,6 +259,7 @@ def _doors(
             kinds=RegionKinds(member=core.kind(MEMBERS), row=core.kind(MEMBER_OBJECTS)),
             hub=hub.leases.hub,
             lives=hub.leases.lives,
+            holds=hub.leases.holds,
             authorities={authority.key_id: authority.id for authority in pki.authorities},
         )
     )

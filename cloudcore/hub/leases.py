@@ -56,6 +56,13 @@ class HubLeases:
         self._has_left = False
         """A Lease went away since `departures` returned last."""
         self._failed = False
+        self._renewed_s = parts.clock.monotonic_s()
+        """When the renewal that succeeded last was begun, monotonic."""
+
+    def holds(self) -> bool:
+        """Whether the others still believe in this hub: its Lease has not ended. Always of one that is alone."""
+        age_s = self._parts.clock.monotonic_s() - self._renewed_s
+        return not self.hub or age_s < RENEWALS * self._renew_s
 
     # --- the others ---
 
@@ -140,6 +147,7 @@ class HubLeases:
     async def _renew(self) -> None:
         kind, name = self._parts.kind, lease_name(self.hub)
         while True:
+            begun_s = self._parts.clock.monotonic_s()
             now = micro_time_text(self._parts.clock.wall_ms())
             renew = partial(renewed_lease, now=now, duration_s=round(RENEWALS * self._renew_s), address=self.address)
             try:
@@ -150,6 +158,7 @@ class HubLeases:
                 if self._failed:
                     log.info("hub lease renewed again lease=%s", name)
                 self._failed = False
+                self._renewed_s = begun_s
             except AlreadyExistsError:
                 continue
             except SkerryError as error:

@@ -87,6 +87,8 @@ class RegionParts(Frozen):
     """Name of this one among several; "" where it is alone."""
     lives: Callable[[str], bool] = lambda hub: False
     """Whether another hub is to be believed in."""
+    holds: Callable[[], bool] = lambda: True
+    """Whether the others believe in this one."""
     authorities: Mapping[str, str] = field(default_factory=dict[str, str])
     """Ids of the authorities, by `Link.peer_issuer`."""
 
@@ -165,6 +167,7 @@ class RegionHub:
                 tasks.create_task(self._watch_silence())
                 if self._all.hub:
                     tasks.create_task(self._follow_entries())
+                    tasks.create_task(self._watch_own())
         finally:
             for session in tuple(self._open):
                 session.close(CloseCode.DONE, "the cloud is stopping")
@@ -177,6 +180,18 @@ class RegionHub:
             except GoneError:
                 for session in tuple(self._open):
                     session.close(CloseCode.BUSY, "the hub starts its views anew", retry_after_s=1)
+
+    async def _watch_own(self) -> None:
+        while True:
+            self.look_at_own()
+            await asyncio.sleep(_LOOK_S)
+
+    def look_at_own(self) -> None:
+        """Serve nobody while others take this hub for dead: nobody counts what its answers lend to its regions."""
+        if self._all.holds():
+            return
+        for session in tuple(self._sessions.values()):
+            session.close(CloseCode.BUSY, "this hub is cut off from its store", retry_after_s=1)
 
     async def _follow_entries(self) -> None:
         """A region that came to another hub has left its session here, however much that looks alive."""
@@ -320,6 +335,8 @@ class RegionHub:
         log.warning("region refused region=%s reason=%s", node, reason)
 
     async def enter(self, session: NodeSession) -> bool:
+        if not self._all.holds():
+            raise UnavailableError("this hub is cut off from its store")
         member = session.node.removeprefix(SESSION_PREFIX)
         older = self._sessions.get(member)
         self._sessions[member] = session

@@ -299,9 +299,8 @@ def _policy_status() -> dict[str, JsonObject]:
     }
 
 
-def _ledger() -> dict[str, JsonObject]:
-    p = _SKERRY.prefix
-    spec: dict[str, JsonObject] = {
+def _row_fields() -> dict[str, JsonObject]:
+    return {
         "member": string("The member."),
         "object": _SKERRY.ref("MemberObjectTarget", "Which object."),
         "source": _SKERRY.ref("MemberObjectSource", "The federated object that it comes from."),
@@ -319,6 +318,10 @@ def _ledger() -> dict[str, JsonObject]:
         ),
         "adopt": boolean("An object that is there already is taken over."),
     }
+
+
+def _ledger() -> dict[str, JsonObject]:
+    p = _SKERRY.prefix
     names = ("MemberObject", "RegionObject")
     abouts = (
         "One object as a member is to have it, or a tombstone: a row of the member's ledger.",
@@ -334,7 +337,7 @@ def _ledger() -> dict[str, JsonObject]:
         )
         made[p + name + "List"] = _SKERRY.list_kind(name)
     return made | {
-        p + "MemberObjectSpec": _wanted(spec),
+        p + "MemberObjectSpec": _wanted(_row_fields()),
         p + "MemberObjectTarget": obj(
             "An object.",
             apiVersion=string("Group and version."),

@@ -226,6 +226,22 @@ async def test_a_session_that_moved_to_another_hub_ends_here(world: World) -> No
     assert session.closed == "a newer session of this region is at hub b"
 
 
+async def test_a_hub_that_others_take_for_dead_serves_no_region(world: World) -> None:
+    await member(world)
+    believed = True
+    hub = hub_of(world, hub="a", lives=lambda _: True, holds=lambda: believed)
+    session = FakeSession()
+    async with running(hub):
+        await arrive(hub, session)
+        hub.look_at_own()
+        assert session.closed is None
+        believed = False
+        hub.look_at_own()
+        assert session.closed == "this hub is cut off from its store"
+        with pytest.raises(UnavailableError):
+            await hub.enter(cast(NodeSession, FakeSession(2)))
+
+
 # --- authorities ---
 
 
