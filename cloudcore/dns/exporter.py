@@ -1,13 +1,17 @@
 """Keeps zones of other servers in step with ours, by DNS UPDATE with TSIG (RFC 2136, 8945).
 
-A process of its own, which blocks as it likes, forked with each generation of zones. It reads the other's zone by
-AXFR, works out what differs (`exporting`), and sends that: when who is up changes, and each minute, for what somebody
-changed there. Keeps `exports/ORIGIN`, why a zone is not in step, for the parent to tell; empty where it is.
+A process of its own for each server, which blocks as it likes: who is silent holds up his own zones alone. It reads
+the other's zone by AXFR, works out what differs (`exporting`), and sends that: when who is up changes, and each
+minute, for what somebody changed there. Where our zones are others it is told to leave, by SIGUSR1, and does so when
+it has looked at each of its zones once: else who changes zones without rest could keep it from ever ending.
+
+Keeps `exports/ORIGIN`, why a zone is not in step, for the parent to tell; empty where it is.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,7 +59,7 @@ class Export(Frozen):
 
 
 class Exporter:
-    """`run` for ever."""
+    """`run` until it is told to leave."""
 
     def __init__(
         self,
@@ -75,8 +79,10 @@ class Exporter:
         self._key = dns.tsig.Key(name, key.secret, dns.name.from_text(text_of(key.algorithm)))
         self._due = dict.fromkeys(self._exports, 0.0)
         self._faults: dict[Export, str] = {}
+        self._leaving = False
 
     def run(self) -> None:
+        signal.signal(signal.SIGUSR1, self._leave)
         number = -1
         while True:
             if self._table.number != number:
@@ -85,7 +91,12 @@ class Exporter:
             for each in self._exports:
                 if self._due[each] <= time.monotonic():
                     self._due[each] = time.monotonic() + (AGAIN_S if self._step(each) else RETRY_S)
+            if self._leaving:
+                return
             time.sleep(LOOK_S)
+
+    def _leave(self, number: int, frame: object) -> None:
+        self._leaving = True
 
     def _step(self, export: Export) -> bool:
         """Whether the other is in step now."""
@@ -137,7 +148,14 @@ class Exporter:
     def _send(self, export: Export, changes: Sequence[Change]) -> list[str]:
         """What is refused; of several changes one may be, and then each is sent by itself. Raises `ValueError` where
         nothing can be changed."""
-        rcode = self._sent(export, changes)
+        try:
+            rcode = self._sent(export, changes)
+        except dns.exception.TooBig:
+            if len(changes) == 1:
+                name, kind = changes[0].place
+                return [f"{text_of(name)} {type_text(kind)} is larger than a message can be"]
+            half = len(changes) // 2
+            return [*self._send(export, changes[:half]), *self._send(export, changes[half:])]
         if rcode == dns.rcode.NOERROR:
             return []
         if rcode in _HOPELESS:

@@ -81,7 +81,7 @@ def planned(wanted: Content, there: Content, *, owner: str, zone: Zone, words: W
             conflicts.append(f"{_text(place, words)} has no room for a mark")
         elif place not in mine and (mark, TXT) in there:
             conflicts.append(f"{_text(place, words)} is marked as another's")
-        elif place not in mine and (other := _somebodys(place, mine, there, words)):
+        elif (place not in mine or place not in there) and (other := _somebodys(place, mine, there, words)):
             conflicts.append(other)
         else:
             after, before = wanted[place], there.get(place)

@@ -20,7 +20,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,9 @@ PROBER_PACE_S: Final = 5.0
 FETCHER: Final = -3
 """The seat of who fetches zones of other servers."""
 EXPORTER: Final = -4
-"""The seat of who keeps other servers in step."""
+"""The seat of who keeps the first of other servers in step; those of the others are below it."""
+EXPORTER_PACE_S: Final = 5.0
+"""So long it stays at least: it begins with a look at all that is there."""
 EXPORTS: Final = "exports"
 COPIES: Final = "copies"
 CLOCK_S: Final = 10.0
@@ -87,6 +89,8 @@ class _Child:
     """Which socket it reads from, and which counters are its own."""
     pid: int
     started_at: float
+    leaving: bool = False
+    """Whether it was told to end when it can, and another takes its seat then."""
 
 
 class Supervisor:
@@ -99,6 +103,11 @@ class Supervisor:
         self._library = Library(Path(settings.zones) if settings.zones else None, snapshots, copies)
         self._secondaries = [secondary_of(text) for text in settings.secondary]
         self._exports = [export_of(text) for text in settings.export]
+        servers = [*dict.fromkeys(server for _, server in self._exports)]
+        self._exporters = {EXPORTER - number: server for number, server in enumerate(servers)}
+        """By seat: the server that it keeps in step."""
+        self._outdated: dict[int, float] = {}
+        """Seats of exporters that know old zones, and when they are told to leave."""
         self._notified: tuple[int, int] = (-1, -1)
         """A pipe to who fetches zones: a byte says that one may have changed."""
         self._zones: Mapping[bytes, Zone] = {}
@@ -147,8 +156,9 @@ class Supervisor:
                 self._notified = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
                 self._wanted[FETCHER] = lambda seat: self._fetch()
                 self._lasting.add(FETCHER)
-            if self._exports:
-                self._wanted[EXPORTER] = lambda seat: self._export()
+            for seat in self._exporters:
+                self._wanted[seat] = self._export
+                self._lasting.add(seat)
             if self._observing.peers:
                 self._hearing = stack.enter_context(_observers_socket(self._settings))
             self._memory = shared_memory(2 * (len(udp) + 1))
@@ -194,6 +204,7 @@ class Supervisor:
                 self._reap()
                 self._respawn()
                 self._aim_anew()
+                self._export_anew()
                 self._look_at_clock()
                 if self._reload and time.monotonic() >= self._loaded_at + RELOAD_PACE_S:
                     self._reload = False
@@ -207,6 +218,7 @@ class Supervisor:
     def _wait_s(self) -> float | None:
         due = [*self._due.values(), *([self._loaded_at + RELOAD_PACE_S] if self._reload else [])]
         due += [self._aimed_due] if self._aimed_due else []
+        due += self._outdated.values()
         now_s = time.time()
         ends = [each.until_s - now_s for each in self._drains if each.until_s]
         waits = [*(at - time.monotonic() for at in due), *ends, *([CLOCK_S] if self._settings.cloud else [])]
@@ -262,6 +274,7 @@ class Supervisor:
         self._loaded_at = time.monotonic()
         self._signers = signers
         signed = {origin: signer.zone for origin, signer in signers.items()}
+        served = self._zones.keys()
         self._zones, self._deltas = {**loaded.zones, **signed}, loaded.deltas
         table = self._table
         self._table = HealthTable.of_zones(self._zones, None if first else table)
@@ -269,7 +282,10 @@ class Supervisor:
             recall(self._settings.state, self._table)
         self._drain()
         self._table.set_votes(service for zone in self._zones.values() for service in zone.services.values())
-        self._aim(moved=not self._table.shares(table))
+        moved = not self._table.shares(table)
+        self._aim(moved=moved)
+        others = {origin for origin in {*served, *self._zones} if text_of(origin) in loaded.changed}
+        self._outdate({*self._zones} if moved else others | (served ^ self._zones.keys()))
         gc.collect()
         gc.freeze()  # what lasts is looked at no more, so that forked processes share its memory
         if not first:
@@ -307,6 +323,22 @@ class Supervisor:
             self._fork(PROBER)
         for child in before:
             os.kill(child.pid, signal.SIGTERM)
+
+    def _outdate(self, changed: Collection[bytes]) -> None:
+        """Exporters that have one of these zones are replaced, by and by."""
+        for child in self._children.values():
+            server = self._exporters.get(child.seat)
+            if any(origin in changed for origin, each in self._exports if each == server):
+                self._outdated.setdefault(child.seat, child.started_at + EXPORTER_PACE_S)
+
+    def _export_anew(self) -> None:
+        now = time.monotonic()
+        for seat in [seat for seat, at in self._outdated.items() if at <= now]:
+            del self._outdated[seat]
+            for child in self._children.values():
+                if child.seat == seat:
+                    child.leaving = True
+                    os.kill(child.pid, signal.SIGUSR1)
 
     def _tell(self, zones: list[Zone]) -> None:
         """Whoever wants to know, by a process that ends by itself."""
@@ -359,6 +391,9 @@ class Supervisor:
                 continue  # nobody wants its seat taken again
             if any(each.seat == child.seat for each in self._children.values()):
                 continue  # another has it
+            if child.leaving:
+                self._due[child.seat] = time.monotonic()
+                continue
             LOG.error("a process of the DNS server ended by itself seat=%d status=%d", child.seat, status)
             self._due[child.seat] = max(time.monotonic(), child.started_at + RESPAWN_S)
 
@@ -452,11 +487,12 @@ class Supervisor:
         changed = lambda: os.kill(parent, signal.SIGHUP)  # noqa: E731 - the parent's pid is of this process
         Fetcher(abouts, self._settings.state, key, self._notified[0], changed).run()
 
-    def _export(self) -> None:
-        """Zones of ours into other servers."""
+    def _export(self, seat: int) -> None:
+        """Zones of ours into another server."""
         from cloudcore.dns.exporter import Export, Exporter
 
-        exports = [Export(origin=origin, server=server) for origin, server in self._exports]
+        told = self._exporters[seat]
+        exports = [Export(origin=origin, server=server) for origin, server in self._exports if server == told]
         key = next(iter(self._access.keys.values()))
         settings = self._settings
         Exporter(exports, self._zones, self._table, settings.state, key, settings.export_owner).run()

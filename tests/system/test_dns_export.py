@@ -119,3 +119,35 @@ def test_names_come_move_and_go_and_those_of_others_stay(
             server.skerry("reload")
             time.sleep(2)
             assert server.log.count("zone exported") == changes, "what is in step is not sent again"
+
+
+def test_a_zone_that_changes_without_rest_is_exported_and_a_silent_server_holds_up_no_other(tmp_path: Path) -> None:
+    """And what is more than one message has room for goes in several."""
+    if shutil.which("knotd") is None or shutil.which("kdig") is None:
+        pytest.skip("knotd or kdig is not installed")
+    (tmp_path / "keys").write_text(f"xfr. hmac-sha256 {SECRET}\n")
+    many = "".join(
+        f"service-{name} AAAA 2001:db8:{name:x}::{each:x}\n" for name in range(100) for each in range(1, 21)
+    )
+    zones = {"a.test": HEAD.format(serial=1) + "@ NS a.test.\n", "example.com": OURS.format(serial=1, more=many)}
+    with their_knot(tmp_path / "theirs") as port, socket.create_server(("127.0.0.1", 0)) as silent:
+        exports = (f"a.test=127.0.0.1@{silent.getsockname()[1]}", f"example.com=127.0.0.1@{port}")
+        flags = ("--transfer-keys", str(tmp_path / "keys"), "--export", exports[0], "--export", exports[1])
+        with dns_server(tmp_path / "us", *flags, zones=zones) as server:
+            serials = iter(range(2, 10_000))
+
+            def there() -> bool:
+                serial = next(serials)
+                text = OURS.format(serial=serial, more=f"{many}now TXT {serial}\n")
+                (server.zones / "example.com.zone").write_text(text)
+                server.skerry("reload")
+                command = ("kdig", "@127.0.0.1", "-p", str(port), "+short", "service-99.example.com", "AAAA")
+                return len(told(*command).split()) == 20
+
+            until(there, server)
+            text = OURS.format(serial=20_000, more=f"{many}now TXT last\n")
+            (server.zones / "example.com.zone").write_text(text)
+            server.skerry("reload")
+            command = ("kdig", "@127.0.0.1", "-p", str(port), "+short", "now.example.com", "TXT")
+            until(lambda: told(*command).strip() == '"last"', server)
+            assert "ended by itself" not in server.log

@@ -70,6 +70,16 @@ def test_what_somebody_else_has_stays_his_and_is_told() -> None:
     assert "marked as another's" in "".join(plan(ZONE, theirs).conflicts)
 
 
+def test_an_alias_that_somebody_made_where_our_addresses_went_is_told_and_stays() -> None:
+    """Servers pass over addresses beside an alias without a word (RFC 2136 section 3.4.2.2)."""
+    empty = there(parse_zone(HEAD, ORIGIN))
+    after = applied(empty, plan(ZONE, empty).changes)
+    del after[WWW]
+    after |= there(parse_zone(HEAD + "www 60 CNAME elsewhere.test.\n", ORIGIN))
+    made = plan(ZONE, after)
+    assert not made.changes and "www.example.com. CNAME is there, and not ours" in made.conflicts[0]
+
+
 def test_addresses_become_an_alias_in_one_step() -> None:
     empty = there(parse_zone(HEAD, ORIGIN))
     before = applied(empty, plan(ZONE, empty).changes)
