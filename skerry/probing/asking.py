@@ -48,11 +48,24 @@ def tries_of(params: JsonObject) -> list[Try]:
     ]
     for each in found:
         try:
-            ipaddress.ip_address(each.address)
+            one_host = is_one_host(each.address)
         except ValueError as error:
             raise InvalidError(f"tries: {error}") from None
+        if not one_host:
+            raise InvalidError(f"tries: {each.address} is no single host's address")
         _ = each.probe
     return found
+
+
+def is_one_host(address: str) -> bool:
+    """Whether it is not many hosts', or none's: one probe would be answered by a whole site. Raises `ValueError`."""
+    found = ipaddress.ip_address(address)
+    inside = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return not any(
+        each.is_multicast or each.is_unspecified or each == ipaddress.IPv4Address("255.255.255.255")
+        for each in (found, inside)
+        if each is not None
+    )
 
 
 def answer(reasons: Sequence[str]) -> JsonObject:

@@ -46,7 +46,7 @@ from skerry.objects.json import (
 )
 from skerry.objects.meta import Key, labels_of, uid_of
 from skerry.objects.select import label_selector
-from skerry.probing.asking import PROBES, TRIES_MAX, Try, question
+from skerry.probing.asking import PROBES, TRIES_MAX, Try, is_one_host, question
 
 LOG: Final = logging.getLogger(__name__)
 LOOK_S: Final = 1.0
@@ -255,4 +255,8 @@ def _points(zone: str, spec: JsonObject, gateways: list[Gateway]) -> tuple[str, 
 
 def _may_try(address: str, zone: JsonObject) -> bool:
     """Who writes a GlobalService must not look into networks of sites with it, unless the zone's owner allows it."""
-    return bool_at(zone, "observers", "privateAddresses") or is_public(address)
+    try:
+        one_host = is_one_host(address)
+    except ValueError:
+        return False
+    return one_host and (bool_at(zone, "observers", "privateAddresses") or is_public(address))

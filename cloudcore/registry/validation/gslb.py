@@ -114,6 +114,8 @@ def validate_global_service(obj: JsonObject, _old: JsonObject | None) -> Iterato
     yield from _endpoints(endpoints)
     if str_at(spec, "policy") == "Tiers" and not spec.get("tiers"):
         yield required("spec.tiers", "the groups of regions in the order in which Tiers takes them")
+    if "canary" in spec and not str_at(spec, "canary", "region"):
+        yield required("spec.canary.region", "the region that some clients are led to")
     yield from _between("spec.canary", map_at(spec, "canary"), "percent", 0, 100)
     yield from _between("spec", spec, "minUpPercent", 0, 100)
     if "probe" in spec:

@@ -118,7 +118,7 @@ async def looking(world: World, down: set[tuple[str, str]], away: set[str], *, p
     servers = [{"name": "ns1", "addresses": ["192.0.2.1"]}]
     spec = {"nameservers": servers, "observers": {"count": 5, "privateAddresses": private}}
     await world.create(DNS_ZONES, {"metadata": {"name": "example.com"}, "spec": spec})
-    rows = [{"address": address, "region": "eu"} for address in ("9.9.9.1", "9.9.9.2", "10.0.0.1")]
+    rows = [{"address": address, "region": "eu"} for address in ("9.9.9.1", "9.9.9.2", "10.0.0.1", "224.0.0.9")]
     await world.create(
         GLOBAL_SERVICES,
         {"metadata": {"name": "web"}, "spec": {"hosts": ["www.example.com"], "endpoints": rows, "probe": PROBE}},
@@ -153,7 +153,12 @@ async def test_votes_are_in_the_status_and_in_the_snapshot_that_servers_follow(w
         "endpoints"
     ]
     votes = {row["address"]: row.get("votes") for row in rows}
-    assert votes == {"9.9.9.1": {"up": 1, "down": 3}, "9.9.9.2": {"up": 4, "down": 0}, "10.0.0.1": None}
+    assert votes == {
+        "9.9.9.1": {"up": 1, "down": 3},
+        "9.9.9.2": {"up": 4, "down": 0},
+        "10.0.0.1": None,
+        "224.0.0.9": None,
+    }
     assert world.get(GLOBAL_SERVICES, "web")["status"]["conditions"][0]["status"] == "True", "the rest is kept"
 
 

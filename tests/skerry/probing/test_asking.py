@@ -23,6 +23,10 @@ def test_a_question_is_read_as_it_was_asked() -> None:
     ("row", "said"),
     [
         ({"address": "nowhere", "host": "a", "probe": TCP}, "does not appear to be an IPv4"),
+        *(
+            ({"address": each, "host": "a", "probe": TCP}, "no single host's")
+            for each in ("224.0.0.1", "ff02::1", "::ffff:239.1.1.1", "0.0.0.0", "255.255.255.255")
+        ),
         ({"address": "192.0.2.1", "host": "a", "probe": {"type": "SMTP"}}, "probe.type"),
         ({"address": "192.0.2.1", "host": "a", "probe": {**TCP, "timeoutSeconds": 31}}, "timeoutSeconds"),
     ],
