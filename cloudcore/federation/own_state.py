@@ -99,7 +99,15 @@ async def _pods(tools: Tools) -> tuple[JsonObject, JsonObject]:
             counter = bound if str_at(pod, "spec", "nodeName") else waiting if _finds_none(pod, now_ms) else None
             if counter is not None:
                 counter.update(each.row for each in here if each.selector.matches(labels_of(pod)))
-    return {**dict(bound.most_common(ROWS_MAX))}, {**dict(waiting.most_common(ROWS_MAX))}
+    return told_pods(bound, waiting)
+
+
+def told_pods(bound: Counter[str], waiting: Counter[str]) -> tuple[JsonObject, JsonObject]:
+    """Of as many rows as are told. Whose pods wait is told together with how many have a node."""
+    waits = dict(waiting.most_common(ROWS_MAX))
+    first = {row: count for row, count in bound.most_common() if row in waits}
+    others = {row: count for row, count in bound.most_common() if row not in waits}
+    return {**dict([*first.items(), *others.items()][:ROWS_MAX])}, {**waits}
 
 
 def _finds_none(pod: JsonObject, now_ms: int) -> bool:

@@ -39,7 +39,7 @@ from skerry.objects.federation import (
 )
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, annotations_of, being_deleted, generation_of, labels_of, name_of, uid_of
-from skerry.objects.rooms import read_pods, read_rooms, replicas_in
+from skerry.objects.rooms import ROWS_MAX, read_pods, read_rooms, replicas_in
 from skerry.objects.times import ms_at, time_text
 
 FAILOVER: Final = "skerry.dev/failover-after-seconds"
@@ -202,18 +202,28 @@ def _limits(
     for member in heard:
         name = name_of(member)
         has, status, row = given.get(name, 0), map_at(member, "status"), _row_of(name, preference)
-        rooms = read_rooms(status)
+        rooms, bound = read_rooms(status), _bound(status, row)
         if rooms is not None:
-            capacity[name] = read_pods(status, "bound").get(row, 0) + replicas_in(rooms, asked)
+            capacity[name] = (has if bound is None else bound) + replicas_in(rooms, asked)
         waiting = read_pods(status, "waiting").get(row, 0)
         told, since = int_at(before.get(name, {}), "most"), str_at(before.get(name, {}), "fullSince")
         if waiting:
-            full[name] = max(0, has - waiting), since or time_text(now_ms)
+            # By what is told together: what was given to it since, it tells of later.
+            most = bound if bound is not None else told if since else max(0, has - waiting)
+            full[name] = most, since or time_text(now_ms)
         elif since and now_ms - ms_at(since, default=now_ms) < FULL_S * 1000:
             full[name] = told, since
         if name in full:
             capacity[name] = min(capacity.get(name, has), full[name][0])
     return Limits(capacity=capacity, full=full)
+
+
+def _bound(status: JsonObject, row: str) -> int | None:
+    """Pods of a row that have a node; None where nobody says so, or there are more rows than are told."""
+    pods = read_pods(status, "bound")
+    if row in pods:
+        return pods[row]
+    return None if len(pods) >= ROWS_MAX or "bound" not in status else 0
 
 
 def _row_of(member: str, preference: JsonObject) -> str:

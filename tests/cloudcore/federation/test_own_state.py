@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from cloudcore.federation.own_state import own_state
+from cloudcore.federation.own_state import own_state, told_pods
 from cloudcore.scheduler.ask import requests_of
 from skerry.objects.federation import REGION_OBJECTS, Target, row_name
+from skerry.objects.rooms import ROWS_MAX
 from skerry.objects.times import time_text
 from tests.cloudcore.hub.fleet import eventually
 from tests.cloudcore.worlds import World, make_world
@@ -65,3 +67,10 @@ async def test_a_region_tells_whose_pods_have_found_no_node_for_long() -> None:
         await eventually(lambda: len(world.cache.select("pods")) == 3, "the cache has all")
         told = await own_state(world.tools, requests_of)
     assert (told["bound"], told["waiting"]) == ({name: 1}, {name: 1})
+
+
+def test_of_more_rows_than_are_told_those_that_wait_are_told_whole() -> None:
+    bound = Counter({f"r.{number:04}": 2 for number in range(ROWS_MAX + 10)})
+    bound["r.waits"] = 1
+    told, waits = told_pods(bound, Counter({"r.waits": 3}))
+    assert (len(told), told["r.waits"], waits) == (ROWS_MAX, 1, {"r.waits": 3})

@@ -9,6 +9,7 @@ import pytest
 from cloudcore.federation.preference_controller import FAILOVER, FULL_S, replicas_of, seats_of, with_replicas
 from skerry.errors import InvalidError
 from skerry.objects.federation import Target, row_name
+from skerry.objects.rooms import ROWS_MAX
 from skerry.objects.times import time_text
 
 NOW_MS = 1_000_000_000
@@ -140,3 +141,24 @@ def test_replicas_whose_pods_found_no_node_go_elsewhere_and_do_not_come_back_soo
     assert later.limits.full == {"a": (1, time_text(NOW_MS))}
     much = seats_of(wish, moved, [roomy("a", bound=1), member("b")], NOW_MS + int(FULL_S * 1000), asked)
     assert much.division.replicas == {"a": 3, "b": 3}
+
+
+def test_what_is_told_once_counts_once_however_often_it_is_divided() -> None:
+    wish = preference(10, targetKind="FederatedDeployment")
+    obj = asking(workload(a=10), 10)
+    members = roomy("a", bound=8, waiting=2), member("b")
+    for _ in range(4):
+        seats = seats_of(wish, obj, members, NOW_MS, asked)
+        assert seats.division.replicas == {"a": 8, "b": 2}
+        obj = with_replicas(obj, seats.division.replicas)
+        wish["status"] = {"clusters": [{"name": "a", "replicas": 8, "most": 8, "fullSince": time_text(NOW_MS)}]}
+
+
+def test_replicas_of_a_row_that_is_not_told_are_where_they_were_given() -> None:
+    wish = preference(10, targetKind="FederatedDeployment")
+    many = roomy("a")
+    many["status"] |= {"room": [], "bound": {f"a.{number:020}": 1 for number in range(ROWS_MAX)}}
+    assert divided(wish, asking(workload(a=5, b=5), 10), many, member("b")) == {"a": 5, "b": 5}
+    few = roomy("a")
+    few["status"] |= {"room": [], "bound": {}}
+    assert divided(wish, asking(workload(a=5, b=5), 10), few, member("b")) == {"b": 10}
