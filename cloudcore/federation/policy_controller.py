@@ -163,9 +163,17 @@ class PolicyController:
         for of_one in rows.values():
             if any(row.member in placed and not row.removal for row, _ in of_one):
                 continue
+            end_s = self._end_s(of_one[0][0].source.key)
             for row, lease_s in of_one:
-                found[row.member] = _longest(found.get(row.member, 0), lease_s)
+                found[row.member] = _longest(found.get(row.member, 0), None if lease_s is None else lease_s + end_s)
         return found
+
+    def _end_s(self, source: Key) -> int:
+        """How much longer than others pods of a federated object take to end."""
+        stored = self._tools.cache.read(source)
+        spec = {} if stored is None else map_at(self._tools.cache.obj(stored), "spec", "template", "spec")
+        pods = [map_at(each, "template", "spec") for each in (spec, map_at(spec, "jobTemplate", "spec"))]
+        return max(0, *(int_at(pod, "terminationGracePeriodSeconds") - MARGIN_S for pod in pods))
 
     def _rows_of(self, obj: JsonObject) -> Iterator[Stored]:
         types = [federated_type(self._tools.cache.obj(each)) for each in self._tools.cache.select(TYPES)]

@@ -326,3 +326,20 @@ async def test_what_a_policy_is_about_from_now_on_begins_when_the_one_before_is_
     await stage.settle()
     assert stage.wanted("b") == {"north": "there"}
     assert stage.wanted() == {"north": "there"}, "what ran goes on"
+
+
+async def test_pods_that_take_long_to_end_are_waited_for(stage: Stage) -> None:
+    choices = [*only("north"), *only("south")]
+    await policy(stage, affinities=choices, atMostOnce={"leaseSeconds": 60}, failover={"afterSeconds": 1})
+    pods: Any = {"template": {"spec": {"terminationGracePeriodSeconds": 300}}}
+    spec = {"template": {"spec": pods}, "placement": {"clusterSelector": {}}}
+    await stage.world.create(FEDERATED, {"metadata": {"name": "a"}, "spec": spec})
+    await stage.settle()
+    await stage.heard("north", ready=False)
+    await stage.settle()
+    stage.world.clock.advance(60 + 299)
+    await stage.look()
+    assert stage.wanted() == {"north": "Delete"}
+    stage.world.clock.advance(1)
+    await stage.look()
+    assert stage.wanted() == {"north": "Delete", "south": "there"}
