@@ -75,6 +75,8 @@ PING_HEARTBEATS: Final = 4 / 3
 """Of silence in either direction before the edge asks. Two end the session, so two thirds of one are left for the
 answer; the cloud, which hears the question, asks by itself only after one and a half. One exchange shows each side
 that the other lives, and is nearly all that an idle link costs: a quarter is saved by not asking after one."""
+_UNANSWERED_MAX: Final = 64
+"""Pings under way whose time is known; a link on which there are more answers none in useful time."""
 HEARTBEAT_S_MAX: Final = 3600.0
 """No cloud can ask for longer silences: a gateway would never notice that its link is half-open."""
 
@@ -167,6 +169,8 @@ class EdgeSession:
         self._cap_bytes_s: int | None = None
         self._pinged_s = now.monotonic_s - PING_HEARTBEATS * self._heartbeat_s
         self._pings = 0
+        self._unanswered: dict[int, float] = {}
+        """When each ping was sent that may be answered yet, by its number."""
         self.confirmed_s: float | None = None
         """When the newest ping that was answered was sent, monotonic: the cloud heard this side then or later. None:
         none was answered yet."""
@@ -289,7 +293,9 @@ class EdgeSession:
 
     def _ping(self, now: Instant) -> None:
         self._pings += 1
-        self._pinged_s = now.monotonic_s
+        self._pinged_s = self._unanswered[self._pings] = now.monotonic_s
+        if len(self._unanswered) > _UNANSWERED_MAX:
+            del self._unanswered[min(self._unanswered)]
         self._send(Ping(number=self._pings), now)
 
     def deadline(self) -> float | None:
@@ -356,8 +362,10 @@ class EdgeSession:
             case StreamOpen() | StreamData() | StreamCredit() | StreamClose():
                 self.streams.receive(frame)
             case Pong():  # it counts by having been heard
-                if frame.number == self._pings:
-                    self.confirmed_s = self._pinged_s
+                sent_s = self._unanswered.get(frame.number)
+                if sent_s is not None:
+                    self.confirmed_s = sent_s
+                    self._unanswered = {n: at for n, at in self._unanswered.items() if n > frame.number}
             case Hello() | Fetch() | Ack() | Reports():
                 pass  # they are in no row of the table
 

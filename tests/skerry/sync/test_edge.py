@@ -467,3 +467,16 @@ def test_streams_are_told_of_before_they_are_taken() -> None:
     assert session.idle_priority() is Priority.STREAMS
     session.idle_frame()
     assert session.idle_priority() is None
+
+
+def test_an_answer_counts_from_its_own_question_whatever_was_asked_since() -> None:
+    session = in_step(an_edge())
+    for second in (1, 3, 5):
+        session.ask(at(second))
+    session.receive(Pong(number=2), at(6))
+    assert session.confirmed_s == at(3).monotonic_s
+    session.receive(Pong(number=1), at(7))
+    session.receive(Pong(number=9), at(7))
+    assert session.confirmed_s == at(3).monotonic_s, "no older one, and none that was not asked"
+    session.receive(Pong(number=3), at(8))
+    assert session.confirmed_s == at(5).monotonic_s
