@@ -23,6 +23,10 @@ _NOT_SHOWN: Final = "not shown"
 _DRIFTS_MAX: Final = 50
 _SCALED: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "ReplicationController"})
 _SUSPENDED: Final = frozenset({"Job", "CronJob"})
+_STILL: Final = frozenset(
+    {"PersistentVolumeClaim", "PersistentVolume", "ConfigMap", "Secret", "Namespace", "Service", "ServiceAccount"}
+)
+"""What runs nothing, and has or holds what would be lost: it stays when a lease ends."""
 _TRIAL: Final = "skerry-trial"
 _NAME_LENGTH_MAX: Final = 40
 LEASE_ENDED: Final = "LeaseEnded"
@@ -91,7 +95,12 @@ def decide_stop(row: MemberObject, present: JsonObject | None, applied: JsonObje
         decision = decide(idle, present, applied, in_touch=True) if present is not None else Decision(act="none")
         if present is not None and decision.obj is not None and _REPLICAS in row.retain:
             decision = _remembering(decision, present, decision.obj)
-    elif present is None or annotations_of(present).get(ROW) != row.name or being_deleted(present):
+    elif (
+        row.target.kind in _STILL
+        or present is None
+        or annotations_of(present).get(ROW) != row.name
+        or being_deleted(present)
+    ):
         decision = Decision(act="none")
     else:
         decision = Decision(act="delete")

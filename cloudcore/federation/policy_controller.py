@@ -132,9 +132,12 @@ class PolicyController:
     def _not_gone(self, obj: JsonObject, policy: Policy, verdict: Verdict, members: Sequence[JsonObject]) -> _Others:
         """Who may still run a copy where another is to begin, and who has something of it that runs no more."""
         has = {str_at(each, "name") for each in maps_at(obj, "status", "placed")}
+        past = frozenset(strs_at(map_at(obj, "status"), "past"))
+        if verdict.placed <= has and not past:
+            return _NO_OTHERS  # nobody begins
+        if verdict.placed <= has:
+            return _Others(runs={}, past=past & self._silent_s.keys() & self._with_rows(obj))
         holders = self._holders(obj, verdict.placed)
-        if verdict.placed <= has:  # nobody begins
-            return _Others(runs={}, past=frozenset(strs_at(map_at(obj, "status"), "past")) & holders.keys())
         there = {name_of(member) for member in members}
         for name, lease_s in _had(obj).items():
             if name not in there or name in self._left_s:
@@ -167,6 +170,9 @@ class PolicyController:
             for row, lease_s in of_one:
                 found[row.member] = _longest(found.get(row.member, 0), None if lease_s is None else lease_s + end_s)
         return found
+
+    def _with_rows(self, obj: JsonObject) -> frozenset[str]:
+        return frozenset(read_member_object(self._tools.cache.obj(each)).member for each in self._rows_of(obj))
 
     def _end_s(self, source: Key) -> int:
         """How much longer than others pods of a federated object take to end."""

@@ -113,3 +113,10 @@ def test_what_is_there_or_runs_is_deleted_and_nothing_of_others_is() -> None:
     assert decide_stop(wanted, there(wanted), {}).act == "delete"
     assert decide_stop(wanted, None, {}).act == "none"
     assert decide_stop(wanted, {"metadata": {"name": "a"}}, {}).act == "none"
+
+
+@pytest.mark.parametrize("kind", ["PersistentVolumeClaim", "Secret", "Namespace"])
+def test_what_runs_nothing_and_would_be_lost_stays(kind: str) -> None:
+    wanted = row(kind)
+    found = decide_stop(wanted, there(wanted), {})
+    assert (found.act, found.code) == ("none", LEASE_ENDED)

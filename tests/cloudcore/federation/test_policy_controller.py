@@ -188,8 +188,10 @@ async def failed_over(stage: Stage, **spec: Any) -> None:
 
 async def test_who_has_it_keeps_it_when_the_one_before_comes_back(stage: Stage) -> None:
     await failed_over(stage)
+    assert stage.status()["past"] == ["north"]
     await stage.heard("north")
     await stage.look()
+    assert "past" not in stage.status(), "what it has of others is waited for again"
     assert stage.wanted() == {"north": "Delete", "south": "there"}
     assert [each["name"] for each in stage.status()["placed"]] == ["south"]
 
