@@ -182,6 +182,8 @@ class _Wire(asyncio.Protocol):
         self._nonce = os.urandom(16)
         self._head = b""
         self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        # Where TLS fails behind a proxy nobody comes to ask for it.
+        self._answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
         self._messages = Messages(FRAME_BYTES_MAX + 64)
         self._arrived: deque[bytes] = deque()
         self._news = asyncio.Event()

@@ -10,6 +10,7 @@ Keeps nothing.
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final, cast
@@ -122,7 +123,8 @@ class Peer:
 
     def _translated(self, error: Exception) -> Exception:
         if isinstance(error, OSError):
-            return UnavailableError(f"{self._place}: {error.strerror or error}")
+            why = os.strerror(error.errno) if error.errno else str(error)
+            return UnavailableError(f"{self._place}: {why}")
         return _translated(error)
 
 

@@ -343,6 +343,14 @@ async def forward(port: int) -> ExecStream:
         async with asyncio.timeout(CONNECT_S_MAX):
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=WINDOW_BYTES)
     except OSError as error:  # a time-out among them
-        why = error.strerror or f"no answer within {CONNECT_S_MAX:g} s"
-        raise UnavailableError(f"failed to connect to localhost:{port} inside the pod: {why.lower()}") from error
+        why = dial_fault("127.0.0.1", port, error)
+        raise UnavailableError(f"failed to connect to localhost:{port} inside the pod: {why}") from error
     return Forward(reader, writer)
+
+
+def dial_fault(host: str, port: int, error: OSError) -> str:
+    """As Go says it, and so what people know from other clusters: asyncio puts its own words into an error's."""
+    network, place = ("tcp6", f"[{host}]:{port}") if ":" in host else ("tcp4", f"{host}:{port}")
+    if isinstance(error, TimeoutError) or not error.errno:
+        return f"dial {network} {place}: i/o timeout"
+    return f"dial {network} {place}: connect: {os.strerror(error.errno).lower()}"

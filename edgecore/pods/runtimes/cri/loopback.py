@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from edgecore.pods.port import ExecStream
-from edgecore.pods.runtimes.visits import CONNECT_S_MAX, WINDOW_BYTES, Forward
+from edgecore.pods.runtimes.visits import CONNECT_S_MAX, WINDOW_BYTES, Forward, dial_fault
 from skerry.errors import UnavailableError
 
 CLONE_NEWNET: Final = 0x40000000
@@ -28,7 +28,7 @@ async def connect(pid: int, port: int) -> ExecStream:
         try:
             made = await _in_thread(loop, pid, family)
         except OSError as error:
-            faults.append(f"{host}: {(error.strerror or str(error)).lower()}")
+            faults.append(f"{host}: {error.strerror or error}")
             continue
         try:
             async with asyncio.timeout(CONNECT_S_MAX):
@@ -36,7 +36,7 @@ async def connect(pid: int, port: int) -> ExecStream:
             reader, writer = await asyncio.open_connection(sock=made, limit=WINDOW_BYTES)
         except OSError as error:  # a time-out among them
             made.close()
-            faults.append(f"{host}: {(error.strerror or f'no answer within {CONNECT_S_MAX:g} s').lower()}")
+            faults.append(dial_fault(host, port, error))
             continue
         except BaseException:
             made.close()
