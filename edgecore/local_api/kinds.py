@@ -140,22 +140,24 @@ SCHEME: Final = Scheme(
     ]
 )
 
-SHOWN: Final = Scheme(
-    [
-        *SCHEME,
-        Kind(
-            group="",
-            version="v1",
-            kind="Event",
-            plural="events",
-            singular="event",
-            namespaced=True,
-            short_names=("ev",),
-            verbs=("create", "get", "list"),
-        ),
-    ]
+EVENT: Final = Kind(
+    group="",
+    version="v1",
+    kind="Event",
+    plural="events",
+    singular="event",
+    namespaced=True,
+    short_names=("ev",),
+    verbs=("create", "get", "list"),
+    selectable=(
+        *(f"involvedObject.{name}" for name in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")),
+        *("reason", "reportingComponent", "source", "type"),
+    ),
 )
-"""What discovery tells of: Events are the cloud's, and can be written here (`edgecore.local_api.keeping`)."""
+"""They are the cloud's; without a link those are shown that were told here (`edgecore.local_api.told_events`), and
+others are kept for it (`edgecore.local_api.keeping`)."""
+SHOWN: Final = Scheme([*SCHEME, EVENT])
+"""What discovery tells of."""
 
 SERVED: Final = tuple(
     dict.fromkeys(f"apis/{kind.group}/{kind.version}" if kind.group else f"api/{kind.version}" for kind in SCHEME)

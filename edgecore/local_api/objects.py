@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from edgecore.local_api.kinds import COMMAND, DEVICE, DEVICE_RULE, DEVICE_STATUS, POD
+from edgecore.local_api.kinds import COMMAND, DEVICE, DEVICE_RULE, DEVICE_STATUS, EVENT, POD
 from edgecore.local_api.ports import DeviceSummary, LocalParts, PropertyTwin
+from edgecore.local_api.told_events import ToldEvents
 from edgecore.store.port import EdgeBatch, Held, NewReport
 from skerry.errors import GoneError
 from skerry.objects.commands import REPORT
@@ -60,6 +61,7 @@ class LocalObjects:
         self._gone_bytes = 0
         self._before: dict[Key, Held] = {}
         self._news: set[asyncio.Event] = set()
+        self._events = ToldEvents(parts.store)
 
     def listen(self) -> Callable[[], None]:
         """Hear of commits from now on; the result ends it."""
@@ -67,6 +69,7 @@ class LocalObjects:
             self._parts.store.listen(self._committed),
             self._parts.store.listen_before(self._changing),
             self._parts.static.listen(self._changed),
+            self._events.listen(),
         )
 
         def stop() -> None:
@@ -159,6 +162,8 @@ class LocalObjects:
             return [obj for obj in found if obj is not None]
         if kind is COMMAND:
             return [self._command(obj) for obj in self._parts.commands() if namespace in ("", namespace_of(obj))]
+        if kind is EVENT:
+            return [self._numbered(event) for event in self._events.list(namespace)]
         return [self._shown(kind, item.key, item.body) for item in self._held(kind, namespace)]
 
     def _held(self, kind: Kind, namespace: str) -> Iterable[_Held]:
@@ -183,7 +188,7 @@ class LocalObjects:
         if kind is DEVICE_STATUS:
             held = self._parts.store.get(Key(DEVICE.resource, namespace, name))
             return self._device_status(held.key, decode_object(held.body)) if held is not None else None
-        if kind is COMMAND:
+        if kind in (COMMAND, EVENT):
             return next((obj for obj in self.list(kind, namespace) if name_of(obj) == name), None)
         key = Key(kind.resource, namespace, name)
         if kind is POD and key in self._parts.static.pods:
@@ -192,9 +197,11 @@ class LocalObjects:
         return self._shown(kind, held.key, held.body) if held is not None else None
 
     def _command(self, obj: JsonObject) -> JsonObject:
-        shown: JsonObject = {"apiVersion": COMMAND.api_version, "kind": COMMAND.kind, **obj}
-        ensure_map(shown, "metadata")["resourceVersion"] = str(self.revision)
-        return shown
+        return self._numbered({"apiVersion": COMMAND.api_version, "kind": COMMAND.kind, **obj})
+
+    def _numbered(self, obj: JsonObject) -> JsonObject:
+        ensure_map(obj, "metadata")["resourceVersion"] = str(self.revision)
+        return obj
 
     def _shown(self, kind: Kind, key: Key, body: bytes) -> JsonObject:
         obj: JsonObject = {"apiVersion": kind.api_version, "kind": kind.kind, **decode_object(body)}

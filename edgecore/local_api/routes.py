@@ -14,7 +14,7 @@ from edgecore.local_api.answers import Answer, json_answer
 from edgecore.local_api.collections import Collections
 from edgecore.local_api.entries import CONVERSATIONS, Entries, default_container
 from edgecore.local_api.keeping import shown, waiting
-from edgecore.local_api.kinds import DEVICE, POD, SCHEME
+from edgecore.local_api.kinds import DEVICE, POD, SHOWN
 from edgecore.local_api.kubelet import KubeletPaths, is_kubelets
 from edgecore.local_api.meters import Meters
 from edgecore.local_api.objects import LocalObjects
@@ -376,7 +376,7 @@ def target_of(parts: tuple[str, ...]) -> Target:
     namespace = ""
     if rest[:1] == ("namespaces",) and len(rest) >= 3:
         namespace, rest = rest[1], rest[2:]
-    kind = SCHEME.at(group, version, rest[0]) if rest else None
+    kind = SHOWN.at(group, version, rest[0]) if rest else None
     if (
         kind is None
         or (bool(namespace) and not kind.namespaced)

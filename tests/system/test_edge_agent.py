@@ -220,6 +220,10 @@ def test_pods_do_not_notice_what_happens_to_the_agent(gate: Gateway) -> None:
     eventually(gate.running_since, gate.log)
     assert gate.running_since() == since
     assert gate.pod()["status"]["containerStatuses"][0]["restartCount"] == 0
+    events = gate.ask("GET", "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Dweb")[1]["items"]
+    assert "Started" in {each["reason"] for each in events}, (
+        "the agent before told so, and the cloud has not heard yet"
+    )
     tail = "/api/v1/namespaces/default/pods/web/log?tailLines=1"
     eventually(lambda: gate.ask("GET", tail)[1] == b"two\n")
     os.kill(pid, 0)

@@ -302,3 +302,14 @@ async def test_no_more_wait_than_there_is_room_for(stage: Stage) -> None:
     await stage.store.apply(EdgeBatch(reports=reports))
     with pytest.raises(TooManyRequestsError):
         await stage.ask("POST", "/api/v1/namespaces/ns/events", body=event())
+
+
+async def test_events_are_the_clouds_and_without_it_those_that_were_told_here(stage: Stage) -> None:
+    assert (await stage.ask("GET", "/api/v1/namespaces/ns/events")).body == b"made"
+    stage.cloud.error = UnavailableError("the link is away")
+    with pytest.raises(ForbiddenError):
+        await stage.ask("GET", "/api/v1/namespaces/ns/events")
+    stage.roles.allowed.add(("list", "events"))
+    assert (await stage.ask("GET", "/api/v1/namespaces/ns/events")).body == b"api/v1/namespaces/ns/events"
+    with pytest.raises(UnavailableError):
+        await stage.ask("GET", "/apis/events.k8s.io/v1/namespaces/ns/events")
