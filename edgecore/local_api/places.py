@@ -70,16 +70,15 @@ async def doors_at(places: Sequence[Place], hold: Callable[[str], Awaitable[None
     somebody, so that one that can't be had is tried again; else nobody is told of it."""
     found: list[Door] = []
     for place in places:
-        if not place.is_for_pods:
-            found.append(Door(place=place))
-            continue
         try:
-            await hold(place.host)
+            if place.is_for_pods:
+                await hold(place.host)
             found.append(Door(place=place, listening=listening_at(place)))
         except (OSError, UnavailableError) as error:
-            log.warning(
-                "pods with a network of their own don't find this gateway's API at=%s reason=%s", place, error
-            )
-            if asked_for:
+            if place.is_for_pods:
+                log.warning(
+                    "pods with a network of their own don't find the gateway's API at=%s why=%s", place, error
+                )
+            if asked_for or not place.is_for_pods:  # it is tried again
                 found.append(Door(place=place))
     return found

@@ -46,8 +46,8 @@ class AdminApi:
             connection.request(
                 method, path, None if body is None else json.dumps(body), {"Content-Type": media, "Accept": "*/*"}
             )
-            response = connection.getresponse()
-            return response.status, json.loads(response.read() or b"null")
+            with connection.getresponse() as response:
+                return response.status, json.loads(response.read() or b"null")
         finally:
             connection.close()
 

@@ -296,20 +296,15 @@ def test_a_config_map_is_changed_in_place(site: Site) -> None:
 
 def test_its_log_is_read_and_followed(site: Site) -> None:
     told = Path(f"/proc/{site.pids[site.runs['app']]}/fd/1")
-    follow = subprocess.Popen(
-        ["kubectl", "logs", "-f", "whole", "-c", "app", "--tail=1"],
-        env=environ(site.fleet),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert follow.stdout is not None
-        with told.open("w") as log:
-            log.write("said now\n")
-        assert follow.stdout.readline() == "said now\n"
-    finally:
-        follow.kill()
-        follow.wait()
+    command = ["kubectl", "logs", "-f", "whole", "-c", "app", "--tail=1"]
+    with subprocess.Popen(command, env=environ(site.fleet), stdout=subprocess.PIPE, text=True) as follow:
+        try:
+            assert follow.stdout is not None
+            with told.open("w") as log:
+                log.write("said now\n")
+            assert follow.stdout.readline() == "said now\n"
+        finally:
+            follow.kill()
     assert kubectl(site.fleet, "logs", "whole", "-c", "app").splitlines()[-1] == "said now"
 
 

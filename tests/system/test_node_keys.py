@@ -82,7 +82,8 @@ def asked(membership: Membership, fleet: RealFleet) -> int:
     connection = HTTPSConnection(host, int(port), context=context, timeout=20)
     try:
         connection.request("GET", f"/api/v1/nodes/{NODE}")
-        return connection.getresponse().status
+        with connection.getresponse() as answer:  # one that ends its connection has the socket to itself
+            return answer.status
     finally:
         connection.close()
 

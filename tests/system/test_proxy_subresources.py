@@ -47,7 +47,8 @@ class Site:
         )
         try:
             connection.request(method, path, body=body, headers=headers, encode_chunked=not isinstance(body, bytes))
-            yield connection.getresponse()
+            with connection.getresponse() as answer:
+                yield answer
         finally:
             connection.close()
 

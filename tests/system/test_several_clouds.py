@@ -198,7 +198,8 @@ def posted(cloud: CloudProcess, path: str, certificate: Path | None, key: Path) 
     connection = HTTPSConnection(host, int(port), context=context, timeout=20)
     try:
         connection.request("POST", path, b"{}")
-        return connection.getresponse().status
+        with connection.getresponse() as answer:  # one that ends its connection has the socket to itself
+            return answer.status
     finally:
         connection.close()
 
