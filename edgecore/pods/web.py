@@ -101,8 +101,11 @@ async def get(url: Url, headers: Sequence[tuple[str, str]], *, agent: str) -> Pa
         reader, writer = await asyncio.open_connection(
             url.host, url.port, ssl=context, server_hostname=_server_name(url, headers) if context else None
         )
-    except (OSError, ValueError) as error:
+    except ssl.SSLError as error:
         raise UnavailableError(_said(error)) from error
+    except (OSError, ValueError) as error:
+        place = f"[{url.host}]:{url.port}" if ":" in url.host else f"{url.host}:{url.port}"
+        raise UnavailableError(f"dial tcp {place}: {_said(error, doing='connect')}") from error
     try:
         sent = request_headers(url, headers, agent=agent)
         fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent]
@@ -161,9 +164,9 @@ def _trusting() -> ssl.SSLContext:
     return context
 
 
-def _said(error: BaseException) -> str:
+def _said(error: BaseException, *, doing: str = "read") -> str:
     if isinstance(error, ssl.SSLError):
         return f"tls: {error.reason or error}"
     if isinstance(error, OSError) and error.errno:
-        return f"connect: {os.strerror(error.errno).lower()}"
+        return f"{doing}: {os.strerror(error.errno).lower()}"
     return str(error) or type(error).__name__

@@ -106,7 +106,8 @@ async def test_pages_are_judged_by_their_status() -> None:
         slow = await asked(page(port, "/slow"), timeout_s=0.3)
         assert slow.outcome == "failure" and "Client.Timeout exceeded" in slow.text
     nobody = await asked(page(port, "/200"))
-    assert nobody == Answer(outcome="failure", text=f'Get "http://127.0.0.1:{port}/200": connect: connection refused')
+    why = f"dial tcp 127.0.0.1:{port}: connect: connection refused"
+    assert nobody == Answer(outcome="failure", text=f'Get "http://127.0.0.1:{port}/200": {why}')
 
 
 async def test_who_asks_is_said_and_headers_are_the_manifests() -> None:
