@@ -23,6 +23,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, NoReturn, cast
@@ -160,27 +161,33 @@ class Forked(subprocess.Popen[bytes]):
 
 
 _servers: dict[str, str] = {}
+_beginning: Final = threading.Lock()
+"""Tests start several at once, each in a thread."""
 
 
 def _server(program: str) -> str:
     """Where the one that forks this program listens; started when it is first wanted."""
-    if (place := _servers.get(program)) is None:
-        listener = socket.socket(socket.AF_UNIX)
-        place = f"\0skerry-tests-{os.getpid()}-{program}"
-        listener.bind(place)
-        listener.listen(64)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.system.forked", program, str(os.getpid())],
-            stdin=listener.fileno(),
-            stdout=subprocess.DEVNULL,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            start_new_session=True,
-        )
-        listener.close()
-        atexit.register(process.wait)
-        atexit.register(process.kill)
-        _servers[program] = place
+    with _beginning:
+        return _servers.get(program) or _begun(program)
+
+
+def _begun(program: str) -> str:
+    listener = socket.socket(socket.AF_UNIX)
+    place = f"\0skerry-tests-{os.getpid()}-{program}"
+    listener.bind(place)
+    listener.listen(64)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.system.forked", program, str(os.getpid())],
+        stdin=listener.fileno(),
+        stdout=subprocess.DEVNULL,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
+    listener.close()
+    atexit.register(process.wait)
+    atexit.register(process.kill)
+    _servers[program] = place
     return place
 
 
