@@ -18,7 +18,7 @@ from skerry.testkit.real.programs import until
 
 REPORTING, CYCLE_MS = 30, 333
 LOAD_S = 30.0
-PLC = Path(__file__).parents[2] / "examples" / "plc"
+PLC = Path(__file__).parents[2] / "examples" / "04-plc"
 PLC_PORT = 5020
 SETPOINT_REGISTER = 2
 
@@ -128,7 +128,7 @@ CASES = (
         number=13,
         name="restarts",
         title="Driver and agent restart in either order",
-        method="The PLC of examples/plc and the agent (whose driver speaks to it) are killed; a setpoint is set "
+        method="The PLC of examples/04-plc and the agent (whose driver speaks to it) are killed; a setpoint is set "
         "while they are down; both are "
         "started in each order. The register is read by the PLC's own client.",
         kubeedge="mapper lost until it is restarted (#5021, PR #6597)",

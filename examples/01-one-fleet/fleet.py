@@ -73,12 +73,12 @@ class Fleet:
         self.plc_port = free_port()
         home = self.directory / "plc"
         home.mkdir(parents=True, exist_ok=True)
-        built = run([EXAMPLES / "plc" / "build.sh", home], check=False, seconds=BUILD_S).strip()
+        built = run([EXAMPLES / "04-plc" / "build.sh", home], check=False, seconds=BUILD_S).strip()
         if built:
             self.plc, self._plc_program = "C on libmodbus", [built]
         else:
             node, npm = find_node()
-            shutil.copy(EXAMPLES / "plc" / "plc.js", home)
+            shutil.copy(EXAMPLES / "04-plc" / "plc.js", home)
             package = ["install", "--silent", "--no-fund", "--no-audit", "--prefix", str(home), MODBUS_SERIAL]
             run([*npm, *package], seconds=INSTALL_S, env={"PATH": f"{node.parent}:{os.environ.get('PATH', '')}"})
             self.plc, self._plc_program = "JavaScript on modbus-serial", [str(node), str(home / "plc.js")]

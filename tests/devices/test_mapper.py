@@ -19,7 +19,7 @@ from skerry.clocks import SeededIds, SystemClock
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "driver"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "06-driver"
 DEVICE = Key("devices.devices.kubeedge.io", "default", "one")
 CLOCK = SystemClock()
 SERVICES = Services(clock=CLOCK, ids=SeededIds(1), node="here")

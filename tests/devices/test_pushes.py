@@ -30,7 +30,7 @@ from devices.pushes import (
 )
 from skerry.objects.json import JsonObject, decode_object
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "kubeedge-devices" / "custom-protocol.yaml"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "08-kubeedge-devices" / "custom-protocol.yaml"
 AT = "p.visitors.configData.push"
 HTTP: JsonObject = {"hostName": "http://127.0.0.1", "port": 9090, "requestPath": "/weights", "timeout": 10}
 MQTT: JsonObject = {"address": "tcp://127.0.0.1:1883", "topic": "yard/tare", "qos": 1, "retained": True}

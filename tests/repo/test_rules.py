@@ -169,6 +169,21 @@ def _is_pure(path: Path) -> bool:
     )
 
 
+def test_examples_are_numbered_told_and_listed() -> None:
+    found = sorted(
+        {path.relative_to(ROOT / "examples").parts[0] for path in FILES if ROOT / "examples" in path.parents}
+    )
+    found.remove("README.md")
+    assert [int(name.partition("-")[0]) for name in found] == list(range(1, len(found) + 1)), found
+    listed = (ROOT / "examples/README.md").read_text()
+    untold = [
+        name
+        for name in found
+        if f"]({name}/README.md)" not in listed or not (ROOT / "examples" / name / "README.md").exists()
+    ]
+    assert not untold, f"each has a README and a line in examples/README.md: {untold}"
+
+
 def test_one_version_everywhere() -> None:
     from skerry import VERSION
 

@@ -99,7 +99,7 @@ def rule() -> dict[str, Any]:
 @contextmanager
 def a_machine(directory: Path) -> Generator[int]:
     """A PLC by libmodbus on TCP; its port."""
-    built = subprocess.run([ROOT / "examples/plc/build.sh", directory], capture_output=True, text=True)
+    built = subprocess.run([ROOT / "examples/04-plc/build.sh", directory], capture_output=True, text=True)
     if built.returncode == 3:
         pytest.skip(built.stderr.strip())
     assert built.returncode == 0, built.stderr

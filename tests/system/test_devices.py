@@ -170,7 +170,7 @@ class Plc:
 def plc(tmp_path: Path) -> Iterator[Plc]:
     if MBPOLL is None:
         pytest.skip("mbpoll is not installed")
-    built = subprocess.run([ROOT / "examples/plc/build.sh", tmp_path / "plc"], capture_output=True, text=True)
+    built = subprocess.run([ROOT / "examples/04-plc/build.sh", tmp_path / "plc"], capture_output=True, text=True)
     if built.returncode == 3:
         pytest.skip(built.stderr.strip())
     assert built.returncode == 0, built.stderr
@@ -184,7 +184,7 @@ def plc(tmp_path: Path) -> Iterator[Plc]:
 
 
 def test_a_setpoint_arrives_in_the_register_of_an_independent_plc(agent: Agent, plc: Plc) -> None:
-    agent.start(example("plc", plc.port, setpoint="21.5"))
+    agent.start(example("04-plc", plc.port, setpoint="21.5"))
     until(
         lambda: (twin := agent.twin("setpoint")) is not None and twin.ack is not None and twin.ack.state == "verified"
     )
@@ -202,7 +202,7 @@ def test_a_setpoint_arrives_in_the_register_of_an_independent_plc(agent: Agent, 
 
 
 def test_a_value_beyond_the_models_range_is_refused_and_never_reaches_the_plc(agent: Agent, plc: Plc) -> None:
-    agent.start(example("plc", plc.port, setpoint="95"))
+    agent.start(example("04-plc", plc.port, setpoint="95"))
     until(
         lambda: (twin := agent.twin("setpoint")) is not None and twin.ack is not None and twin.ack.state == "refused"
     )
@@ -228,10 +228,10 @@ def broker(tmp_path: Path) -> Iterator[int]:
 
 def test_an_agent_killed_again_and_again_loses_no_reading_and_keeps_none_twice(agent: Agent, broker: int) -> None:
     total = 600
-    agent.start(example("sensor", broker))
+    agent.start(example("05-sensor", broker))
     until(lambda: "mqtt_connected" in (agent.directory / "agent.log").read_text())
     sensor = subprocess.Popen(
-        [sys.executable, ROOT / "examples/sensor/sensor.py", "--port", str(broker), "--topic", "site/us-1/mast",
+        [sys.executable, ROOT / "examples/05-sensor/sensor.py", "--port", str(broker), "--topic", "site/us-1/mast",
          "--period", "0.01", "--count", str(total)],
         stdout=subprocess.PIPE,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from tests.system.test_federation import until
 
 pytestmark = pytest.mark.system
 
-SAMPLES = Path(__file__).resolve().parents[2] / "examples/federation"
+SAMPLES = Path(__file__).resolve().parents[2] / "examples/11-federation"
 MEMBERS = ("cluster1", "cluster2")
 WHERE = "test-namespace"
 

@@ -57,7 +57,7 @@ async def test_the_examples_are_accepted_and_what_their_gateway_tells_shows_in_b
             await objects.create(kind, namespace, obj, WriteOptions(field_validation="Strict"))
 
         await create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}, "")
-        for example in ("plc", "sensor"):
+        for example in ("04-plc", "05-sensor"):
             for obj in yaml.safe_load_all((EXAMPLES / example / "device.yaml").read_text()):
                 await create(obj)
         device = now("devices.devices.kubeedge.io")

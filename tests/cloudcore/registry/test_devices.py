@@ -22,7 +22,7 @@ from skerry.objects.twins import DeviceName, TwinDesired
 from tests.cloudcore.worlds import World, make_world
 
 MODELS = "devicemodels.devices.kubeedge.io"
-EXAMPLES = Path(__file__).parents[3] / "examples" / "kubeedge-devices"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "08-kubeedge-devices"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.rules import ENDPOINTS, MESSAGES, RULES
 from tests.cloudcore.worlds import World, make_world
 
-EXAMPLES = Path(__file__).parents[3] / "examples" / "kubeedge-rules"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "09-kubeedge-rules"
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from skerry.clocks import ManualClock
 from skerry.errors import BadRequestError
 from skerry.objects.json import maps_at
 
-PLC = Path(__file__).parents[3] / "examples" / "plc" / "device.yaml"
+PLC = Path(__file__).parents[3] / "examples" / "04-plc" / "device.yaml"
 SLOW = """
 apiVersion: devices.kubeedge.io/v1beta1
 kind: DeviceModel

@@ -11,7 +11,7 @@ from devices.commands.model import findings_listed, judgements, model, models_li
 from skerry.cli.apply import read_manifests
 from skerry.objects.json import Json, JsonObject
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "plc" / "device.yaml"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "04-plc" / "device.yaml"
 
 
 def prop(

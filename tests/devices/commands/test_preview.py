@@ -13,7 +13,7 @@ from skerry.cli.device_plan import sent_lines
 from skerry.cli.plugged import previewed
 from skerry.objects.json import JsonObject, ensure_map, map_at, maps_at, str_at
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "plc" / "device.yaml"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "04-plc" / "device.yaml"
 
 
 def example() -> tuple[JsonObject, JsonObject]:

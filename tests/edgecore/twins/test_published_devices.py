@@ -26,7 +26,7 @@ from skerry.objects.json import JsonObject, encode_object, maps_at
 from skerry.objects.meta import Key, Revision, Stamp
 from tests.edgecore.twins.gateway import DEVICE, FAST, MODEL, device, model
 
-EXAMPLES = Path(__file__).parents[3] / "examples" / "kubeedge-devices"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "08-kubeedge-devices"
 FILES = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
 
 

@@ -30,7 +30,7 @@ from skerry.errors import BadRequestError, UnavailableError
 from skerry.objects.device_rules import read_rule
 from skerry.objects.json import JsonObject
 
-EXAMPLES = Path(__file__).parents[3] / "examples" / "local-rules"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "07-local-rules"
 OVERHEAT = EXAMPLES / "overheat.yaml"
 
 

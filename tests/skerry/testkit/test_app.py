@@ -47,7 +47,7 @@ def test_the_example_is_understood_whole() -> None:
 
 
 def test_values_to_want_are_within_the_models_range() -> None:
-    app = read_app(ROOT / "examples/plc/device.yaml")
+    app = read_app(ROOT / "examples/04-plc/device.yaml")
     assert app.devices[0].writable == {"setpoint": ("33", "62"), "fan": ("true", "false")}
 
 

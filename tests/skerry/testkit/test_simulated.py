@@ -18,7 +18,7 @@ from skerry.testkit.waiting import UnmetError
 
 ROOT = Path(__file__).resolve().parents[3]
 APP = ROOT / "examples/01-one-fleet/manifests/app.yaml"
-BOILER = ROOT / "examples/plc/device.yaml"
+BOILER = ROOT / "examples/04-plc/device.yaml"
 EU = {"topology.kubernetes.io/region": "eu"}
 
 
