@@ -48,8 +48,12 @@ def main() -> None:
     given = parser.parse_args()
 
     stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    signal.signal(signal.SIGINT, lambda *_: stopped.set())
+
+    def stop(number: int, frame: object) -> None:
+        stopped.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"mast-{given.topic.replace('/', '-')}")
     if given.username:
         password = given.password_file.read_text().strip() if given.password_file else None
