@@ -38,6 +38,11 @@ class Counts:
         if reply.limited:
             cells[5] += 1
 
+    def add_quick(self, rcode: int) -> None:
+        """One that was made of what lay about; neither cut nor limited."""
+        self._cells[1] += 1
+        self._cells[self._rcode_at[rcode]] += 1
+
     @property
     def ready(self) -> int:
         return self._cells[0]

@@ -32,6 +32,8 @@ NAME: Final = 28
 """Of a sockaddr_in6, the longest there is here."""
 READY_MAX: Final = 200_000
 """Ready answers; when they are so many they are all forgotten, and made again as they are asked for."""
+PASSING_MAX: Final = 20_000
+"""Of these, answers for names that are in no zone: most are asked for once."""
 IDLE_S: Final = 1
 """A wait for packets ends after this, to look whether to stop."""
 _WAITFORONE: Final = 0x10000
@@ -117,6 +119,8 @@ class Datagrams:
         self._held: dict[bytes, bytes] = {}
         self._steered: list[bytes] = []
         """Queries whose ready answers depend on who is up."""
+        self._passing: list[bytes] = []
+        """Queries for names that are in no zone by themselves, which have no end: those kept longest go first."""
         self._made: list[bytes] = []
         self._stopped = False
         self._lay_out()
@@ -169,7 +173,8 @@ class Datagrams:
                 raise UnavailableError(f"DNS over UDP can't receive: {os.strerror(fault)}")
 
     def _answer(self, count: int) -> None:
-        if self._responder.look(time.time()):
+        now_s = time.time()
+        if self._responder.look(now_s):
             self._forget_steered()
         sizes = self._sizes[:count].tolist()
         ready, queries, vectors = self._ready.get, self._queries, self._vector_bytes
@@ -179,7 +184,7 @@ class Datagrams:
             place = ready(queries[behind : begin + size])
             if place is None:
                 missed += 1
-                place = self._slowly(begin // SLOT, begin, size)
+                place = self._slowly(begin // SLOT, begin, size, now_s)
                 if place is None:
                     silent.append(begin // SLOT)
                     continue
@@ -188,7 +193,7 @@ class Datagrams:
         self._send_out(count, silent)
         self._made.clear()
 
-    def _slowly(self, number: int, begin: int, size: int) -> bytes | None:
+    def _slowly(self, number: int, begin: int, size: int, now_s: float) -> bytes | None:
         """Read the query; where the rest of its answer lies, behind the id."""
         packet: bytes = self._queries[begin : begin + size]
         if len(packet) < 12 or self._names[number * NAME + 2 : number * NAME + 4] == b"\0\0":
@@ -199,8 +204,19 @@ class Datagrams:
         place = self._ready.get(folded)
         if place is not None and folded != packet[2:]:
             return self._recased(packet, name_end, place)
+        if quick := self._responder.quick(packet, name_end + 1, now_s):
+            rest, rcode, bounded = quick
+            self._counts.add_quick(rcode)
+            place = _place(rest)
+            if folded == packet[2:]:
+                self._keep(folded, rest, place)
+                if not bounded:
+                    self._note_passing(folded)
+            else:
+                self._made.append(rest)
+            return place
         client = Client(address=self._address(number), transport="udp")
-        reply = self._responder.reply(packet, client, time.time())
+        reply = self._responder.reply(packet, client, now_s)
         if reply is None:
             self._counts.dropped += 1
             return None
@@ -227,10 +243,22 @@ class Datagrams:
         return _place(rest)
 
     def _forget_steered(self) -> None:
-        for query in self._steered:
-            self._ready.pop(query, None)
-            self._held.pop(query, None)
+        self._forget(self._steered)
         self._steered.clear()
+
+    def _forget(self, queries: list[bytes]) -> None:
+        # Those of this batch are still to be sent.
+        for query in queries:
+            self._ready.pop(query, None)
+            if rest := self._held.pop(query, None):
+                self._made.append(rest)
+
+    def _note_passing(self, query: bytes) -> None:
+        self._passing.append(query)
+        if len(self._passing) > PASSING_MAX:
+            half = PASSING_MAX // 2
+            self._forget(self._passing[:half])
+            del self._passing[:half]
 
     def _keep(self, query: bytes, rest: bytes, place: bytes) -> None:
         if len(self._ready) >= READY_MAX:
@@ -239,6 +267,7 @@ class Datagrams:
             self._ready.clear()
             self._held.clear()
             self._steered.clear()
+            self._passing.clear()
         self._ready[query] = place
         self._held[query] = rest
 

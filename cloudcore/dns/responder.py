@@ -8,6 +8,7 @@ the zones.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal, Protocol
 
@@ -29,13 +30,14 @@ from cloudcore.dns.options import (
     plain_options,
     subnet_of,
 )
+from cloudcore.dns.shapes import SHAPES_MAX, Shape, key_of, shape_of
 from cloudcore.dns.steering import SIZES, Service, choose
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.transfer import Delta, changed_rows, messages, serial_of, whole_rows
 from cloudcore.dns.tsig import Signature, Signer, verify
 from cloudcore.dns.zone import Zone
 from skerry.dns.edns import SIZE, opt_record
-from skerry.dns.names import is_within, name_of
+from skerry.dns.names import LABEL_MAX, NAME_MAX, is_within, name_of
 from skerry.dns.numbers import (
     AA,
     ANY,
@@ -83,10 +85,15 @@ STREAM_MAX: Final = 65535
 STEERED_MAX: Final = 100_000
 """Choices that are kept: names times regions, mostly."""
 _NO_DATA_TYPES: Final = frozenset({TKEY, TSIG, MAILA, MAILB})
+_QUICK_HEAD: Final = struct.Struct("!HHHHH")
+"""A header without its id."""
 _WHO: Final = (name_of("id.server"), name_of("hostname.bind"))
 _VERSION: Final = (name_of("version.server"), name_of("version.bind"))
 
 Transport = Literal["udp", "tcp", "tls"]
+Quick = tuple[bytes, int, bool]
+"""An answer behind its id, its rcode, and whether its name is in a zone by itself: of those there are so many and no
+more. It would be answered the same to anybody."""
 
 
 class Identity(Frozen):
@@ -175,6 +182,7 @@ class Responder:
         self._number = -1
         self._day = -1
         self._absent: dict[tuple[bytes, int], Body] = {}
+        self._shapes: dict[bytes, Shape] = {}
 
     def reply(self, packet: bytes, client: Client, now_s: float) -> Reply | None:
         """None: nothing is sent; it was no query, or an answer itself, with which two servers could go on for
@@ -188,6 +196,65 @@ class Responder:
         except MalformedError:
             return _bare(packet, FORMERR if opcode == QUERY else NOTIMP)
         return self._answered(packet, query, client, now_s)
+
+    def quick(self, packet: bytes, name_end: int, now_s: float) -> Quick | None:
+        """What `reply` says to a datagram behind the id, where a query of its shape was read before: the name, whose
+        zero byte may end at `name_end`, is all that is looked at. None: ask `reply`."""
+        shape = self._shapes.get(key_of(packet, name_end)) if name_end else None
+        if shape is None:
+            return None
+        name = packet[HEADER_SIZE:name_end].lower()
+        sections = self._made.get((name, shape.type, shape.wants))
+        if sections is None:
+            zone = self._zone_of_sound(name)
+            if zone is None or (shape.wants and zone.origin in self.desk.signers):
+                return None
+            if is_absent(zone, name):
+                body = self._absent_from(zone, len(name))
+                return self._shaped(packet, name_end, shape, body, rcode=NXDOMAIN, flags=AA, bounded=False)
+            sections = self._sections(zone, Asked(name=name, kind=shape.type, now_s=now_s, wants=shape.wants), None)
+        if sections.service is not None or sections.signer is not None:
+            return None
+        flags = AA if sections.authoritative else 0
+        return self._shaped(
+            packet, name_end, shape, sections.body, rcode=sections.rcode, flags=flags, bounded=sections.bounded
+        )
+
+    def _shaped(
+        self, packet: bytes, name_end: int, shape: Shape, body: Body, *, rcode: int, flags: int, bounded: bool
+    ) -> Quick | None:
+        """None where it is too large, for the client or for a forger."""
+        name = packet[HEADER_SIZE:name_end]
+        if len(body.data) + len(name) > shape.room:
+            return None
+        opt, limiter = shape.opt, self.desk.limiter
+        head = _QUICK_HEAD.pack(
+            shape.flags | flags | rcode,
+            1,
+            body.answers,
+            body.authorities,
+            body.additionals + (1 if opt else 0),
+        )
+        data = head + name + shape.question_tail + body.data + opt
+        if limiter is not None:
+            factor = limiter.settings.factor
+            if not factor or len(data) + 2 > factor * len(packet):
+                return None
+        return data, rcode, bounded
+
+    def _zone_of_sound(self, name: bytes) -> Zone | None:
+        """The zone of a name that has the form of one: it was not read as one yet."""
+        zones = self.desk.zones
+        if len(name) > NAME_MAX:
+            return None
+        while name:
+            if zone := zones.get(name):
+                return zone
+            size = name[0]
+            if not 0 < size <= LABEL_MAX:
+                return None
+            name = name[size + 1 :]
+        return None
 
     def look(self, now_s: float) -> bool:
         """At the day and at who is up; True: what depends on them (`Reply.steered`) may be otherwise by now."""
@@ -233,8 +300,17 @@ class Responder:
         if not query.question:
             has_cookie = query.opt is not None and query.opt.option(COOKIE) is not None
             return draft.reply(NOERROR if has_cookie else FORMERR, EMPTY, flags=0)
+        if draft.lasting:
+            self._learn(packet, draft)
         reply = self._to_question(draft)
         return self._within_limits(packet, draft, reply, now_s)
+
+    def _learn(self, packet: bytes, draft: _Draft) -> None:
+        shape = shape_of(packet, draft.query, draft.options, draft.size_max())
+        if shape is not None:
+            if len(self._shapes) >= SHAPES_MAX:
+                self._shapes.clear()
+            self._shapes[key_of(packet, HEADER_SIZE + len(draft.query.name))] = shape
 
     def _notified(self, draft: _Draft) -> Reply:
         """A primary says that its zone has changed (RFC 1996); whoever else says it is refused."""
@@ -307,7 +383,7 @@ class Responder:
             signer = self.desk.signers.get(zone.origin) if signs else None
             if signer is None and is_absent(zone, query.name):
                 return self._to_absent(draft, zone)
-            sections = self._sections(zone, draft, signer)
+            sections = self._sections(zone, draft.asked(), signer)
         draft.steered |= sections.signer is not None
         if sections.service is not None:
             sections = self._chosen(draft, sections, sections.service)
@@ -351,14 +427,18 @@ class Responder:
         return Reply(data=next(sent), rcode=NOERROR, more=sent)
 
     def _to_absent(self, draft: _Draft, zone: Zone) -> Reply:
-        about = zone.origin, len(draft.query.name)
-        body = self._absent.get(about)
-        if body is None:
-            body = self._absent[about] = absent_body(zone, len(draft.query.name))
+        body = self._absent_from(zone, len(draft.query.name))
         draft.lasting = False
         if len(body.data) > draft.room():
             return draft.reply(NXDOMAIN, EMPTY, flags=AA | TC)
         return draft.reply(NXDOMAIN, body, flags=AA)
+
+    def _absent_from(self, zone: Zone, name_size: int) -> Body:
+        about = zone.origin, name_size
+        body = self._absent.get(about)
+        if body is None:
+            body = self._absent[about] = absent_body(zone, name_size)
+        return body
 
     def _chosen(self, draft: _Draft, sections: _Sections, service: Service) -> _Sections:
         """The same with what the service has for this client. Made for a choice once: there are few."""
@@ -417,15 +497,14 @@ class Responder:
             return draft.reply(BADCOOKIE, EMPTY, flags=0)
         return draft.reply(NOERROR, EMPTY, flags=TC)
 
-    def _sections(self, zone: Zone, draft: _Draft, signer: Signs | None) -> _Sections:
-        query = draft.query
-        found = look_up(zone, query.name, query.type)
-        service = _service_in(zone, found) if query.type in SIZES else None
+    def _sections(self, zone: Zone, asked: Asked, signer: Signs | None) -> _Sections:
+        found = look_up(zone, asked.name, asked.kind)
+        service = _service_in(zone, found) if asked.kind in SIZES else None
         if signer is not None and service is None:
-            found = signer.signed(found, draft.asked())
-        body = assemble(query.name, found, room=1 << 30)
+            found = signer.signed(found, asked)
+        body = assemble(asked.name, found, room=1 << 30)
         must = Found(answer=found.answer, authority=found.authority, glue=found.glue)
-        small = assemble(query.name, must, room=1 << 30) if found.additional else body
+        small = assemble(asked.name, must, room=1 << 30) if found.additional else body
         assert body is not None and small is not None, "there is room for all"
         sections = _Sections(
             body=body,
@@ -438,8 +517,8 @@ class Responder:
             signer=signer,
         )
         # Types that a name has not are 65,000; the answer to them is soon made.
-        if found.bounded and (found.answer or not found.authoritative or query.type <= ANY):
-            self._made[query.name, query.type, draft.asked().wants] = sections
+        if found.bounded and (found.answer or not found.authoritative or asked.kind <= ANY):
+            self._made[asked.name, asked.kind, asked.wants] = sections
         return sections
 
     def _chaos(self, draft: _Draft) -> Reply:
@@ -510,9 +589,9 @@ class _Draft:
             taken += 11 + sum(4 + len(data) for _, data in self.options)
         if self.signature is not None:
             taken += self.signature.size
-        return self._size_max() - taken
+        return self.size_max() - taken
 
-    def _size_max(self) -> int:
+    def size_max(self) -> int:
         if self.client.transport != "udp":
             return STREAM_MAX
         if self.query.opt is None:
