@@ -18,7 +18,7 @@ from cloudcore.registry.definition_parts import (
     strings,
     strings_list,
 )
-from skerry.objects.gslb import EXTERNAL_DNS, K8GB, K8GB_BEFORE, POLICIES
+from skerry.objects.gslb import EXTERNAL_DNS, GROUPS, K8GB, K8GB_BEFORE, NO_PROBE, POLICIES
 from skerry.objects.json import JsonObject, map_at
 
 _OURS: Final = GroupParts(prefix="dev.skerry.v1.", group="skerry.dev", version="v1")
@@ -84,7 +84,7 @@ def _resource_ref() -> JsonObject:
     words = {
         "apiVersion": "Of the kind.",
         "fieldPath": "Not used.",
-        "kind": "Ingress or Service.",
+        "kind": "Ingress, Service, VirtualService, or a route of the Gateway API.",
         "name": "Of one object; else labels choose.",
         "namespace": "The Gslb's own.",
         "resourceVersion": "Not used.",
@@ -116,6 +116,16 @@ def _gslb_status(parts: GroupParts) -> dict[str, JsonObject]:
             hosts=string("Hosts, separated by commas."),
             servers=parts.list_of("Server", "Hosts and the Services behind them."),
             loadBalancer=parts.ref("LoadBalancer", "Where it is reached."),
+            endpoints={
+                "type": "array",
+                "items": {"$ref": f"#/$defs/{_OURS.prefix}GlobalServiceEndpoint"},
+                "description": "Addresses, in order of host, where they are tried; of ours, not of k8gb's.",
+            },
+            observations={
+                "type": "array",
+                "items": {"$ref": f"#/$defs/{_OURS.prefix}GlobalObservation"},
+                "description": "How gateways vote that try the addresses; of ours, not of k8gb's.",
+            },
         ),
         parts.prefix + "Server": obj(
             "A host.",
@@ -215,10 +225,15 @@ def _global_parts() -> dict[str, JsonObject]:
     prefix = _OURS.prefix
     return {
         prefix + "GlobalServiceReference": obj(
-            "An object of the same namespace.",
-            required=("kind", "name"),
-            kind=string("Its kind.", "Ingress", "Service"),
-            name=string("Its name."),
+            "Objects of the same namespace, by name or by labels.",
+            required=("kind",),
+            apiVersion=string("Of the kind; may be left out."),
+            kind=string("Its kind.", *GROUPS),
+            name=string("Of one object; else labels choose."),
+            matchLabels=strings("Labels that it has, all of them."),
+            matchExpressions=_list(
+                "#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement", "What its labels obey."
+            ),
         ),
         prefix + "GlobalEndpoint": obj(
             "Where it is reached.",
@@ -273,7 +288,16 @@ def _probe() -> dict[str, JsonObject]:
     about = obj(
         "How DNS servers try an address.",
         required=("type",),
-        type=string("What is spoken.", "TCP", "TLS", "HTTP", "HTTPS", "GRPC", "ICMP"),
+        type=string(
+            "What is spoken; None: nothing, whatever the zone says.",
+            "TCP",
+            "TLS",
+            "HTTP",
+            "HTTPS",
+            "GRPC",
+            "ICMP",
+            NO_PROBE,
+        ),
         port=int32("Where; 80, 443 and 50051 where left out, for HTTP, for TLS and HTTPS, for gRPC."),
         host=string("The name that is asked for; the service's first host where left out."),
         path=string("Of HTTP; / where left out."),
@@ -319,6 +343,7 @@ def _zone() -> dict[str, JsonObject]:
             geo=_OURS.ref("DnsGeo", "What the servers' database says of clients that no network of places has."),
             latencies=free("Milliseconds from each place to each region, with Latency; by place, then by region."),
             observers=_OURS.ref("DnsObservers", "Gateways that try addresses as well; none where left out."),
+            probe=_OURS.ref("GlobalProbe", "How addresses are tried of Gslbs and GlobalServices that don't say how."),
         ),
         **_zone_parts(),
         prefix + "DnsNameserver": obj(

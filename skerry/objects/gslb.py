@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from skerry.errors import InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.hosts import is_address
 from skerry.objects.ingresses import INGRESSES
-from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, read_json, str_at, strs_at
 from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
 from skerry.objects.select import LabelSelector, label_selector
 
@@ -30,7 +31,11 @@ WISHES: Final = (*GSLBS, GLOBAL_SERVICES)
 EXPOSED: Final = ("k8gb.io/exposed-ip-addresses", "skerry.dev/exposed-ip-addresses")
 """Annotations of a Gslb: addresses in place of those that its Ingress is reached at."""
 HOSTNAME: Final = ("k8gb.io/hostname", "external-dns.alpha.kubernetes.io/hostname")
-"""Annotations of a Service that a Gslb refers to: its hosts."""
+"""Annotations of a Gslb that refers to what has no hosts of its own, or of that itself: hosts."""
+PROBE: Final = "skerry.dev/probe"
+"""Annotation of a Gslb: how its addresses are tried, in JSON as a GlobalService says it; `none`: not at all."""
+NO_PROBE: Final = "None"
+"""Type of a probe that is none, where the zone has one for all."""
 REGION_LABEL: Final = "topology.kubernetes.io/region"
 TTL_DEFAULT_S: Final = 30
 POLICIES: Final[Mapping[str, str]] = {
@@ -49,6 +54,7 @@ ISTIO: Final = "networking.istio.io"
 ROUTES: Final = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
 GATEWAYS: Final = f"gateways.{GATEWAY_API}"
 ISTIO_GATEWAYS: Final = f"gateways.{ISTIO}"
+LISTENER_SETS: Final = f"listenersets.{GATEWAY_API}"
 VIRTUAL_SERVICES: Final = f"virtualservices.{ISTIO}"
 REFERRED: Final[Mapping[tuple[str, str], str]] = {
     ("networking.k8s.io", "Ingress"): INGRESSES,
@@ -57,6 +63,9 @@ REFERRED: Final[Mapping[tuple[str, str], str]] = {
     **{(GATEWAY_API, kind): f"{kind.lower()}s.{GATEWAY_API}" for kind in ROUTES},
 }
 """Kinds that hosts and addresses may come from, by group."""
+GROUPS: Final[Mapping[str, str]] = {kind: group for group, kind in REFERRED}
+NAMELESS: Final = ("Service", "TCPRoute", "UDPRoute")
+"""Kinds that have no field for hosts."""
 HEALTHY: Final = "Healthy"
 UNHEALTHY: Final = "Unhealthy"
 NOT_FOUND: Final = "NotFound"
@@ -103,6 +112,7 @@ class Wish(Frozen):
     """The spec of an Ingress, in the form of the Gslb."""
     addresses: tuple[Address, ...] = ()
     probe: JsonObject | None = None
+    """How its addresses are tried; empty for not at all, None for as the zone says."""
     blend: Mapping[str, Json] = {}
     """What a service of a zone has beside its policy, as it is."""
     votes: Mapping[tuple[str, str], tuple[int, int]] = {}
@@ -121,14 +131,60 @@ def _of_gslb(key: Key, obj: JsonObject) -> Wish:
     return Wish(
         key=key,
         policy="weighted" if weights and policy == "round_robin" else policy,
-        ttl=int_at(strategy, "dnsTtlSeconds", default=TTL_DEFAULT_S),
+        ttl=int_at(strategy, "dnsTtlSeconds") or TTL_DEFAULT_S,
         primary=str_at(strategy, "primaryGeoTag"),
         weights=weights,
         all_healthy=str_at(obj, "spec", "serviceHealthPolicy") == "All",
         reference=_gslb_reference(key, obj),
         embedded=map_at(obj, "spec", "ingress") or None,
         addresses=exposed(obj),
+        hosts=hosts_said(obj) if str_at(obj, "spec", "resourceRef", "kind") in NAMELESS else (),
+        probe=probe_said(key, obj),
+        votes=_votes(obj),
     )
+
+
+def hosts_said(obj: JsonObject) -> tuple[str, ...]:
+    """By an annotation, for what has no field for them."""
+    said = annotations_of(obj)
+    text = next((said[name] for name in HOSTNAME if said.get(name)), "")
+    return tuple(dict.fromkeys(each.lower().rstrip(".") for each in text.replace(",", " ").split()))
+
+
+def probe_said(key: Key, obj: JsonObject) -> JsonObject | None:
+    """Of a `Wish`; an annotation that can't be read is none."""
+    if key.resource == GLOBAL_SERVICES:
+        given = map_at(obj, "spec", "probe")
+        return {} if str_at(given, "type") == NO_PROBE else given or None
+    try:
+        return probe_annotated(obj)
+    except InvalidError:
+        return {}
+
+
+def probe_annotated(obj: JsonObject) -> JsonObject | None:
+    """What the annotation of a Gslb says. Raises `InvalidError`."""
+    text = annotations_of(obj).get(PROBE, "")
+    if not text:
+        return None
+    if text.lower() == "none":
+        return {}
+    given = read_json(text)
+    if not isinstance(given, dict) or not given:
+        raise InvalidError('must be a map as {"type": "HTTPS", "path": "/healthz"}, or none')
+    return given
+
+
+def probe_for(said: JsonObject | None, zone: JsonObject) -> JsonObject | None:
+    """How the addresses of a host are tried, given what its owner says and the spec of its zone; None: not at all."""
+    return (map_at(zone, "probe") if said is None else said) or None
+
+
+def _votes(obj: JsonObject) -> Mapping[tuple[str, str], tuple[int, int]]:
+    return {
+        (str_at(row, "host"), str_at(row, "address")): (int_at(row, "up"), int_at(row, "down"))
+        for row in maps_at(obj, "status", "observations")
+    }
 
 
 def exposed(obj: JsonObject) -> tuple[Address, ...]:
@@ -144,29 +200,24 @@ def _gslb_reference(key: Key, obj: JsonObject) -> Reference | None:
         return Reference(resource=INGRESSES, namespace=key.namespace, name=key.name, kind="Ingress")
     if not given:
         return None
+    return _reference(key.namespace, str_at(given, "apiVersion").rpartition("/")[0], given)
+
+
+def _reference(namespace: str, group: str, given: JsonObject) -> Reference:
+    kind = str_at(given, "kind")
     selector = {name: given[name] for name in ("matchLabels", "matchExpressions") if given.get(name)}
-    return _reference(
-        key.namespace,
-        str_at(given, "apiVersion"),
-        str_at(given, "kind"),
+    return Reference(
+        resource=REFERRED.get((group, kind), ""),
+        namespace=namespace,
         name=str_at(given, "name"),
         selector=label_selector(selector) if selector else None,
+        kind=kind,
     )
-
-
-def _reference(
-    namespace: str, api_version: str, kind: str, *, name: str, selector: LabelSelector | None = None
-) -> Reference:
-    group = api_version.rpartition("/")[0]
-    resource = REFERRED.get((group, kind), "")
-    return Reference(resource=resource, namespace=namespace, name=name, selector=selector, kind=kind)
 
 
 def _of_global_service(key: Key, obj: JsonObject) -> Wish:
     spec = map_at(obj, "spec")
     given = map_at(spec, "resourceRef")
-    kind = str_at(given, "kind")
-    group = "networking.k8s.io/v1" if kind == "Ingress" else "v1"
     order = tuple(strs_at(spec, "regionOrder"))
     return Wish(
         key=key,
@@ -177,7 +228,7 @@ def _of_global_service(key: Key, obj: JsonObject) -> Wish:
         order=order,
         weights={region: int_at(spec, "weights", region) for region in map_at(spec, "weights")},
         all_healthy=str_at(spec, "healthPolicy") == "All",
-        reference=_reference(key.namespace, group, kind, name=str_at(given, "name")) if given else None,
+        reference=_reference(key.namespace, GROUPS.get(str_at(given, "kind"), ""), given) if given else None,
         addresses=tuple(
             Address(
                 address=str_at(each, "address"),
@@ -186,12 +237,9 @@ def _of_global_service(key: Key, obj: JsonObject) -> Wish:
             )
             for each in maps_at(spec, "endpoints")
         ),
-        probe=map_at(spec, "probe") or None,
+        probe=probe_said(key, obj),
         blend={name: spec[name] for name in ("tiers", "sticky", "canary", "minUpPercent") if name in spec},
-        votes={
-            (str_at(row, "host"), str_at(row, "address")): (int_at(row, "up"), int_at(row, "down"))
-            for row in maps_at(obj, "status", "observations")
-        },
+        votes=_votes(obj),
         drains=tuple(maps_at(spec, "drains")),
     )
 

@@ -22,6 +22,7 @@ metadata: {name: example.com}
 spec:
   nameservers: [{name: ns1, addresses: [192.0.2.1]}]
   observers: {count: 3, privateAddresses: true}
+  probe: {type: TCP, port: PORT, intervalSeconds: 1, downThreshold: 2}
 ---
 apiVersion: skerry.dev/v1
 kind: GlobalService
@@ -32,6 +33,31 @@ spec:
   ttlSeconds: 1
   endpoints: [{address: 127.0.0.2, region: eu}, {address: 127.0.0.3, region: us}]
   probe: {type: TCP, port: PORT, intervalSeconds: 1, downThreshold: 2}
+---
+apiVersion: k8gb.io/v1beta1
+kind: Gslb
+metadata:
+  name: shop
+  namespace: default
+  annotations: {k8gb.io/exposed-ip-addresses: "127.0.0.2,127.0.0.3"}
+spec:
+  ingress:
+    rules:
+      - host: shop.example.com
+        http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}
+  strategy: {type: roundRobin, dnsTtlSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shop, namespace: default}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: shop-1, namespace: default, labels: {kubernetes.io/service-name: shop}}
+addressType: IPv4
+ports: [{port: 80}]
+endpoints: [{addresses: [10.1.2.3], conditions: {ready: true}}]
 """
 
 
@@ -59,8 +85,8 @@ def test_a_gateway_looks_votes_and_is_heard_by_the_server(tmp_path: Path) -> Non
         until(lambda: fleet.ready() == "True", "the gateway's session")
         fleet.cloud.kubectl("apply", "-f", "-", stdin=OBJECTS.replace("PORT", str(port)))
 
-        def votes() -> dict[str, tuple[int, int]]:
-            told = json.loads(fleet.cloud.kubectl("get", "gsvc", "web", "-o", "json"))
+        def votes(kind: str = "gsvc", name: str = "web") -> dict[str, tuple[int, int]]:
+            told = json.loads(fleet.cloud.kubectl("get", kind, name, "-o", "json"))
             rows = told.get("status", {}).get("observations", [])
             return {row["address"]: (row["up"], row["down"]) for row in rows}
 
@@ -73,4 +99,9 @@ def test_a_gateway_looks_votes_and_is_heard_by_the_server(tmp_path: Path) -> Non
                 lambda: votes() == {"127.0.0.2": (0, 1), "127.0.0.3": (1, 0)}, "the gateway's votes after a failure"
             )
             until(lambda: server.kdig("+short", "www.example.com").split() == ["127.0.0.3"], "the answer")
+            # And of a Gslb as k8gb's users write it, by the zone's probe.
+            until(
+                lambda: votes("gslb", "shop") == {"127.0.0.2": (0, 1), "127.0.0.3": (1, 0)}, "the votes on the Gslb"
+            )
+            until(lambda: server.kdig("+short", "shop.example.com").split() == ["127.0.0.3"], "its answer")
             until(lambda: "gateways say 0 up, 1 down" in server.skerry("health"), "what gateways say")

@@ -19,9 +19,10 @@ from cloudcore.controllers.gslb.draft import (
     gslb_status,
     node_facts,
     services_behind,
+    zone_of,
 )
 from cloudcore.controllers.gslb.judging import Remembering
-from cloudcore.controllers.gslb.plan import Composed, Judge, Listed, Wished, compose, owner_text, zone_of
+from cloudcore.controllers.gslb.plan import Composed, Judge, Listed, Wished, compose, owner_text
 from cloudcore.controllers.gslb.routes import parents_of, selected_by
 from cloudcore.registry.port import Transform
 from cloudcore.runtime.informer import Keys, Seen
@@ -35,6 +36,7 @@ from skerry.objects.gslb import (
     GATEWAYS,
     GLOBAL_SERVICES,
     ISTIO_GATEWAYS,
+    LISTENER_SETS,
     REFERRED,
     WISHES,
     Wish,
@@ -47,7 +49,7 @@ from skerry.objects.meta import Key, being_deleted, generation_of, labels_of, na
 from skerry.objects.select import label_selector
 
 _ROUTES: Final = tuple(each for each in REFERRED.values() if each not in (INGRESSES, "services"))
-_CUSTOM: Final = (*_ROUTES, GATEWAYS, ISTIO_GATEWAYS)
+_CUSTOM: Final = (*_ROUTES, GATEWAYS, LISTENER_SETS, ISTIO_GATEWAYS)
 SLICES: Final = "endpointslices.discovery.k8s.io"
 SERVICES: Final = "services"
 NODES: Final = "nodes"
@@ -120,7 +122,7 @@ class GslbController:
             return ()
         # A zone that comes takes names from a wider one, and one that goes gives them back.
         keys = [change.key] if before is not None and after is not None else self._zones()
-        return [*keys, *(key for key, _ in self._wishes())]
+        return [*keys, *self._touched(key for key, _ in self._wishes())]
 
     def _of_endpoint(self, change: Seen) -> Iterable[Key]:
         before, after = change.before, change.after
@@ -159,7 +161,9 @@ class GslbController:
             self._nodes[name] = new
             self._node_at.update(dict.fromkeys(new.addresses, name))
         addresses = {*(old.addresses if old is not None else ()), *(new.addresses if new is not None else ())}
-        return self._touched([key for key, made in self._made.items() if addresses & made.addresses])
+        return self._touched(
+            [key for key, made in self._made.items() if addresses & made.addresses or name in made.nodes]
+        )
 
     def _touched(self, wishes: Iterable[Key]) -> Iterable[Key]:
         """Wishes that are to be looked at, and the zones that have them."""
@@ -215,6 +219,7 @@ class GslbController:
             nodes=self._nodes,
             node_at=self._node_at,
             parents={key: tuple(obj for _, obj in led) for key, led in parents.items()},
+            zones={stored.key.name: map_at(cache.obj(stored), "spec") for stored in cache.select(DNS_ZONES)},
         )
 
     def _parents(self, route: Key, obj: JsonObject) -> list[tuple[Key, JsonObject]]:
@@ -225,6 +230,8 @@ class GslbController:
             stored = cache.read(key)
             gateway = cache.obj(stored) if stored is not None else {}
             found.append((key, gateway))
+            if key.resource == LISTENER_SETS and stored is not None:
+                found += self._parents(key, gateway)
             if wanted := selected_by(gateway) if key.resource == ISTIO_GATEWAYS else {}:
                 selector = label_selector({"matchLabels": wanted})
                 services = [(each.key, cache.obj(each)) for each in cache.select(SERVICES)]

@@ -9,23 +9,37 @@ of the DNS servers tell more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from cloudcore.controllers.gslb.routes import addresses_of, hosts_of, services_of
 from skerry.frozen import Frozen
 from skerry.objects.conditions import is_true
-from skerry.objects.gslb import GLOBAL_SERVICES, HEALTHY, HOSTNAME, NOT_FOUND, REGION_LABEL, UNHEALTHY, Address, Wish
+from skerry.objects.gslb import (
+    GLOBAL_SERVICES,
+    HEALTHY,
+    NAMELESS,
+    NOT_FOUND,
+    REFERRED,
+    REGION_LABEL,
+    UNHEALTHY,
+    Address,
+    Wish,
+    hosts_said,
+    probe_for,
+)
 from skerry.objects.hosts import is_address
 from skerry.objects.ingresses import INGRESSES
 from skerry.objects.json import Json, JsonObject, bool_at, dig, map_at, maps_at, str_at, strs_at
-from skerry.objects.meta import Key, annotations_of, labels_of, namespace_of
+from skerry.objects.meta import Key, labels_of, namespace_of
 from skerry.objects.node_groups import group_of
 from skerry.objects.sites import EVERYWHERE, ZONE_LABEL, site_in, site_of
 from skerry.objects.times import ms_at
 
 State = Literal["Up", "Down", "Drained"]
 SERVICES: Final = "services"
+_KINDS: Final = ("ExternalIP", "InternalIP")
+_NAMELESS: Final = (SERVICES, *(resource for (_, kind), resource in REFERRED.items() if kind in NAMELESS))
 
 
 class NodeFacts(Frozen):
@@ -35,6 +49,8 @@ class NodeFacts(Frozen):
     site: str
     heard: bool
     addresses: tuple[str, ...]
+    reached: tuple[str, ...] = ()
+    """Those that its ports are reached at from outside, as far as it knows."""
 
 
 class Ground(Frozen):
@@ -51,6 +67,8 @@ class Ground(Frozen):
     """Nodes by their addresses."""
     parents: Mapping[Key, tuple[JsonObject, ...]] = {}
     """By route: what it is reached at."""
+    zones: Mapping[str, JsonObject] = {}
+    """Specs of DnsZones, by name."""
 
 
 class Endpoint(Frozen):
@@ -66,6 +84,7 @@ class Host(Frozen):
     health: str
     services: tuple[Key, ...]
     endpoints: tuple[Endpoint, ...]
+    probe: JsonObject | None = None
 
 
 class Draft(Frozen):
@@ -73,6 +92,8 @@ class Draft(Frozen):
     problems: tuple[str, ...] = ()
     next_ms: int = 0
     """When a drain ends, the first of them; 0: never."""
+    nodes: frozenset[str] = frozenset()
+    """Those whose own addresses are looked for."""
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -83,24 +104,47 @@ def node_facts(node: JsonObject) -> NodeFacts:
     labels = labels_of(node)
     name = str_at(node, "metadata", "name")
     told = maps_at(node, "status", "addresses")
+    by_type = {
+        kind: tuple(str_at(each, "address") for each in told if str_at(each, "type") == kind) for kind in _KINDS
+    }
     return NodeFacts(
         region=labels.get(REGION_LABEL) or group_of(node),
         site=site_of(name, labels.get(ZONE_LABEL, "")),
         heard=is_true(node, "Ready"),
         addresses=tuple(str_at(each, "address") for each in told if str_at(each, "type") != "Hostname"),
+        reached=next((found for found in by_type.values() if found), ()),
     )
+
+
+def zone_of(host: str, zones: Iterable[str]) -> str:
+    """The longest zone that a name is in; "" for none."""
+    inside = [zone for zone in zones if host == zone or host.endswith(f".{zone}")]
+    return max(inside, key=len, default="")
 
 
 def backends(wish: Wish, referred: Iterable[tuple[Key, JsonObject]]) -> dict[str, tuple[Key, ...]]:
     """The Services behind each host."""
     found: dict[str, dict[Key, None]] = {host: {} for host in wish.hosts}
     for key, obj in referred:
-        pairs = _pairs(key, obj)
-        for host, service in pairs:
-            if not wish.hosts or host in found or not host:
-                for each in [host] if host else [*wish.hosts]:
-                    found.setdefault(each, {})[service] = None
+        for named, service in _pairs(key, obj):
+            for host in _meant(wish, key, named):
+                found.setdefault(host, {})[service] = None
     return {host: tuple(services) for host, services in found.items()}
+
+
+def _meant(wish: Wish, key: Key, named: str) -> Iterable[str]:
+    """The hosts of a wish that something is for which names a host, or none: "". What is written goes before; an
+    annotation of what has no field for hosts is a word for whoever writes none."""
+    if not wish.hosts:
+        return [named] if named else []
+    if not named or key.resource in _NAMELESS:
+        return wish.hosts
+    return [host for host in wish.hosts if named == host or (named.startswith("*.") and _below(host, named[1:]))]
+
+
+def _below(host: str, suffix: str) -> bool:
+    """Of a wildcard of an Ingress or a route, which stands for one label or more."""
+    return host.endswith(suffix) and len(host) > len(suffix)
 
 
 def _pairs(key: Key, obj: JsonObject) -> Iterable[tuple[str, Key]]:
@@ -117,8 +161,6 @@ def _of_ingress(ingress: JsonObject) -> Iterable[tuple[str, Key]]:
     namespace = namespace_of(ingress)
     for rule in maps_at(ingress, "spec", "rules"):
         host = str_at(rule, "host").lower()
-        if not host:
-            continue
         named = [str_at(path, "backend", "service", "name") for path in maps_at(rule, "http", "paths")]
         if not named:
             default = dig(ingress, "spec", "defaultBackend", "service", "name")
@@ -129,10 +171,7 @@ def _of_ingress(ingress: JsonObject) -> Iterable[tuple[str, Key]]:
 
 
 def _of_service(key: Key, service: JsonObject) -> Iterable[tuple[str, Key]]:
-    said = annotations_of(service)
-    text = next((said[name] for name in HOSTNAME if said.get(name)), "")
-    hosts = [each.lower().rstrip(".") for each in text.replace(",", " ").split()]
-    return [(host, key) for host in hosts] or [("", key)]
+    return [(host, key) for host in hosts_said(service)] or [("", key)]
 
 
 def services_behind(wish: Wish, referred: Sequence[tuple[Key, JsonObject]]) -> frozenset[Key]:
@@ -149,21 +188,32 @@ def draft(wish: Wish, ground: Ground, now_ms: int) -> Draft:
         addresses = _addresses(wish, ground, name)
         if not addresses:
             problems.append(f"{name} has no address yet")
-        endpoints = tuple(_endpoint(wish, each, services, ground, now_ms) for each in addresses)
+        probe = _probe_of(wish, ground, name)
+        endpoints = tuple(
+            _endpoint(wish, each, services, ground, now_ms, probed=probe is not None) for each in addresses
+        )
         hosts.append(
             Host(
                 name=name,
                 health=_health(wish, services, ground),
                 services=services,
                 endpoints=_ordered(wish, endpoints),
+                probe=probe,
             )
         )
     if not hosts:
         problems.append("it names no host")
     ends = [ms_at(str_at(each, "until")) for each in wish.drains]
     return Draft(
-        hosts=tuple(hosts), problems=tuple(problems), next_ms=min((each for each in ends if each > now_ms), default=0)
+        hosts=tuple(hosts),
+        problems=tuple(problems),
+        next_ms=min((each for each in ends if each > now_ms), default=0),
+        nodes=frozenset(name for key, obj in ground.referred for name in _ports_of(key, obj, ground)),
     )
+
+
+def _probe_of(wish: Wish, ground: Ground, host: str) -> JsonObject | None:
+    return probe_for(wish.probe, ground.zones.get(zone_of(host, ground.zones), {}))
 
 
 def _addresses(wish: Wish, ground: Ground, host: str) -> list[Address]:
@@ -172,29 +222,46 @@ def _addresses(wish: Wish, ground: Ground, host: str) -> list[Address]:
     # k8gb's annotation stands in place of what the Ingress says; endpoints of a GlobalService go beside it.
     if not (wish.addresses and wish.key.resource != GLOBAL_SERVICES):
         for key, obj in ground.referred:
-            if key.resource == INGRESSES and not _has_host(obj, host):
-                continue
-            if key.resource not in (INGRESSES, SERVICES):
-                if host in hosts_of(key, obj):
-                    for address in addresses_of(ground.parents.get(key, ())):
-                        found.setdefault(address, Address(address=address))
-                continue
-            for row in maps_at(obj, "status", "loadBalancer", "ingress"):
-                found.setdefault(str_at(row, "ip"), Address(address=str_at(row, "ip")))
-            for address in strs_at(obj, "spec", "externalIPs"):
-                found.setdefault(address, Address(address=address))
+            if any(host in _meant(wish, key, named) for named in _names(key, obj)):
+                for address in _reached(key, obj, ground):
+                    found.setdefault(address, Address(address=address))
     return [each for address, each in found.items() if address and is_address(address)]
 
 
-def _has_host(ingress: JsonObject, host: str) -> bool:
-    return any(str_at(rule, "host").lower() == host for rule in maps_at(ingress, "spec", "rules"))
+def _names(key: Key, obj: JsonObject) -> list[str]:
+    """The hosts that it names, "" where it may be any."""
+    if key.resource == INGRESSES:
+        return [str_at(rule, "host").lower() for rule in maps_at(obj, "spec", "rules")] or [""]
+    return [*(hosts_said(obj) if key.resource == SERVICES else hosts_of(key, obj))] or [""]
 
 
-def _endpoint(wish: Wish, given: Address, services: Sequence[Key], ground: Ground, now_ms: int) -> Endpoint:
+def _reached(key: Key, obj: JsonObject, ground: Ground) -> Iterator[str]:
+    if key.resource not in (INGRESSES, SERVICES):
+        yield from addresses_of(ground.parents.get(key, ()))
+        return
+    for row in maps_at(obj, "status", "loadBalancer", "ingress"):
+        yield str_at(row, "ip")
+    yield from strs_at(obj, "spec", "externalIPs")
+    for name in _ports_of(key, obj, ground):
+        if (facts := ground.nodes.get(name)) is not None:
+            yield from facts.reached
+
+
+def _ports_of(key: Key, obj: JsonObject, ground: Ground) -> list[str]:
+    """The nodes at whose ports a Service of type NodePort is reached: those with endpoints of it, ready or not."""
+    if key.resource != SERVICES or str_at(obj, "spec", "type") != "NodePort":
+        return []
+    rows = [row for each in ground.slices.get(key, ()) for row in maps_at(each, "endpoints")]
+    return sorted({str_at(row, "nodeName") for row in rows} - {""})
+
+
+def _endpoint(
+    wish: Wish, given: Address, services: Sequence[Key], ground: Ground, now_ms: int, *, probed: bool
+) -> Endpoint:
     node = ground.node_at.get(given.address, "")
     facts = ground.nodes.get(node)
     region = given.region or (facts.region if facts is not None else "")
-    state, reason = _judged(wish, given, services, facts, ground)
+    state, reason = _judged(wish, given, services, facts, ground, probed=probed)
     if drain := _drain(wish, given.address, region, now_ms):
         state, reason = "Drained", str_at(drain, "reason") or "drained"
     weight = given.weight if given.weight >= 0 else wish.weights.get(region, 1 if not wish.weights else 0)
@@ -202,11 +269,11 @@ def _endpoint(wish: Wish, given: Address, services: Sequence[Key], ground: Groun
 
 
 def _judged(
-    wish: Wish, given: Address, services: Sequence[Key], facts: NodeFacts | None, ground: Ground
+    wish: Wish, given: Address, services: Sequence[Key], facts: NodeFacts | None, ground: Ground, *, probed: bool
 ) -> tuple[State, str]:
     if facts is not None and not facts.heard:
         # A gateway that lost its link serves on; where probes try it, they know better.
-        return ("Up" if wish.probe is not None else "Down"), "its gateway is not heard"
+        return ("Up" if probed else "Down"), "its gateway is not heard"
     if not services:
         return "Up", ""
     if given.region and facts is None:
@@ -257,10 +324,15 @@ def _ordered(wish: Wish, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
 
 def healthy_records(wish: Wish, host: Host) -> list[str]:
     """What is answered with, wherever the client is."""
-    up = [each for each in host.endpoints if each.state == "Up"]
+    up = [each for each in host.endpoints if each.state == "Up" and not _voted_down(wish, host, each)]
     if wish.policy == "failover" and up:
         up = [each for each in up if each.region == up[0].region]
     return sorted({each.address for each in up})
+
+
+def _voted_down(wish: Wish, host: Host, endpoint: Endpoint) -> bool:
+    up, down = wish.votes.get((host.name, endpoint.address), (0, 0)) if host.probe is not None else (0, 0)
+    return down > up
 
 
 def geo_tag(made: Draft) -> str:
@@ -268,7 +340,7 @@ def geo_tag(made: Draft) -> str:
 
 
 def gslb_status(wish: Wish, made: Draft, current: JsonObject) -> JsonObject:
-    """As k8gb writes it."""
+    """As k8gb writes it; who has a probe sees what is tried beside."""
     servers: list[Json] = []
     for host in made.hosts:
         services: list[Json] = [{"name": key.name, "namespace": key.namespace} for key in host.services]
@@ -281,11 +353,14 @@ def gslb_status(wish: Wish, made: Draft, current: JsonObject) -> JsonObject:
         "servers": servers,
         "loadBalancer": {"exposedIps": [*sorted(made.addresses)]},
     }
-    return {**map_at(current, "status"), **told}
+    if any(host.probe is not None for host in made.hosts):
+        told["endpoints"] = [*endpoint_rows(made)]
+    kept = {name: value for name, value in map_at(current, "status").items() if name != "endpoints"}
+    return {**kept, **told}
 
 
 def endpoint_rows(made: Draft) -> list[JsonObject]:
-    """Of a GlobalService's status."""
+    """Of a status."""
     rows: list[JsonObject] = []
     for host in made.hosts:
         for each in host.endpoints:

@@ -1,8 +1,8 @@
-"""Has gateways try the addresses of GlobalServices, through their sessions, and writes down how they vote.
+"""Has gateways try the addresses of GlobalServices and Gslbs, through their sessions, and writes down how they vote.
 
-A DnsZone says which gateways look (`spec.observers`); a GlobalService of it, how (`spec.probe`). Keeps counters in
-memory; the votes are in `status.observations` of the GlobalService, from where they go into the zone's snapshot when
-they change. A leader that begins counts anew, and the votes stay as they were until it knows more.
+A DnsZone says which gateways look (`spec.observers`); a GlobalService or Gslb of it, how, or the zone for all. Keeps
+counters in memory; the votes are in `status.observations` of the object, from where they go into the zone's snapshot
+when they change. A leader that begins counts anew, and the votes stay as they were until it knows more.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
-from cloudcore.controllers.gslb.draft import node_facts
-from cloudcore.controllers.gslb.plan import zone_of
+from cloudcore.controllers.gslb.draft import node_facts, zone_of
 from cloudcore.controllers.gslb.vantage import (
     COUNT_DEFAULT,
     COUNT_MAX,
@@ -31,7 +30,7 @@ from cloudcore.controllers.gslb.vantage import (
 from cloudcore.runtime.manager import Tools
 from skerry.errors import BadRequestError, InvalidError, NotFoundError, SkerryError, UnavailableError
 from skerry.frozen import Frozen
-from skerry.objects.gslb import DNS_ZONES, GLOBAL_SERVICES
+from skerry.objects.gslb import DNS_ZONES, WISHES, probe_for, probe_said
 from skerry.objects.json import (
     Json,
     JsonObject,
@@ -67,9 +66,9 @@ Reads = Callable[[str, str, bytes], AsyncGenerator[bytes]]
 
 
 class _Watch(Frozen):
-    """An address of a GlobalService, and who looks at it."""
+    """An address of a GlobalService or a Gslb, and who looks at it."""
 
-    service: Key
+    owner: Key
     host: str
     target: Target
     gateways: tuple[str, ...]
@@ -116,9 +115,9 @@ class GatewayObservers:
         watching: dict[str, set[str]] = {}
         owners: dict[str, str] = {}
         for watch in watches:
-            owners.setdefault(watch.target.id, watch.service.name)
+            owners.setdefault(watch.target.id, f"{watch.owner.resource}/{watch.owner.name}")
             for gateway in watch.gateways:
-                asked.setdefault((gateway, watch.service.namespace), {})[watch.target.id] = watch.target
+                asked.setdefault((gateway, watch.owner.namespace), {})[watch.target.id] = watch.target
                 watching.setdefault(gateway, set()).add(watch.target.id)
         self._ballot.keep(watching)
         self._last = {who: at for who, at in self._last.items() if who in asked}
@@ -147,21 +146,21 @@ class GatewayObservers:
             gateways = [_gateway(cache.obj(stored)) for stored in cache.select("nodes")]
             self._chosen = {zone: _points(zone, spec, gateways) for zone, spec in zones.items()}
         found: list[_Watch] = []
-        for stored in cache.select(GLOBAL_SERVICES):
+        for stored in [stored for resource in WISHES for stored in cache.select(resource)]:
             obj = cache.obj(stored)
-            if not (probe := map_at(obj, "spec", "probe")):
-                continue
+            said = probe_said(stored.key, obj)
             for row in maps_at(obj, "status", "endpoints"):
                 host, address = str_at(row, "host"), str_at(row, "address")
                 zone = zone_of(host, zones)
                 chosen = self._chosen.get(zone, ()) if zone else ()
-                if not chosen or not _may_try(address, zones[zone]):
+                probe = probe_for(said, zones.get(zone, {}))
+                if not chosen or probe is None or not _may_try(address, zones[zone]):
                     continue
                 try:
                     target = target_of(Try(address=address, host=host.removeprefix("*."), given=probe))
                 except InvalidError:
                     continue  # told where the zone is made
-                found.append(_Watch(service=stored.key, host=host, target=target, gateways=chosen))
+                found.append(_Watch(owner=stored.key, host=host, target=target, gateways=chosen))
         return found
 
     async def _ask(self, who: _Asked, targets: list[Target]) -> None:
@@ -197,9 +196,9 @@ class GatewayObservers:
             up, down = self._ballot.votes(watch.target, watch.gateways, now_s)
             if up or down:
                 row: JsonObject = {"host": watch.host, "address": watch.target.given.address, "up": up, "down": down}
-                rows.setdefault(watch.service, []).append(row)
-        watched = {watch.service for watch in watches}
-        for stored in [*self._tools.cache.select(GLOBAL_SERVICES)]:
+                rows.setdefault(watch.owner, []).append(row)
+        watched = {watch.owner for watch in watches}
+        for stored in [stored for resource in WISHES for stored in self._tools.cache.select(resource)]:
             obj = self._tools.cache.obj(stored)
             before = maps_at(obj, "status", "observations")
             after = rows.get(stored.key, [])
@@ -229,7 +228,7 @@ class GatewayObservers:
             return {**current, "status": {**status, "observations": rows} if rows else status}
 
         try:
-            await self._tools.objects.update(self._tools.kind(GLOBAL_SERVICES), key, transform, subresource="status")
+            await self._tools.objects.update(self._tools.kind(key.resource), key, transform, subresource="status")
         except NotFoundError:
             return
 

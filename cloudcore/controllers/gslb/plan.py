@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from cloudcore.controllers.gslb.draft import Draft, Host
+from cloudcore.controllers.gslb.draft import Draft, Host, zone_of
 from cloudcore.controllers.gslb.records import line_of, quoted
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
@@ -76,12 +76,6 @@ class _Part(Frozen):
     what: str
     lines: tuple[str, ...] = ()
     services: Mapping[str, JsonObject] = {}
-
-
-def zone_of(host: str, zones: Iterable[str]) -> str:
-    """The longest zone that a name is in; "" for none."""
-    inside = [zone for zone in zones if host == zone or host.endswith(f".{zone}")]
-    return max(inside, key=len, default="")
 
 
 @dataclass(slots=True)
@@ -314,12 +308,12 @@ def _service(wish: Wish, host: Host, claims: _Claims) -> _Part | None:
         row: JsonObject = {"address": each.address, "region": each.region, "weight": each.weight}
         row |= {"state": _STATES[each.state]} if each.state != "Up" else {}
         row |= {"reason": each.reason} if each.reason else {}
-        if votes := wish.votes.get((host.name, each.address)) if wish.probe is not None else None:
+        if votes := wish.votes.get((host.name, each.address)) if host.probe is not None else None:
             row["votes"] = {"up": votes[0], "down": votes[1]}
         rows.append(row)
     made: JsonObject = {"policy": wish.policy, "ttl": wish.ttl, "endpoints": rows, **wish.blend}
-    if wish.probe is not None:
-        made["probe"] = {"host": host.name.removeprefix("*."), **wish.probe}
+    if host.probe is not None:
+        made["probe"] = {"host": host.name.removeprefix("*."), **host.probe}
     return _Part(owner=owner, share=wish.key.namespace, what=host.name, services={f"{host.name}.": made})
 
 

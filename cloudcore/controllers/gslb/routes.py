@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from skerry.objects.gslb import GATEWAYS, HOSTNAME, ISTIO_GATEWAYS, VIRTUAL_SERVICES
+from skerry.objects.gslb import GATEWAYS, ISTIO_GATEWAYS, LISTENER_SETS, VIRTUAL_SERVICES, hosts_said
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at, strs_at
-from skerry.objects.meta import Key, annotations_of
+from skerry.objects.meta import Key
 
 SERVICES: Final = "services"
 _MESH: Final = "mesh"
@@ -20,10 +20,8 @@ _MESH: Final = "mesh"
 def hosts_of(key: Key, obj: JsonObject) -> list[str]:
     """Names; what stands for any name at all is none."""
     named = strs_at(obj, "spec", "hosts" if key.resource == VIRTUAL_SERVICES else "hostnames")
-    if not named:
-        said = annotations_of(obj)
-        named = next((said[name] for name in HOSTNAME if said.get(name)), "").replace(",", " ").split()
-    return [each.lower().rstrip(".") for each in named if each != "*"]
+    named = [each.lower().rstrip(".") for each in named] or [*hosts_said(obj)]
+    return [each for each in named if each != "*"]
 
 
 def services_of(key: Key, obj: JsonObject) -> Iterator[Key]:
@@ -46,16 +44,20 @@ def _destination(host: str, namespace: str) -> Key:
 
 
 def parents_of(key: Key, obj: JsonObject) -> list[Key]:
-    """The gateways that lead to it."""
+    """The gateways that lead to it, and sets of listeners that others have put into gateways."""
     if key.resource == VIRTUAL_SERVICES:
         named = [each for each in strs_at(obj, "spec", "gateways") if each != _MESH]
         pairs = [each.rpartition("/") for each in named]
         return [Key(ISTIO_GATEWAYS, space or key.namespace, name) for space, _, name in pairs]
-    return [
-        Key(GATEWAYS, str_at(each, "namespace") or key.namespace, str_at(each, "name"))
-        for each in maps_at(obj, "spec", "parentRefs")
-        if str_at(each, "kind") in ("", "Gateway")
-    ]
+    if key.resource == LISTENER_SETS:
+        return [_parent(map_at(obj, "spec", "parentRef"), key)]
+    rows = maps_at(obj, "spec", "parentRefs")
+    return [_parent(each, key) for each in rows if str_at(each, "kind") in ("", "Gateway", "ListenerSet")]
+
+
+def _parent(given: JsonObject, child: Key) -> Key:
+    resource = LISTENER_SETS if str_at(given, "kind") == "ListenerSet" else GATEWAYS
+    return Key(resource, str_at(given, "namespace") or child.namespace, str_at(given, "name"))
 
 
 def selected_by(gateway: JsonObject) -> JsonObject:

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from skerry.errors import BadRequestError, Cause, InvalidError
-from skerry.objects.gslb import POLICIES, REFERRED, STRATEGIES
+from skerry.objects.gslb import GROUPS, NO_PROBE, POLICIES, PROBE, REFERRED, STRATEGIES, probe_annotated
 from skerry.objects.hosts import is_address
 from skerry.objects.json import JsonObject, int_at, list_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.meta import annotations_of
 from skerry.objects.names import subdomain_faults
 from skerry.objects.select import label_selector
 from skerry.objects.times import parse_time
+from skerry.probing.probe import probe_of
 from skerry.validation.faults import (
     duplicate,
     forbidden,
@@ -67,6 +69,11 @@ def validate_gslb(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
     for number, rule in enumerate(maps_at(ingress, "rules")):
         if not str_at(rule, "host"):
             yield required(f"spec.ingress.rules[{number}].host", "the name that DNS answers for")
+    try:
+        if probe := probe_annotated(obj):
+            probe_of(probe, "it", "host")
+    except InvalidError as error:
+        yield invalid(f"metadata.annotations[{PROBE}]", annotations_of(obj)[PROBE][:200], str(error))
 
 
 def _gslb_reference(reference: JsonObject, namespace: str) -> Iterator[Cause]:
@@ -78,12 +85,17 @@ def _gslb_reference(reference: JsonObject, namespace: str) -> Iterator[Cause]:
         yield unsupported("spec.resourceRef.kind", str_at(reference, "kind"), kinds)
     if str_at(reference, "namespace") not in ("", namespace):
         yield forbidden("spec.resourceRef.namespace", "only objects of the Gslb's own namespace can be referred to")
+    yield from _chosen(reference)
+
+
+def _chosen(reference: JsonObject) -> Iterator[Cause]:
+    """By name or by labels."""
     by_name = bool(str_at(reference, "name"))
     by_labels = bool(reference.get("matchLabels") or reference.get("matchExpressions"))
     if by_name == by_labels:
         yield required("spec.resourceRef", "must have a name, or matchLabels or matchExpressions, and not both")
     try:
-        label_selector({name: reference[name] for name in ("matchExpressions",) if reference.get(name)})
+        label_selector({name: reference[name] for name in ("matchLabels", "matchExpressions") if reference.get(name)})
     except (BadRequestError, InvalidError) as error:
         yield invalid("spec.resourceRef.matchExpressions", list_at(reference, "matchExpressions"), str(error))
 
@@ -109,8 +121,7 @@ def validate_global_service(obj: JsonObject, _old: JsonObject | None) -> Iterato
     if "resourceRef" not in spec and not endpoints:
         yield required("spec.endpoints", "addresses, or spec.resourceRef that they come from")
     if "resourceRef" in spec:
-        yield from one_of("spec.resourceRef.kind", str_at(spec, "resourceRef", "kind"), ("Ingress", "Service"))
-        yield from named("spec.resourceRef.name", str_at(spec, "resourceRef", "name"), subdomain_faults)
+        yield from _global_reference(map_at(spec, "resourceRef"))
     yield from _endpoints(endpoints)
     if str_at(spec, "policy") == "Tiers" and not spec.get("tiers"):
         yield required("spec.tiers", "the groups of regions in the order in which Tiers takes them")
@@ -121,6 +132,16 @@ def validate_global_service(obj: JsonObject, _old: JsonObject | None) -> Iterato
     if "probe" in spec:
         yield from _probe(map_at(spec, "probe"))
     yield from _drains(maps_at(spec, "drains"))
+
+
+def _global_reference(reference: JsonObject) -> Iterator[Cause]:
+    kind, said = str_at(reference, "kind"), str_at(reference, "apiVersion")
+    yield from one_of("spec.resourceRef.kind", kind, GROUPS)
+    if said and kind in GROUPS and said.rpartition("/")[0] != GROUPS[kind]:
+        yield invalid("spec.resourceRef.apiVersion", said, f"{kind} is of the group {GROUPS[kind] or 'core'}")
+    if name := str_at(reference, "name"):
+        yield from named("spec.resourceRef.name", name, subdomain_faults)
+    yield from _chosen(reference)
 
 
 def _endpoints(endpoints: Sequence[JsonObject]) -> Iterator[Cause]:
@@ -155,7 +176,7 @@ def _drains(drains: Sequence[JsonObject]) -> Iterator[Cause]:
 
 def _probe(probe: JsonObject) -> Iterator[Cause]:
     kind = str_at(probe, "type")
-    yield from one_of("spec.probe.type", kind, PROBES)
+    yield from one_of("spec.probe.type", kind, (*PROBES, NO_PROBE))
     yield from port_number("spec.probe.port", probe.get("port"))
     if kind == "TCP" and "port" not in probe:
         yield required("spec.probe.port", "the port that is tried")
@@ -200,6 +221,8 @@ def validate_dns_zone(obj: JsonObject, _old: JsonObject | None) -> Iterator[Caus
     for at, each in enumerate(records[:RECORDS_MAX]):
         yield from _records(f"spec.records[{at}]", each)
     yield from _places(map_at(spec, "places"))
+    if "probe" in spec:
+        yield from _probe(map_at(spec, "probe"))
     yield from _between("spec.observers", map_at(spec, "observers"), "count", 1, 9)
     places = {*map_at(spec, "places"), "default"}
     for place in map_at(spec, "orders"):

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from cloudcore.controllers.gslb.controller import GslbController
+from cloudcore.controllers.gslb.controller import SLICES, GslbController
 from cloudcore.controllers.gslb.observing import GatewayObservers
 from cloudcore.controllers.gslb.vantage import Ballot, Gateway, Target, is_public, shared, target_of, vantage_points
 from skerry.errors import UnavailableError
 from skerry.frozen import replace
-from skerry.objects.gslb import DNS_SNAPSHOTS, DNS_ZONES, GLOBAL_SERVICES
+from skerry.objects.gslb import DNS_SNAPSHOTS, DNS_ZONES, GLOBAL_SERVICES, GSLBS
 from skerry.objects.json import decode_object, encode_object
 from skerry.objects.select import EVERYTHING, parse_labels
 from skerry.probing.asking import Try, answer, tries_of
@@ -165,6 +165,27 @@ async def test_votes_are_in_the_status_and_in_the_snapshot_that_servers_follow(w
 async def test_networks_of_sites_are_looked_into_where_the_zones_owner_allows_it(world: World) -> None:
     told = await looking(world, set(), set(), private=True)
     assert {row["address"]: row["up"] for row in told} == {"9.9.9.1": 5, "9.9.9.2": 5, "10.0.0.1": 5}
+
+
+async def test_addresses_of_a_gslb_are_tried_as_well_and_its_status_says_how_they_vote(world: World) -> None:
+    notes = {"k8gb.io/exposed-ip-addresses": "9.9.9.7", "skerry.dev/probe": '{"type": "TCP", "port": 443}'}
+    rule = {"host": "shop.example.com", "http": {"paths": [{"backend": {"service": {"name": "shop"}}}]}}
+    spec = {"ingress": {"rules": [rule]}, "strategy": {"type": "roundRobin"}}
+    await world.create(GSLBS[0], {"metadata": {"name": "shop", "annotations": notes}, "spec": spec})
+    body = {"metadata": {"name": "shop"}, "spec": {"ports": [{"port": 80}]}}
+    await world.create("services", body)
+    rows = [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}]
+    labels = {"kubernetes.io/service-name": "shop"}
+    await world.create(SLICES, {"metadata": {"name": "shop-1", "labels": labels}, "endpoints": rows})
+    assert len(await looking(world, {(name, "9.9.9.7") for name in ("g1", "g2", "g3")}, set())) == 2
+    told = world.get(GSLBS[0], "shop")["status"]
+    assert told["observations"] == [{"host": "shop.example.com", "address": "9.9.9.7", "up": 2, "down": 3}]
+    assert told["healthyRecords"] == {"shop.example.com": []}, "it is healthy inside, and nobody reaches it"
+    assert told["serviceHealth"] == {"shop.example.com": "Healthy"}
+    (row,) = world.get(DNS_SNAPSHOTS, "example.com", "")["spec"]["services"]["services"]["shop.example.com."][
+        "endpoints"
+    ]
+    assert row["votes"] == {"up": 2, "down": 3}
 
 
 async def test_a_namespace_that_is_slow_keeps_no_other_from_being_asked(world: World) -> None:
