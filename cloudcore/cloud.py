@@ -323,7 +323,7 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
     }
     parts = api_parts(core, hub, tokens, endpoints)
     api = Api(parts, api_settings)
-    hub.carried = CarriedCalls(parts, api.paths)
+    hub.carried = CarriedCalls(parts, api.paths, enroller.serving)
     listening = await stack.enter_async_context(
         serving(api, host=settings.bind, port=settings.https_port, tls=doors.certificates.api, settings=api_settings)
     )

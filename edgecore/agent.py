@@ -53,9 +53,11 @@ from edgecore.link.renewal import CertificateKeeper
 from edgecore.link.session import META_CUT, EdgeLink
 from edgecore.local_api.access import Access
 from edgecore.local_api.guard import Guard
+from edgecore.local_api.issuing import Issuing, IssuingParts
 from edgecore.local_api.keeping import KeptWrites
 from edgecore.local_api.places import Door, Place, doors_at
 from edgecore.local_api.secure import SecureApi
+from edgecore.local_api.served import ServedCertificates
 from edgecore.local_api.server import LocalApi
 from edgecore.network.settings import DnsSettings, NetworkSettings, PodNetworkSettings
 from edgecore.pods.cgroup_plan import Driver
@@ -92,7 +94,7 @@ from edgecore.twins.drivers import driver_factories
 from edgecore.twins.notes import StoredNotes
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import InvalidError, UnavailableError
-from skerry.frozen import replace
+from skerry.frozen import Frozen, replace
 from skerry.objects.enrolment import split_address
 from skerry.objects.quantity import parse_quantity
 from skerry.ports import Clock, Ids
@@ -119,6 +121,13 @@ STORE_DAMAGED: Final = "EdgeStoreDamaged"
 """Reason of the Event that tells of it."""
 
 
+class _Api(Frozen):
+    """Where the local API is served over TCP, and by what it is known there."""
+
+    doors: Sequence[Door]
+    served: ServedCertificates
+
+
 async def serve(settings: EdgeSettings) -> None:
     """Run until SIGTERM or SIGINT. Raises what a part failed with."""
     membership = load_membership(settings.data)
@@ -139,6 +148,8 @@ async def serve(settings: EdgeSettings) -> None:
         certificate = CertificateKeeper(settings.data, store, time.known_ms, proxy)
         dialers = _dialers(settings, store, time, proxy)
         doors = await _doors(settings, runtime)
+        hosts = [each.place.host for each in doors]
+        served = ServedCertificates(settings.data / LOCAL_API, store, clock, hosts=hosts)
         ground = Ground(
             node=membership.node,
             labels=labels_of(settings.label),
@@ -169,6 +180,7 @@ async def serve(settings: EdgeSettings) -> None:
             discovery=_discovery(settings, membership.node, store),
             own_broker=_own_broker(settings, membership.node, time, ids),
             local_api=tuple((each.place.host, each.place.port) for each in doors),
+            authority=served.authority,
             static_pods=static_pods_of(settings),
             rules=_rules(settings, membership.node),
             service_bus=_service_bus(settings),
@@ -180,7 +192,7 @@ async def serve(settings: EdgeSettings) -> None:
             credentials=settings.device_credentials,
         )
         agent = compose(ground)
-        await _run(settings, membership, agent, certificate, store, guard, doors)
+        await _run(settings, membership, agent, certificate, store, guard, _Api(doors=doors, served=served))
         await runtime.close()
     finally:
         store.close()
@@ -594,7 +606,7 @@ async def _run(
     certificate: CertificateKeeper,
     store: AsyncEdgeStore,
     guard: StoreGuard,
-    doors: Sequence[Door],
+    api: _Api,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -605,8 +617,8 @@ async def _run(
         local = LocalApi(settings.socket, agent.local)
         await local.listen()
         parts.append(tasks.create_task(local.run(), name="local-api"))
-        if (secure := _secure_api(settings, agent, local, doors)) is not None:
-            parts.append(tasks.create_task(secure.run(), name="local-api over TCP"))
+        for name, work in _api_workers(settings, agent, local, api).items():
+            parts.append(tasks.create_task(work, name=name))
         # What was known is being brought up; only now is anything dialled.
         parts.append(tasks.create_task(_link(store, agent.link), name="link"))
         parts.append(tasks.create_task(certificate.run(), name="certificate"))
@@ -649,19 +661,34 @@ async def _doors(settings: EdgeSettings, runtime: Runtime) -> list[Door]:
     return await doors_at(places, hold_address, asked_for=not is_auto)
 
 
-def _secure_api(settings: EdgeSettings, agent: Agent, local: LocalApi, doors: Sequence[Door]) -> SecureApi | None:
-    if not doors:
-        return None
+def _api_workers(
+    settings: EdgeSettings, agent: Agent, local: LocalApi, api: _Api
+) -> Mapping[str, Coroutine[Any, Any, None]]:
+    """What serves the local API over TCP."""
+    if not api.doors:
+        return {}
     parts = agent.local
     access = Access(parts.store, parts.clock, node=parts.node, connected=lambda: agent.link.connected)
-    return SecureApi(
-        doors,
-        settings.data / LOCAL_API,
+    issuing = Issuing(
+        IssuingParts(
+            served=api.served,
+            calls=agent.cloud,
+            store=parts.store,
+            hosts=[each.place.host for each in api.doors],
+            connected=lambda: agent.link.connected,
+            changed=agent.pods.refresh_all,
+        )
+    )
+    agent.link.on_welcome(issuing.poke)
+    secure = SecureApi(
+        api.doors,
+        api.served,
         Guard(local.routes, access, agent.cloud, KeptWrites(parts.store, parts.clock, SystemIds())),
         access,
         names=_machine(settings, parts.store).addresses,
-        made=agent.pods.refresh_all,
+        made=issuing.poke,
     )
+    return {"local-api over TCP": secure.run(), "local-api certificate": issuing.run()}
 
 
 async def _link(store: AsyncEdgeStore, link: EdgeLink) -> None:

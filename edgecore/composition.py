@@ -32,7 +32,6 @@ from edgecore.local_api.node_proxy import NodeProxy
 from edgecore.local_api.openapi import OpenApi
 from edgecore.local_api.paths import Paths
 from edgecore.local_api.ports import LocalParts
-from edgecore.local_api.secure import authority_of
 from edgecore.network.ingress.settings import INGRESS
 from edgecore.network.settings import DnsSettings, NetworkSettings
 from edgecore.network.trials import trials
@@ -206,6 +205,8 @@ class Ground(Frozen):
     """How names and addresses of services are served."""
     local_api: tuple[tuple[str, int], ...] = ()
     """Where the local API is served over TCP."""
+    authority: Callable[[str], str] = lambda _host: ""
+    """What its clients at a host are to trust beside the cloud's authorities."""
     static_pods: Path | None = None
     """The directory of files that say what runs here whatever the cloud says; None: there is none."""
     home: tuple[str, Open] | None = None
@@ -516,7 +517,7 @@ def _pods(
             asking=ground.asking,
             cgroups=ground.cgroups,
             apis=tuple(ApiPlace(host=host, port=port) for host, port in ground.local_api),
-            authority=partial(authority_of, ground.directory / LOCAL_API),
+            authority=ground.authority,
             off_disk=ground.off_disk,
             sysctls=ground.sysctls,
             refusal=limits.refusal,

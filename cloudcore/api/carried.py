@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -20,10 +21,11 @@ from cloudcore.api.paths import Asked, Paths
 from cloudcore.api.ports import Parts, Presented
 from cloudcore.api.routing import clean_path, parse_query, target_of, verb_of
 from skerry.authz.attributes import Actor
-from skerry.errors import BadRequestError, SkerryError, UnavailableError
+from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError
 from skerry.forms.status import DeadlineError, answer_for, internal
 from skerry.objects.cloud_calls import ANSWER_BODY_BYTES_MAX, ANSWER_HEADERS, CallHead, CloudAnswer, call_head_of
-from skerry.objects.enrolment import NODE_USER_PREFIX, NODES_GROUP
+from skerry.objects.enrolment import NODE_USER_PREFIX, NODES_GROUP, read_request
+from skerry.objects.gateway_serving import SERVING_PATH, Served, served_obj
 from skerry.objects.json import JsonObject, encode_object
 from skerry.ports import Pipe
 
@@ -33,11 +35,21 @@ CALL_S_MAX: Final = 60.0
 """As the API's own port gives a request."""
 
 
+Serving = Callable[[str, str], Served]
+"""Node and signing request (PEM)."""
+
+
+def _serving_refused(_node: str, _csr_pem: str) -> Served:
+    raise NotFoundError("the server could not find the requested resource")
+
+
 class CarriedCalls:
     """See the module; `cloudcore.hub.sessions.Carried`."""
 
-    def __init__(self, parts: Parts, paths: Paths) -> None:
+    def __init__(self, parts: Parts, paths: Paths, serving: Serving = _serving_refused) -> None:
+        """`serving`: gives a gateway a certificate for its own API."""
         self._parts = parts
+        self._serving = serving
         self._paths = paths
 
     async def __call__(self, node: str, params: JsonObject, pipe: Pipe, /) -> None:
@@ -72,6 +84,8 @@ class CarriedCalls:
 
     async def _reply(self, node: str, head: CallHead, body: bytes, warnings: list[str]) -> Whole:
         path, _, query_text = head.path.partition("?")
+        if head.own and path == SERVING_PATH:
+            return self._served(node, head, body)
         query, target = parse_query(query_text), target_of(clean_path(path))
         actor = await self._actor(node, head)
         if target is None:
@@ -97,6 +111,12 @@ class CarriedCalls:
         if not isinstance(reply, Whole):
             raise BadRequestError("a gateway carries no watches, logs and other streams to the cloud")
         return _within(reply)
+
+    def _served(self, node: str, head: CallHead, body: bytes) -> Whole:
+        if head.method != "POST":
+            raise BadRequestError(f"{SERVING_PATH} answers POST")
+        served = self._serving(node, read_request(body, with_token=False).csr_pem)
+        return Whole(body=encode_object(served_obj(served)), code=201)
 
     async def _actor(self, node: str, head: CallHead) -> Actor:
         if head.own:

@@ -131,6 +131,21 @@ def sign_request(authority: Authority, csr_pem: str, *, user: str, groups: Seque
     return certificate_pem(_sign_client(authority, public_key, user=user, groups=groups, now=now, valid=NODE_VALID))
 
 
+def sign_serving(authority: Authority, csr_pem: str, *, user: str, groups: Sequence[str], now: datetime) -> str:
+    """A server certificate (PEM) for the key and the names in a CSR, which somebody has judged
+    (`requested_names`)."""
+    organizations = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+    subject = x509.Name([*organizations, x509.NameAttribute(NameOID.COMMON_NAME, user)])
+    alternative = x509.SubjectAlternativeName([_general_name(name) for name in sorted(requested_names(csr_pem))])
+    certificate = (
+        _leaf(authority, subject, requested_key(csr_pem), now=now, valid=NODE_VALID)
+        .add_extension(alternative, critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(authority.key, hashes.SHA256())
+    )
+    return certificate_pem(certificate)
+
+
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 
@@ -154,6 +169,20 @@ def requested_key(csr_pem: str) -> PublicKey:
     if isinstance(public_key, ed25519.Ed25519PublicKey):
         return public_key
     raise BadRequestError("the key must be EC P-256, P-384 or P-521, Ed25519, or RSA of 2048 bits or more")
+
+
+def requested_names(csr_pem: str) -> frozenset[str]:
+    """The DNS names and IP addresses that a CSR asks for, in their one form. Raises `BadRequestError` for a request
+    without any, or with a name of another sort."""
+    try:
+        csr = x509.load_pem_x509_csr(csr_pem.encode())
+        found = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, TypeError, x509.ExtensionNotFound) as error:
+        raise BadRequestError("the certificate signing request has no subjectAltName") from error
+    if not all(isinstance(each, x509.DNSName | x509.IPAddress) for each in found):
+        raise BadRequestError("the names of a server are DNS names and IP addresses")
+    names = {*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress))}
+    return frozenset(canonical_name(name) for name in names)
 
 
 def key_fingerprint(public_key: PublicKey) -> str:

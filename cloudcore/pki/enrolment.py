@@ -23,7 +23,9 @@ from cloudcore.pki.certificates import (
     client_certificate,
     key_fingerprint,
     requested_key,
+    requested_names,
     sign_request,
+    sign_serving,
 )
 from cloudcore.pki.serving import now_of
 from cloudcore.registry.port import Objects
@@ -64,6 +66,7 @@ from skerry.objects.enrolment import (
 )
 from skerry.objects.federation import NAMESPACE as FEDERATION_NAMESPACE
 from skerry.objects.federation import PULL
+from skerry.objects.gateway_serving import NAMES_MAX, Served, refused_names
 from skerry.objects.json import JsonObject, decode_object, ensure_map, map_at, str_map_at, to_json
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
@@ -195,6 +198,20 @@ class Enroller:
             raise
         await self._remember(node, fingerprint)
         return self._signed(node, request.csr_pem)
+
+    def serving(self, node: str, csr_pem: str) -> Served:
+        """A server certificate for the node's own API; its session has proved the node. Raises `BadRequestError`,
+        and `ForbiddenError` for a name that is more than the machine's own."""
+        names = requested_names(csr_pem)
+        if refused := refused_names(sorted(names)):
+            raise ForbiddenError(f"a gateway's own API is known by names of its machine alone, not by {refused[0]!r}")
+        if not names or len(names) > NAMES_MAX:
+            raise BadRequestError(f"a certificate for {len(names)} names: 1 to {NAMES_MAX} are given")
+        signing = self._signing
+        certificate = sign_serving(
+            signing, csr_pem, user=NODE_USER_PREFIX + node, groups=[NODES_GROUP], now=now_of(self._parts.clock)
+        )
+        return Served(certificate_pem=certificate, authority_pem=signing.pem)
 
     def _check_recoverable(self, old: ClientCertificate, fingerprint: str) -> None:
         if key_fingerprint(old.key) != fingerprint:

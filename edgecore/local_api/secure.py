@@ -1,7 +1,7 @@
 """The local API over TCP with TLS, for applications on the gateway: where it listens, and with what certificate.
 
 Runs beside everything else: a port that can't be had is said once and tried again, and nothing waits for it. Keeps
-`DATA/local-api` (`edgecore.local_api.certificates`).
+nothing; its certificates are `edgecore.local_api.served`'s.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ import contextlib
 import logging
 import socket
 import ssl
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Final
 
 from edgecore.local_api.access import Access
 from edgecore.local_api.answers import error_answer
 from edgecore.local_api.bounds import HEAD_BYTES_MAX, Answers, Room
-from edgecore.local_api.certificates import CA_FILE, SERVER_FILE, SERVICE_NAMES, are_made
 from edgecore.local_api.places import Door, listening_at
+from edgecore.local_api.served import ServedCertificates
 from skerry.errors import TooManyRequestsError, UnavailableError
 from skerry.transport.liveness import keep_alive
 
@@ -45,7 +43,6 @@ HANDSHAKE_S_MAX: Final = 10.0
 FAREWELL_S_MAX: Final = 2.0
 """For a client to say that TLS is over; one that sleeps does not."""
 AGAIN_S: Final = 30.0
-MAKE_S_MAX: Final = 60.0
 
 
 class SecureApi:
@@ -54,22 +51,20 @@ class SecureApi:
     def __init__(
         self,
         doors: Sequence[Door],
-        directory: Path,
+        certificates: ServedCertificates,
         answers: Answers,
         access: Access,
         *,
         names: Sequence[str],
         made: Callable[[], None],
     ) -> None:
-        """`directory`: of the certificates. `names`: by which it is called beside the usual ones. `made`: told when
-        there is another authority."""
+        """`names`: by which it is called beside the usual ones. `made`: told when there is another authority, or
+        something to ask the cloud with."""
         self._doors = doors
-        self._directory = directory
+        self._certificates = certificates
         self._answers = answers
         self._access = access
-        self._names = list(
-            dict.fromkeys((*SERVICE_NAMES, "127.0.0.1", "::1", *(each.place.host for each in doors), *names))
-        )
+        self._names = list(names)
         self._made = made
         self._room = Room(body_bytes_max=BODY_BYTES_MAX, bytes_max=BODIES_BYTES_MAX)
         self._open: Counter[str] = Counter()
@@ -90,21 +85,17 @@ class SecureApi:
             await asyncio.sleep(AGAIN_S)
 
     async def _serve(self) -> None:
-        if not are_made(self._directory, self._names):
-            await self._make()
+        if await self._certificates.make(self._names):
             self._made()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._directory / SERVER_FILE)
         stop = self._access.listen()
         try:
             async with asyncio.TaskGroup() as tasks:
                 for door in self._doors:
-                    tasks.create_task(self._serve_at(door, context, tasks))
+                    tasks.create_task(self._serve_at(door, tasks))
         finally:
             stop()
 
-    async def _serve_at(self, door: Door, context: ssl.SSLContext, tasks: asyncio.TaskGroup) -> None:
+    async def _serve_at(self, door: Door, tasks: asyncio.TaskGroup) -> None:
         """What listens there stays open to the agent's end: who comes waits for the certificate."""
         said, listening = "", door.listening
         while listening is None:
@@ -117,12 +108,12 @@ class SecureApi:
                 await asyncio.sleep(AGAIN_S)
         log.info("local API on TCP host=%s", door.place)
         try:
-            await self._accept(listening, context, tasks)
+            await self._accept(listening, door.place.host, tasks)
         finally:
             if door.listening is None:
                 listening.close()
 
-    async def _accept(self, listening: socket.socket, context: ssl.SSLContext, tasks: asyncio.TaskGroup) -> None:
+    async def _accept(self, listening: socket.socket, host: str, tasks: asyncio.TaskGroup) -> None:
         """Counted here, as TLS takes memory before anybody has said a word."""
         loop = asyncio.get_running_loop()
         while True:
@@ -134,7 +125,7 @@ class SecureApi:
                 continue
             address = str(peer[0])
             if self._open.total() < CONNECTIONS_MAX + TURNED_AWAY_MAX and self._share_of(address) < 0:
-                tasks.create_task(self._connected(sock, address, context))
+                tasks.create_task(self._connected(sock, address, host))
             else:
                 sock.close()
                 self._tell_of(address)
@@ -145,34 +136,11 @@ class SecureApi:
         is_own = ip_address(address).is_loopback if address else True
         return -CONNECTIONS_MAX if is_own else self._open[address] - OF_ONE_MAX - TURNED_AWAY_OF_ONE_MAX
 
-    async def _make(self) -> None:
-        """In a program of its own (`edgecore.local_api.certificates`). Raises `UnavailableError`."""
-        program = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "edgecore.local_api.certificates",
-            str(self._directory),
-            *self._names,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(MAKE_S_MAX):
-                _, errors = await program.communicate()
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                program.kill()
-            raise
-        if program.returncode:
-            last = errors.decode(errors="replace").strip().splitlines()[-1:]
-            raise UnavailableError(f"its certificate can't be made: {' '.join(last)}")
-
-    async def _connected(self, sock: socket.socket, address: str, context: ssl.SSLContext) -> None:
+    async def _connected(self, sock: socket.socket, address: str, host: str) -> None:
         self._open[address] += 1
         keep_alive(sock)
         try:
-            await self._converse(sock, address, context)
+            await self._converse(sock, address, self._certificates.context(host))
         except Exception:
             # The root of this worker: one request must not end the agent.
             log.exception("local api request failed")
@@ -233,11 +201,3 @@ class SecureApi:
             head = f"HTTP/1.1 429 Too Many Requests\r\n{head}Content-Length: {len(answer.body)}\r\n\r\n"
             writer.write(head.encode() + answer.body)
             await writer.drain()
-
-
-def authority_of(directory: Path) -> str:
-    """The certificate by which clients are to know the API; "" before it is made."""
-    try:
-        return (directory / CA_FILE).read_text(encoding="ascii")
-    except OSError:
-        return ""

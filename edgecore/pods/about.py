@@ -26,8 +26,8 @@ _CLUSTER_WIDE: Final = frozenset({"nodes", VOLUMES})
 
 
 def surroundings(pod: JsonObject, sandbox: SandboxState | None, parts: PodParts, namespace: str) -> Surroundings:
-    """What its containers are told. A pod that is not sent to this gateway's own API finds the cloud's authority
-    alone, byte for byte."""
+    """What its containers are told. A pod that is not sent to this gateway's own API, or to it under the cloud's
+    authority, finds that alone, byte for byte."""
     own_network = parts.runtime.abilities.pod_network and not bool_at(pod, "spec", "hostNetwork")
     reached = [each for each in parts.apis if not (own_network and ip_address(each.host).is_loopback)]
     api = next(iter(reached), None)  # (the loopback of a pod's own network is another one)
@@ -38,7 +38,7 @@ def surroundings(pod: JsonObject, sandbox: SandboxState | None, parts: PodParts,
             return None
         found = decode_object(held.body)
         if resource == "configmaps" and name == TRUST_NAME and api is not None:
-            return with_authority(found, parts.authority())
+            return with_authority(found, parts.authority(api.host))
         return found
 
     def services() -> list[JsonObject]:

@@ -54,8 +54,8 @@ class PodParts(Frozen):
     """Makes the pods' cgroups; None: nobody does, and the runtime's own default is where containers are."""
     apis: tuple[ApiPlace, ...] = ()
     """Where this gateway's own API is; (): nowhere that pods reach."""
-    authority: Callable[[], str] = str
-    """The certificate by which it is known; "" for none."""
+    authority: Callable[[str], str] = lambda _host: ""
+    """What clients of it at a host are to trust beside the cloud's authorities, in PEM; "" for nothing."""
     others: Callable[[str], Mapping[str, int]] = _nobody
     """What all pods but the one of this uid hold of CPU and memory (`resizing.Room.used`)."""
     ports: HostPorts = field(default_factory=HostPorts)

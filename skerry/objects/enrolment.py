@@ -224,9 +224,9 @@ def issuer_key_of_certificate(der: bytes) -> str:
     _, at, end = _spki_in(der)
     try:
         while at < end:  # issuerUniqueID, subjectUniqueID, extensions
-            tag, begin, at = _der(der, at)
+            tag, begin, at = der_element(der, at)
             if tag == 0xA3:
-                _, begin, stop = _der(der, begin)
+                _, begin, stop = der_element(der, begin)
                 return _issuer_key_in(der, begin, stop)
     except (IndexError, ValueError) as error:
         raise BadRequestError("the extensions of a certificate can't be read") from error
@@ -235,15 +235,15 @@ def issuer_key_of_certificate(der: bytes) -> str:
 
 def _issuer_key_in(der: bytes, at: int, end: int) -> str:
     while at < end:
-        _, begin, at = _der(der, at)
-        _, identifier, after = _der(der, begin)
+        _, begin, at = der_element(der, at)
+        _, identifier, after = der_element(der, begin)
         if der[identifier:after] != _AUTHORITY_KEY_IDENTIFIER:
             continue
-        tag, begin, following = _der(der, after)
+        tag, begin, following = der_element(der, after)
         if tag == 0x01:  # whether it is critical
-            _, begin, _ = _der(der, following)
-        _, begin, _ = _der(der, begin)
-        tag, begin, after = _der(der, begin)
+            _, begin, _ = der_element(der, following)
+        _, begin, _ = der_element(der, begin)
+        tag, begin, after = der_element(der, begin)
         return der[begin:after].hex() if tag == 0x80 else ""
     return ""
 
@@ -251,16 +251,16 @@ def _issuer_key_in(der: bytes, at: int, end: int) -> str:
 def _spki_in(der: bytes) -> tuple[int, int, int]:
     """Where the SubjectPublicKeyInfo begins and ends, and the end of what is signed."""
     try:
-        tag, begin, _ = _der(der, 0)
-        certificate_tag, begin, end = _der(der, begin)
+        tag, begin, _ = der_element(der, 0)
+        certificate_tag, begin, end = der_element(der, begin)
         if (tag, certificate_tag) != (0x30, 0x30):
             raise ValueError("not a certificate")
         at = begin
         if der[at] == 0xA0:  # [0] version
-            _, _, at = _der(der, at)
+            _, _, at = der_element(der, at)
         for _ in range(5):  # serialNumber, signature, issuer, validity, subject
-            _, _, at = _der(der, at)
-        tag, _, after = _der(der, at)
+            _, _, at = der_element(der, at)
+        tag, _, after = der_element(der, at)
     except (IndexError, ValueError) as error:
         raise BadRequestError("the CA is not a certificate in DER") from error
     if tag != 0x30 or after > end:
@@ -268,7 +268,7 @@ def _spki_in(der: bytes) -> tuple[int, int, int]:
     return at, after, end
 
 
-def _der(data: bytes, at: int) -> tuple[int, int, int]:
+def der_element(data: bytes, at: int) -> tuple[int, int, int]:
     """Tag, begin and end of the contents of the element at `at` (X.690 8.1, definite lengths)."""
     tag, length = data[at], data[at + 1]
     begin = at + 2

@@ -3,6 +3,8 @@ every pod is given, with a cloud and without one."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import site
@@ -14,7 +16,7 @@ from textwrap import dedent
 
 import pytest
 
-from skerry.objects.json import Json, JsonObject
+from skerry.objects.json import Json, JsonObject, str_at
 from tests.system.containerd import BUSYBOX_IMAGE, Containerd, containerd_server
 from tests.system.real_fleet import CORE, NODE, RealFleet, config_map, real_fleet, until
 from tests.system.test_local_api import grant, said
@@ -59,7 +61,8 @@ while true; do
     pods=$($KUBECTL get pods -o name 2>&1 | tr '\\n' ' ')
     secrets=$($KUBECTL get secrets 2>&1 | tr -d '"\\\\' | tr '\\n' ' ')
     made=$($KUBECTL create configmap by-kubectl 2>&1 | tr -d '"\\\\' | tr '\\n' ' ')
-    echo "{\\"pods\\": \\"$pods\\", \\"secrets\\": \\"$secrets\\", \\"made\\": \\"$made\\"}"
+    trust=$(md5sum < /var/run/secrets/kubernetes.io/serviceaccount/ca.crt | cut -c1-32)
+    printf '{"trust": "%s", "pods": "%s", "secrets": "%s", "made": "%s"}\\n' "$trust" "$pods" "$secrets" "$made"
     sleep 2
 done
 """
@@ -145,6 +148,9 @@ def test_clients_in_containers_find_the_api_and_go_on_without_a_cloud(
     assert said(fleet, "library")["event"] == "ADDED" and said(fleet, "library")["written"] == 201
     assert fleet.find(f"{CORE}/configmaps/by-the-pod") is not None
     until(lambda: fleet.find(f"{CORE}/configmaps/by-kubectl") is not None, "kubectl wrote")
+    trusted = str_at(fleet.find(f"{CORE}/configmaps/kube-root-ca.crt"), "data", "ca.crt")
+    trust = hashlib.md5(trusted.encode()).hexdigest()
+    until(lambda: said(fleet, "shell")["trust"] == trust, "the cloud's authorities are all that pods need")
     told = said(fleet, "shell")
     assert told["pods"].split() == ["pod/library", "pod/shell"]
     assert told["secrets"].strip() == f"Error from server (Forbidden): {refused}".replace('"', "")
@@ -162,3 +168,15 @@ def test_clients_in_containers_find_the_api_and_go_on_without_a_cloud(
         return "only the cloud can do this" in here("shell") and "pod/library pod/shell" in here("shell")
 
     until(refused_again, "kubectl reads and is refused a write, also after a restart", deadline_s=60)
+    assert json.loads(here("shell"))["trust"] == trust
+    (fleet.edge.data / "local-api" / "cloud.pem").unlink()  # never linked, as far as the gateway knows
+    fleet.edge.stop()
+    fleet.edge.start()
+
+    def trusts_both() -> bool:
+        return refused_again() and json.loads(here("shell"))["trust"] != trust
+
+    until(trusts_both, "kubectl reads by the gateway's own authority", deadline_s=60)
+    fleet.start_cloud()
+    until(lambda: json.loads(here("shell"))["trust"] == trust, "the cloud has signed again", deadline_s=90)
+    until(lambda: "pod/library pod/shell" in here("shell"), "kubectl reads by the cloud's authority")

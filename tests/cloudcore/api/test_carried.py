@@ -13,6 +13,8 @@ from skerry.authz.attributes import Actor
 from skerry.errors import UnauthenticatedError
 from skerry.frozen import replace
 from skerry.objects.cloud_calls import CallHead, CloudAnswer
+from skerry.objects.enrolment import EnrolRequest, request_body
+from skerry.objects.gateway_serving import SERVING_PATH, Served, read_served
 from tests.cloudcore.api.conftest import ApiWorld
 
 BOT = Actor(name="system:serviceaccount:default:bot", groups=("system:serviceaccounts",))
@@ -81,3 +83,26 @@ async def test_discovery_and_schemas_are_told_as_at_the_apis_own_port(world: Api
     assert answer.code == 200
     answer, said = await ask(world, "DELETE", "/apis", own="yes")
     assert (answer.code, said["reason"]) == (405, "MethodNotAllowed")
+
+
+async def test_a_gateway_asks_as_itself_for_a_certificate_of_its_own_api(world: ApiWorld) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def sign(node: str, csr_pem: str) -> Served:
+        asked.append((node, csr_pem))
+        return Served(certificate_pem="c", authority_pem="a")
+
+    async def say(*, own: bool, method: str = "POST") -> CloudAnswer:
+        body = request_body(EnrolRequest(token="", csr_pem="csr"))
+        head = CallHead(method=method, path=SERVING_PATH, body_bytes=len(body), own=own)
+        return await CarriedCalls(world.parts, Paths(world.parts, Metrics()), sign).answer("eu-1", head, body)
+
+    answer = await say(own=True)
+    assert (answer.code, read_served(json.loads(answer.body))) == (
+        201,
+        Served(certificate_pem="c", authority_pem="a"),
+    )
+    assert asked == [("eu-1", "csr")]
+    assert (await say(own=True, method="GET")).code == 400
+    assert (await say(own=False)).code != 201, "an application on the gateway is not the gateway"
+    assert len(asked) == 1

@@ -1,13 +1,22 @@
 import asyncio
 import datetime
+import ipaddress
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from cloudcore.pki.certificates import issue_server, key_fingerprint, sign_request, subject_of
+from cloudcore.pki.certificates import (
+    client_certificate,
+    issue_server,
+    key_fingerprint,
+    served_names,
+    sign_request,
+    subject_of,
+)
 from cloudcore.pki.directory import open_pki
 from cloudcore.pki.enrolment import FAILURES_MAX
 from cloudcore.pki.serving import now_of
@@ -258,3 +267,50 @@ async def test_who_tries_papers_without_end_is_held_up(cloud: Cloud):
             await recover(cloud, "nonsense")
     with pytest.raises(TooManyRequestsError):
         await recover(cloud, "nonsense")
+
+
+def serving_csr(*names: str, key: ec.EllipticCurvePrivateKey = OTHER_KEY) -> str:
+    asked = [x509.IPAddress(ipaddress.ip_address(n)) if n[:1].isdigit() else x509.DNSName(n) for n in names]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "system:masters")])
+    )
+    if asked:
+        builder = builder.add_extension(x509.SubjectAlternativeName(asked), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+async def test_a_gateways_own_api_is_signed_for_the_machines_names_and_serves_alone(cloud: Cloud):
+    served = cloud.enroller.serving("eu-1", serving_csr("localhost", "kubernetes.default.svc", "169.254.20.11"))
+    assert served.authority_pem == cloud.pki.authority.pem
+    certificate = x509.load_pem_x509_certificate(served.certificate_pem.encode())
+    certificate.verify_directly_issued_by(cloud.pki.authority.certificate)
+    assert served_names(certificate) == {"localhost", "kubernetes.default.svc", "169.254.20.11"}
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert [*usage] == [ExtendedKeyUsageOID.SERVER_AUTH]
+    assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    subject = subject_of(der_of_pem(served.certificate_pem))
+    assert (subject.user, subject.groups) == ("system:node:eu-1", ("system:nodes",))
+    with pytest.raises(BadRequestError, match="not one for a client"):
+        client_certificate(served.certificate_pem, cloud.pki.authorities)
+
+
+@pytest.mark.parametrize("name", ["hub.skerry.internal", "cloud.example.org", "10.96.0.1", "192.0.2.10"])
+async def test_no_other_name_is_signed_for_a_gateway(cloud: Cloud, name: str):
+    with pytest.raises(ForbiddenError, match="by names of its machine alone"):
+        cloud.enroller.serving("eu-1", serving_csr("localhost", name))
+
+
+async def test_a_request_without_names_or_with_others_is_none(cloud: Cloud):
+    with pytest.raises(BadRequestError, match="no subjectAltName"):
+        cloud.enroller.serving("eu-1", serving_csr())
+    with pytest.raises(BadRequestError, match="1 to 32 are given"):
+        cloud.enroller.serving("eu-1", serving_csr(*(f"127.0.0.{n}" for n in range(1, 40))))
+    mail = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.RFC822Name("a@example.org")])
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([]))
+        .add_extension(mail, critical=False)
+        .sign(OTHER_KEY, hashes.SHA256())
+    )
+    with pytest.raises(BadRequestError, match="DNS names and IP addresses"):
+        cloud.enroller.serving("eu-1", request.public_bytes(serialization.Encoding.PEM).decode())

@@ -10,7 +10,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from edgecore.local_api.certificates import CA_FILE, NAMES_FILE, SERVER_FILE, SERVICE_NAMES, are_made, make
+from edgecore.local_api.certificates import (
+    CA_FILE,
+    NAMES_FILE,
+    SERVER_FILE,
+    are_made,
+    make,
+    make_missing,
+    request_in,
+)
+from skerry.objects.gateway_serving import SERVICE_NAMES
 
 NAMES = (*SERVICE_NAMES, "127.0.0.1", "::1")
 
@@ -54,3 +63,31 @@ def test_it_is_made_anew_for_another_name_and_after_a_crash_in_between(tmp_path:
     assert not are_made(tmp_path, (*NAMES, "10.88.0.1"))
     (tmp_path / NAMES_FILE).unlink()
     assert not are_made(tmp_path, NAMES), "the names are written last"
+
+
+def test_the_cloud_is_asked_for_the_machines_own_names_alone(tmp_path: Path) -> None:
+    names = (*NAMES, "169.254.20.11", "192.0.2.7", "gate-1")
+    make_missing(tmp_path, names, ["10.0.0.5"])
+    request = request_in(tmp_path, names)
+    assert request is not None
+    csr = x509.load_pem_x509_csr(request.csr_pem.encode())
+    found = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert set(found.get_values_for_type(x509.DNSName)) == set(SERVICE_NAMES)
+    addresses = {str(each) for each in found.get_values_for_type(x509.IPAddress)}
+    assert addresses == {"127.0.0.1", "::1", "169.254.20.11"}
+    served = server_of(tmp_path).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "gate-1" in served.get_values_for_type(x509.DNSName)
+    assert "10.0.0.5" in {str(each) for each in served.get_values_for_type(x509.IPAddress)}
+
+
+def test_what_is_made_stays_and_a_request_for_other_names_is_another_one(tmp_path: Path) -> None:
+    assert request_in(tmp_path, NAMES) is None
+    make_missing(tmp_path, NAMES)
+    own, first = (tmp_path / SERVER_FILE).read_bytes(), request_in(tmp_path, NAMES)
+    make_missing(tmp_path, NAMES)
+    assert ((tmp_path / SERVER_FILE).read_bytes(), request_in(tmp_path, NAMES)) == (own, first)
+    other = (*NAMES, "169.254.20.11")
+    assert request_in(tmp_path, other) is None, "it was made for fewer names"
+    make_missing(tmp_path, other)
+    second = request_in(tmp_path, other)
+    assert first is not None and second is not None and second.key_pem != first.key_pem

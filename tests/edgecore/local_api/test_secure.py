@@ -16,7 +16,8 @@ from edgecore.local_api.answers import Answer
 from edgecore.local_api.certificates import CA_FILE, make
 from edgecore.local_api.places import Door, Place
 from edgecore.local_api.requests import Request, Stream
-from edgecore.local_api.secure import OF_ONE_MAX, SecureApi, authority_of
+from edgecore.local_api.secure import OF_ONE_MAX, SecureApi
+from edgecore.local_api.served import ServedCertificates
 from edgecore.pods.own_address import own_addresses
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.shell import AsyncEdgeStore
@@ -33,7 +34,8 @@ def api(directory: Path, port: int, made: list[str], host: str = "127.0.0.1") ->
     store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
     access = Access(store, clock, node="gate-1", connected=lambda: False)
     doors = [Door(place=Place(host=host, port=port))]
-    return SecureApi(doors, directory, Answers(), access, names=["gate-1"], made=lambda: made.append("made"))
+    served = ServedCertificates(directory, store, clock, hosts=[host])
+    return SecureApi(doors, served, Answers(), access, names=["gate-1"], made=lambda: made.append("made"))
 
 
 def test_what_serves_it_never_loads_the_library_that_makes_certificates() -> None:
@@ -41,12 +43,6 @@ def test_what_serves_it_never_loads_the_library_that_makes_certificates() -> Non
     names = "edgecore.local_api.secure, edgecore.local_api.guard, edgecore.local_api.server"
     program = f"import sys, {names}; sys.exit('cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
-
-
-def test_before_it_is_made_there_is_no_authority(tmp_path: Path) -> None:
-    assert authority_of(tmp_path) == ""
-    make(tmp_path, ["localhost"])
-    assert authority_of(tmp_path) == (tmp_path / CA_FILE).read_text()
 
 
 async def test_a_directory_that_cant_be_written_is_said_and_tried_again(

@@ -55,7 +55,7 @@ class Gateway:
             refusal=self.refuse,
             tokens=self.tokens,
             apis=self.apis,
-            authority=lambda: "own\n",
+            authority=lambda _host: "own\n",
         )
 
     @asynccontextmanager
