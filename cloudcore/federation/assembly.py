@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudcore.federation.controller import FederationController
 from cloudcore.federation.dependencies import DependencyController
+from cloudcore.federation.dns_controller import MulticlusterDnsController
 from cloudcore.federation.member_controller import MemberController
 from cloudcore.federation.own_state import Requests
 from cloudcore.federation.policy_controller import PolicyController
@@ -20,6 +21,7 @@ def federation_controllers(tools: Tools, requests: Requests) -> list[Controller]
         FederationController(tools),
         DependencyController(tools),
         MemberController(tools),
+        MulticlusterDnsController(tools),
         PolicyController(tools),
         PreferenceController(tools, requests),
         PushController(tools),

@@ -29,6 +29,7 @@ from skerry.errors import (
     UnavailableError,
 )
 from skerry.frozen import Frozen
+from skerry.objects.endpoint_slices import SERVICE_LABEL, has_ready
 from skerry.objects.federation import Target
 from skerry.objects.json import Json, JsonObject, bool_at, encode_object, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.yaml_reader import read_yaml
@@ -166,6 +167,16 @@ class ClusterApi:
             return await self._ask("GET", f"{path}/{quote(name, safe='')}")
         except NotFoundError:
             return None
+
+    async def backed(self, namespace: str, service: str) -> bool | None:
+        """Whether a Service has a ready endpoint there; None where that can't be known."""
+        selector = quote(f"{SERVICE_LABEL}={service}", safe="")
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{quote(namespace, safe='')}/endpointslices"
+        try:
+            found = await self._ask("GET", f"{path}?labelSelector={selector}")
+        except (NotFoundError, ForbiddenError):
+            return None
+        return any(has_ready(each) for each in maps_at(found, "items"))
 
     async def create(self, path: str, obj: JsonObject, *, dry_run: bool = False) -> JsonObject:
         return await self._ask("POST", f"{path}?dryRun=All" if dry_run else path, obj)

@@ -61,6 +61,8 @@ class MemberApi(Protocol):
 
     async def read(self, path: str, name: str) -> JsonObject | None: ...
 
+    async def backed(self, namespace: str, service: str) -> bool | None: ...
+
     async def create(self, path: str, obj: JsonObject, *, dry_run: bool = False) -> JsonObject: ...
 
     async def replace(self, path: str, name: str, obj: JsonObject) -> JsonObject: ...
@@ -178,7 +180,10 @@ class PushController:
             await self._tell(obj, row, decision, None)
             return decision
         decision, now = await self._act(row, obj, path, api)
-        await self._tell(obj, row, decision, now)
+        backed = None
+        if now is not None and row.target.kind == "Service" and row.target.api_version == "v1":
+            backed = await api.backed(row.target.namespace, row.target.name)
+        await self._tell(obj, row, decision, now, backed)
         return decision
 
     async def _act(
@@ -224,7 +229,14 @@ class PushController:
             return Decision(act="wait", code="UpdateFailed", message=f"{refused}; anew: {error}"), present
         return anew(refused), None
 
-    async def _tell(self, obj: JsonObject, row: MemberObject, decision: Decision, now: JsonObject | None) -> None:
+    async def _tell(
+        self,
+        obj: JsonObject,
+        row: MemberObject,
+        decision: Decision,
+        now: JsonObject | None,
+        backed: bool | None = None,
+    ) -> None:
         before, at = map_at(obj, "status"), time_text(self._tools.clock.wall_ms())
         status: JsonObject = {"revision": row.revision}
         if decision.code:
@@ -243,6 +255,8 @@ class PushController:
             status["applied"] = applied
         if remote := map_at(now or {}, "status"):
             status["remote"] = remote
+        if backed is not None:
+            status["backed"] = backed
         if {name: value for name, value in before.items() if name != "observedAt"} == status:
             return
 

@@ -26,10 +26,11 @@ from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import AlreadyExistsError, CallerError, InvalidError, NotFoundError
 from skerry.frozen import replace
-from skerry.objects.federation import MEMBERSHIP, REGION_OBJECTS, ROW, MemberObject, read_member_object
+from skerry.objects.endpoint_slices import SERVICE_LABEL, SLICES, has_ready
+from skerry.objects.federation import MEMBERSHIP, REGION_OBJECTS, ROW, MemberObject, Target, read_member_object
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key as ObjectKey
-from skerry.objects.meta import annotations_of, uid_of
+from skerry.objects.meta import annotations_of, labels_of, uid_of
 from skerry.objects.scheme import Kind, split_api_version
 from skerry.objects.times import time_text
 
@@ -89,6 +90,21 @@ class RegionController:
             row = "" if side is None else annotations_of(side).get(ROW, "")
             if row:
                 yield ObjectKey(REGION_OBJECTS, "", row)
+            elif side is not None and change.key.resource == SLICES:
+                yield from self._of_slice(change.key.namespace, side)
+
+    def _of_slice(self, namespace: str, slice_: JsonObject) -> Iterable[ObjectKey]:
+        """The row of its Service, if there is one."""
+        stored = self._tools.cache.read(ObjectKey("services", namespace, labels_of(slice_).get(SERVICE_LABEL, "")))
+        row = "" if stored is None else annotations_of(self._tools.cache.obj(stored)).get(ROW, "")
+        if row:
+            yield ObjectKey(REGION_OBJECTS, "", row)
+
+    def _backed(self, target: Target) -> bool:
+        """Whether a Service has a ready endpoint."""
+        slices = self._tools.cache.select(SLICES, namespace=target.namespace)
+        objs = (self._tools.cache.obj(each) for each in slices)
+        return any(has_ready(each) for each in objs if labels_of(each).get(SERVICE_LABEL) == target.name)
 
     async def reconcile(self, key: ObjectKey) -> float | None:
         stored = self._tools.cache.read(key)
@@ -257,6 +273,8 @@ class RegionController:
         remote = map_at(now or {}, "status")
         if remote and len(encode_object(remote)) <= REMOTE_BYTES_MAX:
             status["remote"] = remote
+        if now is not None and row.target.kind == "Service" and row.target.api_version == "v1":
+            status["backed"] = self._backed(row.target)
         bare = {name: value for name, value in before.items() if name != "observedAt"}
         if bare == status:
             return before

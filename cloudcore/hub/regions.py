@@ -518,6 +518,8 @@ def _told(body: JsonObject) -> JsonObject:
         told["removed"] = True
     if remote := map_at(body, "remote"):
         told["remote"] = remote
+    if "backed" in body:
+        told["backed"] = bool_at(body, "backed")
     drift: list[Json] = [
         {name: str_at(each, name)[:_MESSAGE_LENGTH_MAX] for name in ("path", "found", "outcome", "at")}
         for each in maps_at(body, "drift")[:_DRIFTS_MAX]

@@ -22,6 +22,7 @@ from cloudcore.registry.device_rule_definitions import device_rule_definitions
 from cloudcore.registry.federation_definitions import federation_definitions
 from cloudcore.registry.gslb_definitions import gslb_definitions
 from cloudcore.registry.metrics_definitions import metrics_definitions
+from cloudcore.registry.multicluster_dns_definitions import multicluster_dns_definitions
 from cloudcore.registry.rule_definitions import rule_definitions
 from cloudcore.registry.sink_definitions import sink_definitions
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
@@ -92,7 +93,7 @@ def definitions() -> Definitions:
     document: Json = orjson.loads(Path(spec.submodule_search_locations[0], _DOCUMENT).read_bytes())
     raw = cast(dict[str, JsonObject], map_at(document, "$defs"))
     own = device_definitions() | rule_definitions() | command_definitions() | sink_definitions() | gslb_definitions()
-    own |= federation_definitions()
+    own |= federation_definitions() | multicluster_dns_definitions()
     return Definitions(raw | own | application_definitions() | device_rule_definitions() | metrics_definitions())
 
 

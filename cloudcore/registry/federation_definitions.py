@@ -361,6 +361,7 @@ def _ledger() -> dict[str, JsonObject]:
             removed=boolean("Of a tombstone: it is gone."),
             drift=_SKERRY.list_of("DriftedField", "Fields that somebody changed in the member."),
             remote=free("The object's status there."),
+            backed=boolean("Of a Service: whether it has a ready endpoint there."),
             leaseSeconds=int32("In a region: the lease that it went by last."),
             applied=free("In a region: the manifest that was applied last."),
             uid=string("In a region: the life of the member object."),

@@ -467,12 +467,17 @@ def _skerry() -> list[Kind]:
 
 
 def _names() -> list[Kind]:
-    """What DNS is asked to answer: k8gb's and external-dns' kinds, custom resources there, and ours."""
+    """What DNS is asked to answer: k8gb's, external-dns' and KubeFed's kinds, custom resources there, and ours."""
+    kubefed = "multiclusterdns.kubefed.io"
     plain = {"subresources": _STATUS, "strategic_patch": False}
     return [
         replace(_in("k8gb.io", "v1beta1", "Gslb", "gslbs"), **plain),
         replace(_in("k8gb.absa.oss", "v1beta1", "Gslb", "gslbs"), **plain),
         replace(_in("externaldns.k8s.io", "v1alpha1", "DNSEndpoint", "dnsendpoints"), **plain),
+        replace(_in(kubefed, "v1alpha1", "Domain", "domains"), strategic_patch=False),
+        replace(_in(kubefed, "v1alpha1", "ServiceDNSRecord", "servicednsrecords"), **plain),
+        replace(_in(kubefed, "v1alpha1", "IngressDNSRecord", "ingressdnsrecords"), **plain),
+        replace(_in(kubefed, "v1alpha1", "DNSEndpoint", "dnsendpoints"), **plain),
         replace(_in("skerry.dev", "v1", "GlobalService", "globalservices"), short_names=("gsvc",), **plain),
         replace(_over("skerry.dev", "v1", "DnsZone", "dnszones"), short_names=("dzone",), **plain),
         replace(_over("skerry.dev", "v1", "DnsSnapshot", "dnssnapshots"), strategic_patch=False),

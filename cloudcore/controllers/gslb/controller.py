@@ -22,6 +22,7 @@ from cloudcore.controllers.gslb.draft import (
     zone_of,
 )
 from cloudcore.controllers.gslb.judging import Remembering
+from cloudcore.controllers.gslb.members import is_made, sources_of
 from cloudcore.controllers.gslb.plan import Composed, Judge, Listed, Wished, compose, owner_text
 from cloudcore.controllers.gslb.routes import parents_of, selected_by
 from cloudcore.registry.port import Transform
@@ -46,6 +47,7 @@ from skerry.objects.gslb import (
 from skerry.objects.ingresses import INGRESSES
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted, generation_of, labels_of, name_of, uid_of
+from skerry.objects.multicluster_dns import ENDPOINTS, RECORDS, shards_of
 from skerry.objects.select import label_selector
 
 _ROUTES: Final = tuple(each for each in REFERRED.values() if each not in (INGRESSES, "services"))
@@ -53,6 +55,7 @@ _CUSTOM: Final = (*_ROUTES, GATEWAYS, LISTENER_SETS, ISTIO_GATEWAYS)
 SLICES: Final = "endpointslices.discovery.k8s.io"
 SERVICES: Final = "services"
 NODES: Final = "nodes"
+LISTED: Final = (DNS_ENDPOINTS, ENDPOINTS)
 _MADE: Final = ("serial", "records", "services")
 _SERVICE_LABEL: Final = "kubernetes.io/service-name"
 
@@ -81,7 +84,8 @@ class GslbController:
         return [
             *(Keys(resource=resource, keys=self._of_wish) for resource in WISHES),
             Keys(resource=DNS_ZONES, keys=self._of_zone),
-            Keys(resource=DNS_ENDPOINTS, keys=self._of_endpoint),
+            *(Keys(resource=resource, keys=self._of_endpoint) for resource in LISTED),
+            *(Keys(resource=resource, keys=self._of_record) for resource in RECORDS),
             Keys(resource=INGRESSES, keys=self._of_referred),
             Keys(resource=SERVICES, keys=self._of_referred),
             *(Keys(resource=resource, keys=self._of_referred) for resource in _CUSTOM),
@@ -99,7 +103,7 @@ class GslbController:
         if key.resource == DNS_ZONES:
             await self._compose(key, obj)
             return None
-        if key.resource == DNS_ENDPOINTS:
+        if key.resource in LISTED:
             await self._observe(key, obj)
             return None
         return await self._tell(key, obj)
@@ -129,6 +133,13 @@ class GslbController:
         if before is not None and after is not None and generation_of(before) == generation_of(after):
             return ()
         return [*self._zones(), change.key]
+
+    def _of_record(self, change: Seen) -> Iterable[Key]:
+        """Where what it comes to may be another: it has no status but what members have."""
+        before, after = change.before, change.after
+        if before is not None and after is not None and _said(before) == _said(after):
+            return ()
+        return self._zones()
 
     def _of_referred(self, change: Seen) -> Iterable[Key]:
         found: list[Key] = []
@@ -323,8 +334,10 @@ class GslbController:
         for each, obj in self._wishes():
             wish = wish_of(each, obj)
             sources.append(Wished(wish=wish, draft=self._draft(wish), age=_age(obj)))
-        rows = [(row.key, cache.obj(row)) for row in cache.select(DNS_ENDPOINTS)]
-        sources += [Listed(key=each, obj=obj, age=_age(obj)) for each, obj in rows]
+        rows = [(row.key, cache.obj(row)) for listed in LISTED for row in cache.select(listed)]
+        sources += [Listed(key=each, obj=obj, age=_age(obj)) for each, obj in rows if not is_made(each, obj)]
+        records = [(row.key, cache.obj(row)) for resource in RECORDS for row in cache.select(resource)]
+        sources += [source for each, obj in records for source in sources_of(each, obj, map_at(zone, "spec"))]
         zones = [each.name for each in self._zones()]
         now_s = self._tools.clock.wall_ms() // 1000
         # A large zone takes seconds to be read, in which everybody else is served.
@@ -379,6 +392,10 @@ class GslbController:
 def _asked(obj: JsonObject) -> tuple[object, ...]:
     observations = map_at(obj, "status").get("observations")
     return generation_of(obj), map_at(obj, "metadata").get("annotations"), being_deleted(obj), observations
+
+
+def _said(record: JsonObject) -> tuple[object, ...]:
+    return map_at(record, "spec"), map_at(record, "metadata").get("annotations"), shards_of(record)
 
 
 def _age(obj: JsonObject) -> str:

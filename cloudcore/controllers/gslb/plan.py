@@ -21,6 +21,7 @@ from skerry.objects.gslb import Wish
 from skerry.objects.hosts import is_address
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import Key
+from skerry.objects.multicluster_dns import ENDPOINTS, INGRESS_RECORDS, SERVICE_RECORDS
 
 _ENDPOINT_TYPES: Final = ("A", "AAAA", "CAA", "CNAME", "HTTPS", "MX", "NAPTR", "PTR", "SRV", "SVCB", "TXT")
 _NAME_LENGTH_MAX: Final = 253
@@ -382,5 +383,8 @@ def owner_text(key: Key) -> str:
     kinds: Mapping[str, str] = {
         "globalservices.skerry.dev": "GlobalService",
         "dnsendpoints.externaldns.k8s.io": "DNSEndpoint",
+        ENDPOINTS: "DNSEndpoint",
+        SERVICE_RECORDS: "ServiceDNSRecord",
+        INGRESS_RECORDS: "IngressDNSRecord",
     }
     return f"{kinds.get(key.resource, 'Gslb')} {key.namespace}/{key.name}"

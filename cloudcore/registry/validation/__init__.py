@@ -19,6 +19,7 @@ from cloudcore.registry.validation import (
     devices,
     federation,
     gslb,
+    multicluster_dns,
     rules,
     services,
     sinks,
@@ -27,6 +28,7 @@ from cloudcore.registry.validation import (
 )
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject
+from skerry.objects.multicluster_dns import GROUP as _KUBEFED_DNS
 
 Check: TypeAlias = "Callable[[JsonObject, JsonObject | None], Iterator[Cause]]"
 """(object, the one before or None) -> faults."""
@@ -81,6 +83,10 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     ("k8gb.io", "Gslb"): gslb.validate_gslb,
     ("k8gb.absa.oss", "Gslb"): gslb.validate_gslb,
     ("externaldns.k8s.io", "DNSEndpoint"): gslb.validate_dns_endpoint,
+    (_KUBEFED_DNS, "DNSEndpoint"): gslb.validate_dns_endpoint,
+    (_KUBEFED_DNS, "Domain"): multicluster_dns.validate_domain,
+    (_KUBEFED_DNS, "ServiceDNSRecord"): multicluster_dns.validate_service_record,
+    (_KUBEFED_DNS, "IngressDNSRecord"): multicluster_dns.validate_ingress_record,
     ("skerry.dev", "GlobalService"): gslb.validate_global_service,
     ("skerry.dev", "DnsZone"): gslb.validate_dns_zone,
 }

@@ -55,6 +55,9 @@ class FakeApi:
         self._check(name)
         return self.held.get(name)
 
+    async def backed(self, namespace: str, service: str) -> bool | None:
+        return None
+
     async def create(self, path: str, obj: Any, *, dry_run: bool = False) -> Any:
         if dry_run:
             self._check("trial")

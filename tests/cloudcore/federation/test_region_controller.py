@@ -10,6 +10,7 @@ import pytest
 from cloudcore.federation.lease import RegionLease
 from cloudcore.federation.region_controller import RegionController
 from cloudcore.runtime.manager import UnfinishedError
+from skerry.objects.endpoint_slices import SLICES
 from skerry.objects.federation import NAMESPACE, REGION_OBJECTS, ROW, Target, row_name
 from tests.cloudcore.federation.test_lease import FakeMember
 from tests.cloudcore.worlds import World, make_world
@@ -136,3 +137,23 @@ async def test_what_may_run_once_alone_is_gone_when_its_pods_are(stage: Stage) -
     await stage.settle()
     assert stage.world.get("deployments.apps", "a")["metadata"]["finalizers"] == ["foregroundDeletion"]
     assert "removed" not in stage.status
+
+
+async def test_a_service_is_told_with_whether_anybody_is_ready_behind_it(stage: Stage) -> None:
+    name = row_name("r", Target(api_version="v1", kind="Service", namespace="d", name="web"))
+    where = {"apiVersion": "v1", "kind": "Service", "namespace": "d", "name": "web"}
+    spec: Any = {"member": "r", "object": where, "source": {"name": "web"}, "revision": 1}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "d"}}
+    spec["manifest"] = {**service, "spec": {"ports": [{"port": 80}], "selector": {"app": "a"}}}
+    await stage.world.create(REGION_OBJECTS, {"metadata": {"name": name}, "spec": spec})
+    await stage.settle()
+    assert stage.world.get(REGION_OBJECTS, name, "")["status"]["backed"] is False
+    labels = {"kubernetes.io/service-name": "web"}
+    rows = [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}]
+    body = {"metadata": {"name": "web-1", "labels": labels}, "addressType": "IPv4", "endpoints": rows}
+    await stage.world.create(SLICES, body)
+    await stage.settle()
+    assert stage.world.get(REGION_OBJECTS, name, "")["status"]["backed"] is True
+    await stage.world.delete(SLICES, "web-1")
+    await stage.settle()
+    assert stage.world.get(REGION_OBJECTS, name, "")["status"]["backed"] is False
