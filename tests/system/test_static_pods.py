@@ -113,7 +113,7 @@ def test_it_follows_its_file_and_comes_back_by_itself(place: Place) -> None:
     # A restart of the agent is not felt.
     fleet.edge.stop(signal.SIGKILL)
     fleet.edge.start()
-    until(lambda: fleet.ready() == "True", "the agent is back")
+    until(lambda: fleet.edge.link_state() == "connected", "the agent is back")
     until(lambda: place.run() == before, "nothing was touched")
 
     # Without a link: another content, then the power goes.
