@@ -7,6 +7,7 @@ A run fails for a change of the code, never for its luck or its neighbours. New 
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -38,6 +39,19 @@ def usual_settings_unless_said() -> Iterator[None]:
                 "SKERRY_LOCAL_API", "127.0.0.1:10550"
             )  # of agents side by side one would have what is for pods
         yield
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is there until the end: no collection looks at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_a_file_left_open_is_its_own_fault() -> Iterator[None]:
+    """A socket that nobody closes is warned of when it is collected, which would be in some test of another file."""
+    yield
+    gc.collect()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

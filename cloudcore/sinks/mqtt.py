@@ -21,6 +21,7 @@ from cloudcore.sinks.port import RefusedRowsError, Secret, SlowError
 from cloudcore.sinks.rows import Row
 from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject, str_at
+from skerry.transport.handshakes import closing_on_refusal
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -110,7 +111,8 @@ class MqttReceiver:
         client.max_inflight_messages_set(100)
         secure = self._address.scheme == "mqtts"
         if secure:
-            cast(_Half, client).tls_set_context(ssl.create_default_context(cadata=self._secret.get("ca.crt") or None))
+            context = ssl.create_default_context(cadata=self._secret.get("ca.crt") or None)
+            cast(_Half, client).tls_set_context(closing_on_refusal(context))
         if self._secret.get("username"):
             client.username_pw_set(self._secret["username"], self._secret.get("password", ""))
         answered, refused = threading.Event(), list[str]()

@@ -29,6 +29,7 @@ from devices.mqtt.config import Broker
 from devices.mqtt.port import Delivery, Hooks, Outgoing
 from devices.payload import PAYLOAD_BYTES_MAX
 from skerry.errors import UnavailableError, UncertainError
+from skerry.transport.handshakes import closing_on_refusal
 
 LOG = logging.getLogger(__name__)
 
@@ -507,7 +508,7 @@ def _identify(client: paho.Client, broker: Broker) -> None:
         password = read_secret(broker.password_file) if broker.password_file else None
         client.username_pw_set(broker.username, password)
     if broker.tls:
-        cast(_Half, client).tls_set_context(_context_of(broker))
+        cast(_Half, client).tls_set_context(closing_on_refusal(_context_of(broker)))
 
 
 def _context_of(broker: Broker) -> ssl.SSLContext:

@@ -29,8 +29,8 @@ def ask(path: Path, question: str) -> str:
     connection = _UnixConnection(path)
     try:
         connection.request("GET", question)
-        response = connection.getresponse()
-        body = response.read()
+        with connection.getresponse() as response:
+            body = response.read()
     except (OSError, http.client.HTTPException) as error:
         raise UnavailableError(f"no agent answers at {path}: {error}") from error
     finally:

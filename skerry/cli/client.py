@@ -187,7 +187,8 @@ class Client:
             if connection.sock is not None:
                 connection.sock.settimeout(timeout_s)
             connection.request(method, target, body=data, headers=headers)
-            yield connection.getresponse()
+            with connection.getresponse() as response:  # one that ends its connection has the socket to itself
+                yield response
         except ssl.SSLCertVerificationError as error:
             raise UnauthenticatedError(
                 f"{self.place} shows a certificate that this kubeconfig's CA did not sign: {error.verify_message}"

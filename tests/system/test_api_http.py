@@ -44,8 +44,8 @@ def ask(
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     try:
         connection.request(method, path, body or None, named)
-        response = connection.getresponse()
-        return response, response.read()
+        with connection.getresponse() as response:
+            return response, response.read()
     finally:
         connection.close()
 

@@ -116,7 +116,8 @@ def test_nobody_in_particular_sees_health_and_version_only(cloud: CloudProcess):
         connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=10)
         try:
             connection.request("GET", path)
-            return connection.getresponse().status
+            with connection.getresponse() as answer:  # one that ends its connection has the socket to itself
+                return answer.status
         finally:
             connection.close()
 

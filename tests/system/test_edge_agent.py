@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,8 @@ class Gateway:
         connection = _Unix(self.data / "edgecore.sock")
         try:
             connection.request(method, path, body=None if body is None else json.dumps(body))
-            response = connection.getresponse()
-            content = response.read()
+            with connection.getresponse() as response:
+                content = response.read()
         finally:
             connection.close()
         kind = response.headers.get("Content-Type", "")
@@ -305,12 +306,11 @@ def test_a_watch_tells_what_happens(gate: Gateway) -> None:
     gate.start()
     connection = _Unix(gate.data / "edgecore.sock")
     connection.request("GET", "/api/v1/namespaces/default/pods?watch=true&timeoutSeconds=15")
-    response = connection.getresponse()
     events: list[Any] = []
-    while not events or events[-1]["object"].get("status", {}).get("phase") != "Running":
-        events.append(json.loads(response.readline()))
+    with closing(connection), connection.getresponse() as response:
+        while not events or events[-1]["object"].get("status", {}).get("phase") != "Running":
+            events.append(json.loads(response.readline()))
     assert events[0]["type"] in ("ADDED", "MODIFIED")
-    connection.close()
     revision = gate.ask("GET", "/api/v1/pods")[1]["metadata"]["resourceVersion"]
     resumed = gate.ask("GET", f"/api/v1/pods?watch=true&timeoutSeconds=1&resourceVersion={revision}")[1]
     assert resumed in (b"", None) or resumed["type"] == "MODIFIED"

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import ssl
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from tests.system.real_fleet import CORE, NODE, RealFleet, real_fleet, until
 pytestmark = [
     pytest.mark.system,
     pytest.mark.timeout(120),
-    # The clients leave sockets and warnings about.
+    # The clients warn of what they will change, and of a Kubernetes newer than they were tested with.
     pytest.mark.filterwarnings("default"),
 ]
 kubernetes: Any = pytest.importorskip("kubernetes")
@@ -44,9 +44,15 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Generator[RealFleet]:
         yield fleet
 
 
-def test_the_python_client_runs_a_command_with_input_and_an_exit_code(fleet: RealFleet) -> None:
-    kubernetes.config.load_kube_config(str(fleet.cloud.kubeconfig))
-    core = kubernetes.client.CoreV1Api()
+@pytest.fixture
+def core(fleet: RealFleet) -> Iterator[Any]:
+    configuration = kubernetes.client.Configuration()
+    kubernetes.config.load_kube_config(str(fleet.cloud.kubeconfig), client_configuration=configuration)
+    with kubernetes.client.ApiClient(configuration) as client:
+        yield kubernetes.client.CoreV1Api(client)
+
+
+def test_the_python_client_runs_a_command_with_input_and_an_exit_code(core: Any) -> None:
     opened = kubernetes_stream.stream(
         core.connect_get_namespaced_pod_exec,
         POD,
@@ -60,16 +66,16 @@ def test_the_python_client_runs_a_command_with_input_and_an_exit_code(fleet: Rea
     )
     opened.write_stdin("word\n")
     opened.run_forever(timeout=30)
+    opened.close()
     assert opened.read_stdout() == "got word\n"
     assert opened.read_stderr() == "no\n"
     assert opened.returncode == 5
 
 
-def test_the_python_client_forwards_a_port(fleet: RealFleet) -> None:
-    kubernetes.config.load_kube_config(str(fleet.cloud.kubeconfig))
+def test_the_python_client_forwards_a_port(fleet: RealFleet, core: Any) -> None:
     port = int(str(fleet.cloud.endpoints["https_port"]))
     forward = kubernetes_stream.portforward(
-        kubernetes.client.CoreV1Api().connect_get_namespaced_pod_portforward, POD, "default", ports=str(port)
+        core.connect_get_namespaced_pod_portforward, POD, "default", ports=str(port)
     )
     plain = forward.socket(port)
     context = ssl.create_default_context()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -219,7 +219,7 @@ def test_kubectl_proxy_serves_a_pod_to_a_browser(site: Site) -> None:
             port = int(process.stdout.readline().rsplit(":", 1)[1])
             connection = HTTPConnection("127.0.0.1", port, timeout=30)
             connection.request("GET", f"{CORE}/services/front:main/proxy/hello")
-            assert json.loads(connection.getresponse().read())["path"] == "/hello"
-            connection.close()
+            with closing(connection), connection.getresponse() as answer:
+                assert json.loads(answer.read())["path"] == "/hello"
         finally:
             process.terminate()

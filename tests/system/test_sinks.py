@@ -182,7 +182,6 @@ def secure_broker(directory: Path) -> Generator[tuple[str, str]]:
 
 
 @pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed")
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")  # paho's, of a handshake that failed
 async def test_a_broker_shows_a_certificate_and_asks_who_is_there(tmp_path: Path) -> None:
     other = certificate_pem(new_authority(name="another", now=datetime.now(UTC)).certificate)
     with secure_broker(tmp_path) as (url, ours):

@@ -79,8 +79,6 @@ async def test_both_sides_prove_who_they_are(site: Site, port: int) -> None:
     assert await reason_with(port, files) == ""
 
 
-# (paho leaves the socket of a handshake that failed to the garbage collector.)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_broker_whose_authority_is_not_trusted_is_not_spoken_to(port: int) -> None:
     said = await reason_with(port, {})
     assert said.startswith(f"cannot connect to broker 127.0.0.1:{port}: its certificate is not good: "), said

@@ -158,13 +158,13 @@ class Cluster:
                 self._connection = self._dial()
             try:
                 self._connection.request(method, target, body=raw, headers=sent)
-                response = self._connection.getresponse()
-                found = Answer(
-                    code=response.status,
-                    body=response.read(),
-                    headers=dict(response.getheaders()),
-                    warnings=tuple(response.headers.get_all("Warning") or ()),
-                )
+                with self._connection.getresponse() as response:
+                    found = Answer(
+                        code=response.status,
+                        body=response.read(),
+                        headers=dict(response.getheaders()),
+                        warnings=tuple(response.headers.get_all("Warning") or ()),
+                    )
             except (http.client.HTTPException, ConnectionError, ssl.SSLEOFError):  # kept idle for too long
                 self.close()
                 if not again:
