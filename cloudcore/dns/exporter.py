@@ -5,7 +5,11 @@ the other's zone by AXFR, works out what differs (`exporting`), and sends that: 
 minute, for what somebody changed there. Where our zones are others it is told to leave, by SIGUSR1, and does so when
 it has looked at each of its zones once: else who changes zones without rest could keep it from ever ending.
 
-Keeps `exports/ORIGIN`, why a zone is not in step, for the parent to tell; empty where it is.
+Others may write into the same zone: with an owner of their own, what is theirs; with the same owner, the same names
+in turns (`claims`). What is sent says what it was made of, so that nobody's change is lost: who comes too late looks
+again. The file of keys is read each time; the other's administrator may take a key away once we have another.
+
+Keeps `exports/ORIGIN@SERVER`, why a zone is not in step, for the parent to tell; empty where it is.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -30,14 +34,15 @@ import dns.update
 import dns.xfr
 import dns.zone
 
-from cloudcore.dns.access import Peer
-from cloudcore.dns.exporting import Change, Place, Records, planned, wanted_of
+from cloudcore.dns.access import Peer, read_keys
+from cloudcore.dns.claims import Claim, Turn, claim_name, claim_of, turn
+from cloudcore.dns.exporting import MARK_TTL, Change, Need, Place, Records, planned, wanted_of
 from cloudcore.dns.table import HealthTable
-from cloudcore.dns.tsig import Key
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import type_text
 from skerry.dns.names import text_of
-from skerry.errors import UnavailableError
+from skerry.dns.numbers import TXT
+from skerry.errors import SkerryError, UnavailableError
 from skerry.files import write_private
 from skerry.frozen import Frozen
 
@@ -49,6 +54,11 @@ RETRY_S: Final = 5.0
 ASK_S_MAX: Final = 10.0
 TOGETHER_MAX: Final = 100
 """Changes in one message; they are made together, or none of them."""
+ROUNDS_MAX: Final = 4
+"""Looks at one zone, one after the other, while somebody else changes it."""
+_MOVED: Final = (dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN, dns.rcode.YXRRSET, dns.rcode.NXRRSET)
+"""What an update needs is not so."""
+_DENIED: Final = (dns.rcode.NOTAUTH, dns.rcode.REFUSED)
 _HOPELESS: Final = (dns.rcode.NOTAUTH, dns.rcode.NOTIMP, dns.rcode.SERVFAIL)
 _FAULTS: Final = (OSError, dns.exception.DNSException, EOFError, ValueError)
 
@@ -56,6 +66,29 @@ _FAULTS: Final = (OSError, dns.exception.DNSException, EOFError, ValueError)
 class Export(Frozen):
     origin: bytes
     server: Peer
+
+    @property
+    def file(self) -> str:
+        """What keeps it from being in step is written there."""
+        return f"{text_of(self.origin).rstrip('.')}@{self.server.host}@{self.server.port}"
+
+
+class Exporting(Frozen):
+    """Who exports."""
+
+    owner: str
+    by: str
+    """Which of the owner's exporters."""
+    keys: Path
+    state: Path
+
+
+_Claims = tuple[Place, Claim | None, Claim, Records | None]
+"""Where it is, what it says, what it shall say, and all that is there."""
+
+
+class _MovedError(Exception):
+    """Somebody else has changed the zone since we looked."""
 
 
 class Exporter:
@@ -66,17 +99,15 @@ class Exporter:
         exports: Sequence[Export],
         zones: Mapping[bytes, Zone],
         table: HealthTable,
-        state: Path,
-        key: Key,
-        owner: str,
+        about: Exporting,
     ) -> None:
         self._exports = [each for each in exports if each.origin in zones]
         self._zones = zones
         self._table = table
-        self._directory = state / EXPORTS
-        self._owner = owner
-        name = dns.name.from_text(text_of(key.name))
-        self._key = dns.tsig.Key(name, key.secret, dns.name.from_text(text_of(key.algorithm)))
+        self._about = about
+        self._keys: dict[Export, dns.tsig.Key] = {}
+        """The one that was taken last."""
+        self._turns: dict[Export, Turn] = {}
         self._due = dict.fromkeys(self._exports, 0.0)
         self._faults: dict[Export, str] = {}
         self._leaving = False
@@ -99,24 +130,65 @@ class Exporter:
         self._leaving = True
 
     def _step(self, export: Export) -> bool:
-        """Whether the other is in step now."""
-        zone = self._zones[export.origin]
+        """Whether the other is in step now, or somebody else sees to it."""
         try:
-            wanted = {
-                place: Records(ttl=each.ttl, rdatas=frozenset(_canonical(place[1], data) for data in each.rdatas))
-                for place, each in wanted_of(zone, self._table).items()
-            }
-            plan = planned(wanted, self._content(export), owner=self._owner, zone=zone, words=type_text)
-            refused: list[str] = []
-            for at in range(0, len(plan.changes), TOGETHER_MAX):
-                refused += self._send(export, plan.changes[at : at + TOGETHER_MAX])
+            for left in reversed(range(ROUNDS_MAX)):
+                try:
+                    return self._round(export, last=not left)
+                except _MovedError:
+                    continue
         except _FAULTS as error:
             self._tell(export, str(error) or type(error).__name__)
-            return False
-        if len(plan.changes) > len(refused):
-            LOG.info("zone exported zone=%s changes=%d", text_of(export.origin), len(plan.changes))
-        self._tell(export, "; ".join([*plan.conflicts, *refused][:5]))
-        return True
+        return False
+
+    def _round(self, export: Export, *, last: bool) -> bool:
+        zone, about = self._zones[export.origin], self._about
+        wanted = {
+            place: Records(ttl=each.ttl, rdatas=frozenset(_canonical(place[1], data) for data in each.rdatas))
+            for place, each in wanted_of(zone, self._table).items()
+        }
+        there = self._content(export)
+        plan = planned(wanted, there, owner=about.owner, zone=zone, words=type_text)
+        place = claim_name(about.owner, zone.origin), TXT
+        seen = there.get(place)
+        claim = claim_of(seen.rdatas if seen is not None else (), about.owner)
+        ours = Claim(owner=about.owner, serial=zone.serial, by=about.by)
+        before = self._turns.get(export, Turn())
+        verdict, self._turns[export] = turn(claim, ours, before, time.monotonic(), differs=bool(plan.changes))
+        faults = [*plan.conflicts]
+        if verdict == "write":
+            faults += self._written(export, plan.changes, (place, claim, ours, seen), last=last)
+        elif verdict == "outdated" and claim is not None:
+            newer = f"serial {claim.serial}, ours is {zone.serial}"
+            faults = [f"{claim.by} exports a newer one there for {claim.owner} ({newer})"]
+        self._tell(export, "; ".join(faults[:5]))
+        return verdict != "wait"
+
+    def _written(self, export: Export, changes: Sequence[Change], claims: _Claims, *, last: bool) -> list[str]:
+        """Faults of single changes."""
+        place, claim, ours, seen = claims
+        guard = Need(place=place, rdatas=frozenset({ours.rdata}))
+        refused: list[str] = []
+        if claim != ours:
+            said = Records(ttl=MARK_TTL, rdatas=frozenset({ours.rdata}))
+            needs = (Need(place=place, rdatas=seen.rdatas if seen is not None else None),)
+            rcode = self._sent(
+                export, [Change(place=place, mark=place, before=seen, after=said, mark_after=said)], needs
+            )
+            if rcode in _MOVED:
+                raise _MovedError
+            if rcode != dns.rcode.NOERROR:
+                why = f"({dns.rcode.to_text(rcode)}): exporters of one owner can't take turns"
+                refused.append(f"{text_of(place[0])} TXT is refused there {why}")
+                guard = None
+            elif claim is not None and claim.by != ours.by:
+                LOG.info("export taken over zone=%s from=%s", text_of(export.origin), claim.by)
+        needs = (guard,) if guard is not None else ()
+        for at in range(0, len(changes), TOGETHER_MAX):
+            refused += self._send(export, changes[at : at + TOGETHER_MAX], needs, last=last)
+        if len(changes) > len(refused):
+            LOG.info("zone exported zone=%s changes=%d", text_of(export.origin), len(changes))
+        return refused
 
     def _tell(self, export: Export, fault: str) -> None:
         if self._faults.get(export) == fault:
@@ -127,54 +199,98 @@ class Exporter:
                 "a zone is not as ours zone=%s server=%s: %s", text_of(export.origin), export.server.host, fault
             )
         try:
-            write_private(self._directory / text_of(export.origin).rstrip("."), fault.encode())
+            write_private(self._about.state / EXPORTS / export.file, fault.encode())
         except UnavailableError as error:
             LOG.error("what keeps an export from being made is not written down: %s", error)
 
     def _content(self, export: Export) -> dict[Place, Records]:
-        """All that is there."""
-        zone = dns.zone.Zone(dns.name.from_text(text_of(export.origin)), relativize=False)
-        query, _ = dns.xfr.make_query(zone, keyring=self._key)
-        dns.query.inbound_xfr(
-            export.server.host, zone, query, export.server.port, timeout=ASK_S_MAX, lifetime=3 * ASK_S_MAX
-        )
-        found: dict[Place, Records] = {}
-        for name, rdataset in zone.iterate_rdatasets():
-            owner = (name.to_wire() or b"").lower()
-            rdatas = frozenset(each.to_digestable() for each in cast("list[dns.rdata.Rdata]", [*rdataset]))
-            found[owner, int(rdataset.rdtype)] = Records(ttl=rdataset.ttl, rdatas=rdatas)
-        return found
+        """All that is there, asked for with the key that was taken last, or else with each that we have."""
+        keys = [*_keys_of(self._about.keys)]
+        taken = self._keys.get(export)
+        keys.sort(key=lambda key: key != taken)
+        denied: Exception | None = None
+        for key in keys:
+            try:
+                found = _transferred(export, key)
+            except (dns.tsig.PeerError, dns.xfr.TransferError) as error:
+                if isinstance(error, dns.xfr.TransferError) and error.rcode not in _DENIED:
+                    raise
+                denied = denied or error
+            else:
+                self._keys[export] = key
+                return found
+        raise ValueError(f"{export.server.host} gives its zone to none of our keys: {denied or 'there is none'}")
 
-    def _send(self, export: Export, changes: Sequence[Change]) -> list[str]:
-        """What is refused; of several changes one may be, and then each is sent by itself. Raises `ValueError` where
-        nothing can be changed."""
+    def _send(self, export: Export, changes: Sequence[Change], needs: tuple[Need, ...], *, last: bool) -> list[str]:
+        """What is refused; of several changes some may be, and they are found by halves. Raises `_MovedError`, and
+        `ValueError` where nothing can be changed."""
         try:
-            rcode = self._sent(export, changes)
+            rcode = self._sent(export, changes, (*needs, *(need for change in changes for need in change.needs)))
         except dns.exception.TooBig:
             if len(changes) == 1:
                 name, kind = changes[0].place
                 return [f"{text_of(name)} {type_text(kind)} is larger than a message can be"]
-            half = len(changes) // 2
-            return [*self._send(export, changes[:half]), *self._send(export, changes[half:])]
+            rcode = dns.rcode.FORMERR
         if rcode == dns.rcode.NOERROR:
             return []
         if rcode in _HOPELESS:
             raise ValueError(f"{export.server.host} takes no updates ({dns.rcode.to_text(rcode)})")
+        if rcode in _MOVED and not last:
+            raise _MovedError
         if len(changes) > 1:
-            return [fault for change in changes for fault in self._send(export, [change])]
+            half = len(changes) // 2
+            first = self._send(export, changes[:half], needs, last=last)
+            return [*first, *self._send(export, changes[half:], needs, last=last)]
         name, kind = changes[0].place
-        return [f"{text_of(name)} {type_text(kind)} is refused there ({dns.rcode.to_text(rcode)})"]
+        what = "is changed there by somebody else, again and again" if rcode in _MOVED else "is refused there"
+        return [f"{text_of(name)} {type_text(kind)} {what} ({dns.rcode.to_text(rcode)})"]
 
-    def _sent(self, export: Export, changes: Sequence[Change]) -> dns.rcode.Rcode:
-        update = dns.update.UpdateMessage(dns.name.from_text(text_of(export.origin)), keyring=self._key)
+    def _sent(self, export: Export, changes: Sequence[Change], needs: Iterable[Need]) -> dns.rcode.Rcode:
+        update = dns.update.UpdateMessage(dns.name.from_text(text_of(export.origin)), keyring=self._keys[export])
+        for need in dict.fromkeys(needs):
+            _require(update, need)
         for change in changes:
-            if change.before is None and change.after is not None:
-                # Somebody may have made it since we looked.
-                name, kind = change.place
-                update.absent(dns.name.from_wire(name, 0)[0], dns.rdatatype.RdataType.make(kind))
             _put(update, change.place, change.after)
-            _put(update, change.mark, change.mark_after)
+            if change.mark != change.place:
+                _put(update, change.mark, change.mark_after)
         return dns.query.tcp(update, export.server.host, ASK_S_MAX, export.server.port).rcode()
+
+
+def _keys_of(path: Path) -> list[dns.tsig.Key]:
+    """Raises `ValueError`."""
+    try:
+        keys = read_keys(path)
+    except SkerryError as error:
+        raise ValueError(str(error)) from error
+    return [
+        dns.tsig.Key(dns.name.from_text(text_of(key.name)), key.secret, dns.name.from_text(text_of(key.algorithm)))
+        for key in keys.values()
+    ]
+
+
+def _transferred(export: Export, key: dns.tsig.Key) -> dict[Place, Records]:
+    zone = dns.zone.Zone(dns.name.from_text(text_of(export.origin)), relativize=False)
+    query, _ = dns.xfr.make_query(zone, keyring=key)
+    dns.query.inbound_xfr(
+        export.server.host, zone, query, export.server.port, timeout=ASK_S_MAX, lifetime=3 * ASK_S_MAX
+    )
+    found: dict[Place, Records] = {}
+    for name, rdataset in zone.iterate_rdatasets():
+        owner = (name.to_wire() or b"").lower()
+        rdatas = frozenset(each.to_digestable() for each in cast("list[dns.rdata.Rdata]", [*rdataset]))
+        found[owner, int(rdataset.rdtype)] = Records(ttl=rdataset.ttl, rdatas=rdatas)
+    return found
+
+
+def _require(update: dns.update.UpdateMessage, need: Need) -> None:
+    name, kind = dns.name.from_wire(need.place[0], 0)[0], dns.rdatatype.RdataType.make(need.place[1])
+    if need.rdatas is None:
+        if kind == dns.rdatatype.ANY:
+            update.absent(name)
+        else:
+            update.absent(name, kind)
+        return
+    update.present(name, dns.rdataset.from_rdata_list(0, _rdatas_of(kind, need.rdatas)))
 
 
 def _canonical(kind: int, data: bytes) -> bytes:
@@ -188,5 +304,8 @@ def _put(update: dns.update.UpdateMessage, place: Place, records: Records | None
     update.delete(name, kind)
     if records is None:
         return
-    rdatas = [dns.rdata.from_wire(dns.rdataclass.IN, kind, data, 0, len(data)) for data in sorted(records.rdatas)]
-    update.add(name, dns.rdataset.from_rdata_list(records.ttl, rdatas))
+    update.add(name, dns.rdataset.from_rdata_list(records.ttl, _rdatas_of(kind, records.rdatas)))
+
+
+def _rdatas_of(kind: dns.rdatatype.RdataType, rdatas: Iterable[bytes]) -> list[dns.rdata.Rdata]:
+    return [dns.rdata.from_wire(dns.rdataclass.IN, kind, data, 0, len(data)) for data in sorted(rdatas)]

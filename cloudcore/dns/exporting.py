@@ -6,18 +6,20 @@ without our mark is somebody's, and stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from cloudcore.dns.steering import SIZES
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.zone import Zone
 from skerry.dns.names import LABEL_MAX, NAME_MAX, text_of
-from skerry.dns.numbers import CNAME, DNSKEY, NS, NSEC, RRSIG, SOA, TXT
+from skerry.dns.numbers import AAAA, ANY, CNAME, DNSKEY, NS, NSEC, RRSIG, SOA, TXT, A
 from skerry.frozen import Frozen
 
 NEVER: Final = frozenset({SOA, DNSKEY, RRSIG, NSEC})
 MARK_TTL: Final = 300
+_COMPARED: Final = (A, AAAA, TXT)
+"""Types without names in their data, whose letters servers keep in different ways."""
 Place = tuple[bytes, int]
 """A name in lower case and a type."""
 Words = Callable[[int], str]
@@ -32,6 +34,15 @@ class Records(Frozen):
 Content = Mapping[Place, Records]
 
 
+class Need(Frozen):
+    """What has to be so there for a change to be made, as it was when we looked."""
+
+    place: Place
+    """With type ANY, all of the name."""
+    rdatas: frozenset[bytes] | None
+    """None: nothing is there."""
+
+
 class Change(Frozen):
     """Of one set and its mark. `after` is None where it goes."""
 
@@ -40,6 +51,7 @@ class Change(Frozen):
     before: Records | None
     after: Records | None
     mark_after: Records | None
+    needs: tuple[Need, ...] = ()
 
 
 class Plan(Frozen):
@@ -66,10 +78,16 @@ def wanted_of(zone: Zone, health: HealthTable | None = None) -> dict[Place, Reco
 
 
 def planned(wanted: Content, there: Content, *, owner: str, zone: Zone, words: Words) -> Plan:
-    """What makes `there` what is wanted, as far as it is ours."""
+    """What makes `there` what is wanted, as far as it is ours. What somebody changes after we looked is told by the
+    needs of each change."""
     marks = {place: _mark(place, words, zone.origin) for place in {*wanted, *there}}
     said = _said(owner, zone)
-    mine = {place for place, mark in marks.items() if mark is not None and said & _rdatas(there, (mark, TXT))}
+    mine = {
+        place for place, mark in marks.items() if mark is not None and _is_ours(_rdatas(there, (mark, TXT)), owner)
+    }
+    names: dict[bytes, set[int]] = {}
+    for name, kind in there:
+        names.setdefault(name, set()).add(kind)
     places_of_marks = {
         (mark, TXT) for place, mark in marks.items() if mark is not None and place in mine | set(wanted)
     }
@@ -81,32 +99,78 @@ def planned(wanted: Content, there: Content, *, owner: str, zone: Zone, words: W
             conflicts.append(f"{_text(place, words)} has no room for a mark")
         elif place not in mine and (mark, TXT) in there:
             conflicts.append(f"{_text(place, words)} is marked as another's")
-        elif (place not in mine or place not in there) and (other := _somebodys(place, mine, there, words)):
+        elif (place not in mine or place not in there) and (other := _somebodys(place, mine, names, words)):
             conflicts.append(other)
+            if place in mine:
+                # Its mark alone is ours: made beside what somebody made at the same time.
+                changes.append(_change(place, mark, there, names, None, None))
         else:
             after, before = wanted[place], there.get(place)
             if before != after or place not in mine:
                 mark_after = Records(ttl=MARK_TTL, rdatas=said)
-                changes.append(
-                    Change(place=place, mark=(mark, TXT), before=before, after=after, mark_after=mark_after)
-                )
+                changes.append(_change(place, mark, there, names, after, mark_after))
     for place in sorted(mine - set(wanted)):
         mark = marks[place]
         assert mark is not None, "what is ours is marked"
-        changes.append(Change(place=place, mark=(mark, TXT), before=there.get(place), after=None, mark_after=None))
+        changes.append(_change(place, mark, there, names, None, None))
     # What goes makes room: an alias for what was addresses.
     return Plan(changes=tuple(sorted(changes, key=lambda each: each.after is not None)), conflicts=tuple(conflicts))
 
 
-def _somebodys(place: Place, mine: Iterable[Place], there: Content, words: Words) -> str:
+def _change(
+    place: Place,
+    mark: bytes,
+    there: Content,
+    names: Mapping[bytes, Collection[int]],
+    after: Records | None,
+    mark_after: Records | None,
+) -> Change:
     name, kind = place
-    owned = set(mine)
-    for other in there:
-        if other[0] != name or other in owned:
-            continue
-        if other[1] == kind or CNAME in (kind, other[1]):
-            return f"{_text(other, words)} is there, and not ours"
+    before, mark_before = there.get(place), there.get((mark, TXT))
+    needs = [Need(place=(mark, TXT), rdatas=mark_before.rdatas if mark_before is not None else None)]
+    if before is None:
+        needs.append(Need(place=place, rdatas=None))
+        if after is not None:
+            # Servers pass over what goes beside an alias, and an alias beside anything, without a word.
+            alone = kind == CNAME and not names.get(name)
+            needs.append(Need(place=(name, ANY) if alone else (name, CNAME), rdatas=None))
+    elif kind in _COMPARED:
+        needs.append(Need(place=place, rdatas=before.rdatas))
+    return Change(
+        place=place,
+        mark=(mark, TXT),
+        before=before,
+        after=after,
+        mark_after=mark_after,
+        # An alias of ours goes in the same message as addresses come: it is there until then.
+        needs=tuple(need for need in needs if need.rdatas is not None or need.place not in there),
+    )
+
+
+def _somebodys(place: Place, mine: Collection[Place], names: Mapping[bytes, Collection[int]], words: Words) -> str:
+    name, kind = place
+    for other in names.get(name, ()):
+        if (name, other) not in mine and (other == kind or CNAME in (kind, other)):
+            return f"{_text((name, other), words)} is there, and not ours"
     return ""
+
+
+def _is_ours(rdatas: Iterable[bytes], owner: str) -> bool:
+    """Whether a mark is of this owner, whatever external-dns or we noted beside."""
+    for rdata in rdatas:
+        said = strings_of(rdata).decode("utf-8", "replace").strip('"').split(",")
+        if said[0] == "heritage=external-dns" and f"external-dns/owner={owner}" in said:
+            return True
+    return False
+
+
+def strings_of(rdata: bytes) -> bytes:
+    """Of a TXT record, put together."""
+    found, at = b"", 0
+    while at < len(rdata):
+        found += rdata[at + 1 : at + 1 + rdata[at]]
+        at += 1 + rdata[at]
+    return found
 
 
 def _rdatas(there: Content, place: Place) -> frozenset[bytes]:

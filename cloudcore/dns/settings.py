@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import binascii
+import hashlib
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -156,6 +158,13 @@ def check_dns_settings(settings: DnsSettings) -> None:
 def export_of(text: str) -> tuple[bytes, Peer]:
     """A zone and whom it is told. Raises `InvalidError`."""
     return secondary_of(text, flag="--export")
+
+
+def exporter_name(settings: DnsSettings) -> str:
+    """Tells apart the exporters of one owner, also two of one machine."""
+    said = re.sub(r"[^A-Za-z0-9._-]", "-", settings.nsid)[:63]
+    place = f"{socket.gethostname()} {settings.state.absolute()}"
+    return said or f"{socket.gethostname()[:50]}-{hashlib.blake2b(place.encode(), digest_size=4).hexdigest()}"
 
 
 def secondary_of(text: str, flag: str = "--secondary") -> tuple[bytes, Peer]:

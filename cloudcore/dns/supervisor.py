@@ -40,7 +40,14 @@ from cloudcore.dns.limiter import Limiter, LimiterSettings, Pace
 from cloudcore.dns.notify import notify_all
 from cloudcore.dns.prober import Observing, Prober, Target, recall, targets_of
 from cloudcore.dns.responder import Desk, Identity, Responder
-from cloudcore.dns.settings import DnsSettings, export_of, read_cookie_keys, read_observers_key, secondary_of
+from cloudcore.dns.settings import (
+    DnsSettings,
+    export_of,
+    exporter_name,
+    read_cookie_keys,
+    read_observers_key,
+    secondary_of,
+)
 from cloudcore.dns.streams import Streams, StreamSettings, stream_socket
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.transfer import Delta
@@ -489,19 +496,25 @@ class Supervisor:
 
     def _export(self, seat: int) -> None:
         """Zones of ours into another server."""
-        from cloudcore.dns.exporter import Export, Exporter
+        from cloudcore.dns.exporter import Export, Exporter, Exporting
 
         told = self._exporters[seat]
         exports = [Export(origin=origin, server=server) for origin, server in self._exports if server == told]
-        key = next(iter(self._access.keys.values()))
         settings = self._settings
-        Exporter(exports, self._zones, self._table, settings.state, key, settings.export_owner).run()
+        about = Exporting(
+            owner=settings.export_owner,
+            by=exporter_name(settings),
+            keys=Path(settings.transfer_keys),
+            state=settings.state,
+        )
+        Exporter(exports, self._zones, self._table, about).run()
 
     def _export_problems(self) -> tuple[str, ...]:
         told: list[str] = []
         for origin, server in self._exports:
             with suppress(OSError):
-                if fault := (self._settings.state / EXPORTS / text_of(origin).rstrip(".")).read_text():
+                file = f"{text_of(origin).rstrip('.')}@{server.host}@{server.port}"
+                if fault := (self._settings.state / EXPORTS / file).read_text():
                     told.append(f"{text_of(origin)} at {server.host} is not as here: {fault}")
         return tuple(told)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
+
+import pytest
 
 from cloudcore.dns.exporting import Change, Place, Plan, Records, planned, wanted_of
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import parse_zone, read_zone, type_text
-from skerry.dns.names import name_of
-from skerry.dns.numbers import CNAME, MX, TXT, A
+from skerry.dns.names import name_of, text_of
+from skerry.dns.numbers import AAAA, ANY, CNAME, MX, TXT, A
 
 ORIGIN = name_of("example.com")
 HEAD = "@ 60 SOA a b 1 2 3 4 5\n@ 60 NS a.test.\n"
@@ -27,6 +30,33 @@ def there(*zones: Zone) -> dict[Place, Records]:
 
 def plan(zone: Zone, content: dict[Place, Records], owner: str = "us") -> Plan:
     return planned(wanted_of(zone), content, owner=owner, zone=zone, words=type_text)
+
+
+def holds(content: dict[Place, Records], change: Change) -> bool:
+    """As a server looks at prerequisites (RFC 2136 section 3.2)."""
+    for need in change.needs:
+        there = content.get(need.place)
+        if need.place[1] == ANY:
+            if any(name == need.place[0] for name, _ in content):
+                return False
+        elif (there.rdatas if there is not None else None) != need.rdatas:
+            return False
+    return True
+
+
+def served(content: dict[Place, Records], changes: tuple[Change, ...]) -> dict[Place, Records] | None:
+    """What is there after an update, and after what servers pass over; None where it is refused."""
+    if not all(holds(content, change) for change in changes):
+        return None
+    after = dict(content)
+    for change in changes:
+        for place, records in ((change.place, change.after), (change.mark, change.mark_after)):
+            others = {kind for name, kind in after if name == place[0] and kind != place[1]}
+            if records is None:
+                after.pop(place, None)
+            elif not (CNAME in others or (place[1] == CNAME and others)):
+                after[place] = records
+    return after
 
 
 def applied(content: dict[Place, Records], changes: tuple[Change, ...]) -> dict[Place, Records]:
@@ -77,7 +107,10 @@ def test_an_alias_that_somebody_made_where_our_addresses_went_is_told_and_stays(
     del after[WWW]
     after |= there(parse_zone(HEAD + "www 60 CNAME elsewhere.test.\n", ORIGIN))
     made = plan(ZONE, after)
-    assert not made.changes and "www.example.com. CNAME is there, and not ours" in made.conflicts[0]
+    assert "www.example.com. CNAME is there, and not ours" in made.conflicts[0]
+    (change,) = made.changes
+    assert change.after is change.mark_after is None, "its mark goes: what is marked is not there"
+    assert not plan(ZONE, applied(after, made.changes)).changes
 
 
 def test_addresses_become_an_alias_in_one_step() -> None:
@@ -101,3 +134,69 @@ def test_of_services_those_are_told_who_are_up(tmp_path: Path) -> None:
     )
     zone = read_zone(tmp_path / "example.com.zone")
     assert wanted_of(zone)[WWW].rdatas == {bytes([192, 0, 2, 1])}, "nobody is up, so all are taken"
+
+
+def test_what_external_dns_marked_for_the_same_owner_is_ours() -> None:
+    text = 'a-www 60 TXT "heritage=external-dns,external-dns/owner=us,external-dns/resource=ingress/default/web"\n'
+    content = there(parse_zone(HEAD + "www 60 A 192.0.2.9\n" + text, ORIGIN))
+    assert WWW in {change.place for change in plan(ZONE, content).changes}
+    assert not plan(ZONE, content, "others").changes[1:] and plan(ZONE, content, "others").conflicts
+
+
+TEXTS = {
+    A: "{name} 60 A 192.0.2.{number}\n",
+    AAAA: "{name} 60 AAAA 2001:db8::{number}\n",
+    CNAME: "{name} 60 CNAME r{number}.test.\n",
+    TXT: '{name} 60 TXT "{number}"\n',
+}
+
+
+def a_zone(chance: random.Random, names: str, number: int) -> Zone:
+    text = HEAD
+    for name in names:
+        kinds = [CNAME] if chance.random() < 0.3 else chance.sample([A, AAAA, TXT], chance.randint(0, 3))
+        text += "".join(TEXTS[kind].format(name=name, number=number) for kind in kinds)
+    return parse_zone(text, ORIGIN)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_two_exporters_that_look_and_write_in_any_order_take_nothing_from_each_other(seed: int) -> None:
+    """What one has there only he changes; what both want is one's whole."""
+    chance = random.Random(seed)
+    owners = ("eu", "us")
+    content = there(parse_zone(HEAD + "theirs 60 A 198.51.100.1\n", ORIGIN))
+    zones = {owner: a_zone(chance, "abcdef", at + 1) for at, owner in enumerate(owners)}
+    seen: dict[str, list[tuple[Change, ...]]] = {owner: [] for owner in owners}
+
+    def marked(place: Place, owner: str) -> bool:
+        first, rest = place[0][1 : place[0][0] + 1], place[0][place[0][0] + 1 :]
+        label = type_text(place[1]).lower().encode() + b"-" + first
+        mark = content.get((bytes([len(label)]) + label + rest, TXT))
+        return mark is not None and f"owner={owner},".encode() in b"".join(mark.rdatas)
+
+    for step in range(120):
+        owner = chance.choice(owners)
+        other = owners[owner == owners[0]]
+        if step < 80 and chance.random() < 0.1:
+            zones[owner] = a_zone(chance, "abcdef", owners.index(owner) + 1)
+        if seen[owner] and chance.random() < 0.6:
+            before, kept = content, {place: each for place, each in content.items() if marked(place, other)}
+            content = served(content, seen[owner].pop(0)) or content
+            assert {place: content.get(place) for place in kept} == kept, (owner, before, content)
+        else:
+            changes = plan(zones[owner], content, owner).changes
+            at = chance.randint(0, len(changes))
+            seen[owner] = [part for part in (changes[:at], changes[at:]) if part]
+    for owner in owners * 3:
+        for change in plan(zones[owner], content, owner).changes:
+            content = served(content, (change,)) or content
+    assert content[name_of("theirs.example.com"), A] == Records(ttl=60, rdatas=frozenset({bytes([198, 51, 100, 1])}))
+    for at, owner in enumerate(owners):
+        made = plan(zones[owner], content, owner)
+        assert not made.changes
+        for place, wanted in wanted_of(zones[owner]).items():
+            if marked(place, owner):
+                assert content[place] == wanted, (owner, place)
+            else:
+                assert any(text_of(place[0]) in why for why in made.conflicts), "what is not there is told"
+        assert not any(marked(place, owners[1 - at]) and marked(place, owner) for place in content)
