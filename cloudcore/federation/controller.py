@@ -2,7 +2,8 @@
 
 A federated object that is deleted is gone at once; what its members have of it is found by its rows, which become
 tombstones and stay until the member says that they are carried out. A row leaves by that alone, or with its member.
-Nothing is kept in memory: after a crash every federated object and every row is looked at.
+Where a RolloutPolicy is about it, members get its newest version as that says (`cloudcore.federation.rollouts`).
+Nothing else is kept in memory: after a crash every federated object and every row is looked at.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.placement import placed, read_placement
 from cloudcore.federation.planner import IN_TIME_MS, Plan, Row, Scene, plan, status_of, with_times
 from cloudcore.federation.policy_lookup import acts, chosen_by, is_undecided, policy_of
+from cloudcore.federation.rollouts import Rollouts, Staged, Subject
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import InvalidError, NotFoundError
+from skerry.frozen import replace
 from skerry.objects.federation import (
     CONFIGS,
     MEMBER_OBJECTS,
     MEMBERS,
     NAMESPACE,
     POLICIES,
+    REVISIONS,
+    ROLLOUT_POLICIES,
     TYPES,
     FederatedType,
     federated_type,
@@ -34,7 +39,7 @@ from skerry.objects.meta import Key, Revision, being_deleted, generation_of, lab
 from skerry.objects.placement_policies import targets_of
 from skerry.objects.times import ms_at, time_text
 
-_NOTHING: Final = Plan(rows={}, faults={})
+_NOTHING: Final = Staged(plan=Plan(rows={}, faults={}))
 
 
 class FederationController:
@@ -46,6 +51,7 @@ class FederationController:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._ledger = Ledger(tools)
+        self._rollouts = Rollouts(tools)
         self._types: dict[str, FederatedType] = {}
         self._types_at = Revision(-1)
 
@@ -57,6 +63,9 @@ class FederationController:
         if resource == MEMBER_OBJECTS:
             source = map_at(change.last, "spec", "source")
             yield Key(str_at(source, "resource"), str_at(source, "namespace"), str_at(source, "name"))
+        elif resource == REVISIONS:
+            source = map_at(change.last, "spec", "source")
+            yield Key(str_at(source, "resource"), change.key.namespace, str_at(source, "name"))
         elif resource == MEMBERS:
             if _matters(change):
                 yield from self._all()
@@ -64,7 +73,7 @@ class FederationController:
             yield from self._all()
             if resource == TYPES:
                 yield from self._sources()
-        elif resource == POLICIES:
+        elif resource in (POLICIES, ROLLOUT_POLICIES):
             yield from self._targets(change)
         elif (of := self._type(resource)) is not None:
             yield change.key
@@ -115,22 +124,38 @@ class FederationController:
         if federated is not None and being_deleted(federated):
             federated = None
         members = self._members()
-        found = _NOTHING
-        if federated is not None:
-            policy = policy_of(self._tools.cache, key, of.kind)
-            if policy is not None and is_undecided(policy):
-                raise UnfinishedError(f"the PlacementPolicy {name_of(policy)} has not chosen yet")
-            scene = Scene(
-                members={name: labels_of(member) for name, member in members.items()},
-                namespace=self._namespace(key, of, members),
-                adopt=self._adopts(),
-                chosen=None if policy is None else chosen_by(policy),
-            )
-            found = self._one_alone(key, plan(key, federated, of, scene), scene)
-        await self._ledger.keep(key, found, members)
         if federated is None:
+            self._rollouts.forget(key)
+            await self._ledger.keep(key, _NOTHING.plan, members)
             return None
-        return await self._tell(key, federated, of, found, members)
+        staged = await self._planned(key, federated, of, members)
+        await self._ledger.keep(key, staged.plan, members)
+        waits = [await self._tell(key, federated, of, staged, members), staged.again_s]
+        return min((each for each in waits if each is not None), default=None)
+
+    async def _planned(
+        self, key: Key, federated: JsonObject, of: FederatedType, members: Mapping[str, JsonObject]
+    ) -> Staged:
+        policy = policy_of(self._tools.cache, key, of.kind)
+        if policy is not None and is_undecided(policy):
+            raise UnfinishedError(f"the PlacementPolicy {name_of(policy)} has not chosen yet")
+        scene = Scene(
+            members={name: labels_of(member) for name, member in members.items()},
+            namespace=self._namespace(key, of, members),
+            adopt=self._adopts(),
+            chosen=None if policy is None else chosen_by(policy),
+        )
+        subject = Subject(
+            key=key,
+            federated=federated,
+            of=of,
+            scene=scene,
+            wanted=plan(key, federated, of, scene),
+            rows=self._ledger.of(key),
+            members=members,
+        )
+        staged = await self._rollouts.stage(subject)
+        return replace(staged, plan=self._one_alone(key, staged.plan, scene))
 
     def _one_alone(self, key: Key, found: Plan, scene: Scene) -> Plan:
         """Of what may run once alone none begins while another member has something of it, and may run it: that one's
@@ -182,7 +207,7 @@ class FederationController:
     # --- status ---
 
     async def _tell(
-        self, key: Key, federated: JsonObject, of: FederatedType, found: Plan, members: Mapping[str, JsonObject]
+        self, key: Key, federated: JsonObject, of: FederatedType, staged: Staged, members: Mapping[str, JsonObject]
     ) -> float | None:
         kind = self._tools.scheme.of_resource(key.resource)
         if kind is None:
@@ -197,12 +222,13 @@ class FederationController:
         heard = [name for name, member in members.items() if is_ready(member)]
         told, waiting = status_of(
             map_at(federated, "status"),
-            found,
+            staged.plan,
             rows,
             heard=heard,
             collects=of.collects,
             now_ms=now_ms,
             planned_ms=planned,
+            rollout=staged.told,
         )
         generation, now = generation_of(federated), time_text(now_ms)
         status = with_times(told, map_at(federated, "status"), generation, now)

@@ -30,6 +30,8 @@ from skerry.objects.meta import Key, name_of, namespace_of, uid_of
 
 REMOTE_BYTES_MAX: Final = 4096
 """A longer status of a member is in its MemberObject alone: the federated object has those of all members."""
+ROLLED_OUT: Final = "RolledOut"
+"""Condition of a federated object that a RolloutPolicy is about: who is heard has its newest version."""
 IN_TIME_MS: Final = 30_000
 """How long a member that is heard may take before its status says so: KubeFed waits as long."""
 
@@ -141,8 +143,10 @@ def status_of(
     collects: bool,
     now_ms: int,
     planned_ms: Mapping[str, int],
+    rollout: JsonObject | None = None,
 ) -> tuple[JsonObject, bool]:
     """The status of a federated object (without times of conditions), and whether to look again when time has passed.
+    `rollout`: how far its newest version is.
 
     `rows` by member, tombstones among them; `heard`: members that are; `planned_ms`: when each row was changed.
     """
@@ -172,7 +176,12 @@ def status_of(
         "status": "True" if fine else "False",
         "reason": found.reason or ("" if fine or waiting else "CheckClusters"),
     }
-    told: JsonObject = {"clusters": clusters, "conditions": [condition], "counts": {**counts}}
+    conditions: list[Json] = [condition]
+    told: JsonObject = {"clusters": clusters, "conditions": conditions, "counts": {**counts}}
+    if rollout is not None:
+        phase = str_at(rollout, "phase")
+        conditions.append({"type": ROLLED_OUT, "status": "True" if phase == "Complete" else "False", "reason": phase})
+        told["rollout"] = rollout
     return told, waiting
 
 
@@ -206,17 +215,21 @@ def _cluster(member: str, row: Row | None, code: str, message: str, *, collects:
 
 
 def with_times(told: JsonObject, before: JsonObject, generation: int, now: str) -> JsonObject:
-    """The status with the times of its condition: of the last change of anything, and of its own."""
-    old: JsonObject = (_conditions(before) or [dict[str, Json]()])[0]
-    new = dict(next(iter(_conditions(told))))
-    same = all(old.get(field) == new.get(field) for field in ("status", "reason"))
-    kept = {**before, "conditions": [{k: v for k, v in old.items() if not k.startswith("last")}]} if old else {}
-    if same and kept == {**told, "observedGeneration": generation}:
+    """The status with the times of its conditions: of the last change of anything, and of their own."""
+    olds = {str_at(each, "type"): each for each in _conditions(before)}
+    bare: list[Json] = [_without_times(each) for each in olds.values()]
+    if {**before, "conditions": bare} == {**told, "observedGeneration": generation}:
         return before
-    moved = str_at(old, "lastTransitionTime") if old.get("status") == new.get("status") else ""
-    new["lastUpdateTime"] = now
-    new["lastTransitionTime"] = moved or now
-    return {**told, "conditions": [new], "observedGeneration": generation}
+    conditions: list[Json] = []
+    for new in _conditions(told):
+        old = olds.get(str_at(new, "type"), {})
+        moved = str_at(old, "lastTransitionTime") if old.get("status") == new.get("status") else ""
+        conditions.append({**new, "lastUpdateTime": now, "lastTransitionTime": moved or now})
+    return {**told, "conditions": conditions, "observedGeneration": generation}
+
+
+def _without_times(condition: JsonObject) -> JsonObject:
+    return {name: value for name, value in condition.items() if not name.startswith("last")}
 
 
 def _conditions(status: JsonObject) -> list[JsonObject]:

@@ -40,7 +40,7 @@ from skerry.objects.federation import (
     read_member_object,
 )
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
-from skerry.objects.meta import Key, name_of, uid_of
+from skerry.objects.meta import Key, generation_of, name_of, uid_of
 from skerry.objects.times import time_text
 
 log = logging.getLogger(__name__)
@@ -255,6 +255,8 @@ class PushController:
             status["applied"] = applied
         if remote := map_at(now or {}, "status"):
             status["remote"] = remote
+            if generation := generation_of(now or {}):
+                status["generation"] = generation
         if backed is not None:
             status["backed"] = backed
         if {name: value for name, value in before.items() if name != "observedAt"} == status:

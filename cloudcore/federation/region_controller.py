@@ -30,7 +30,7 @@ from skerry.objects.endpoint_slices import SERVICE_LABEL, SLICES, has_ready
 from skerry.objects.federation import MEMBERSHIP, REGION_OBJECTS, ROW, MemberObject, Target, read_member_object
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key as ObjectKey
-from skerry.objects.meta import annotations_of, labels_of, uid_of
+from skerry.objects.meta import annotations_of, generation_of, labels_of, uid_of
 from skerry.objects.scheme import Kind, split_api_version
 from skerry.objects.times import time_text
 
@@ -273,6 +273,8 @@ class RegionController:
         remote = map_at(now or {}, "status")
         if remote and len(encode_object(remote)) <= REMOTE_BYTES_MAX:
             status["remote"] = remote
+            if generation := generation_of(now or {}):
+                status["generation"] = generation
         if now is not None and row.target.kind == "Service" and row.target.api_version == "v1":
             status["backed"] = self._backed(row.target)
         bare = {name: value for name, value in before.items() if name != "observedAt"}

@@ -113,11 +113,21 @@ def _status() -> JsonObject:
         drift=_list({"type": "object", _ANYTHING: True}),
     )
     counts = _object(members=_INTEGER, current=_INTEGER, unknown=_INTEGER, failing=_INTEGER, cleanup=_INTEGER)
+    rollout = _object(
+        policy=_STRING,
+        revision=_INTEGER,
+        phase=_STRING,
+        wave=_STRING,
+        message=_STRING,
+        members=_INTEGER,
+        updated=_INTEGER,
+    )
     return _object(
         conditions=_list(_needing(condition, "type", "status")),
         clusters=_list(_needing(cluster, "name")),
         observedGeneration=_INTEGER,
         counts=counts,
+        rollout=rollout,
         message=_STRING,
     )
 

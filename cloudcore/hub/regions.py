@@ -518,6 +518,8 @@ def _told(body: JsonObject) -> JsonObject:
         told["removed"] = True
     if remote := map_at(body, "remote"):
         told["remote"] = remote
+    if generation := int_at(body, "generation"):
+        told["generation"] = generation
     if "backed" in body:
         told["backed"] = bool_at(body, "backed")
     drift: list[Json] = [

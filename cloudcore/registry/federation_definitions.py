@@ -15,6 +15,7 @@ from cloudcore.registry.definition_parts import (
     string,
     strings_list,
 )
+from cloudcore.registry.rollout_definitions import rollout_definitions
 from skerry.objects.federation import CORE_GROUP, DRIFTS, PULL, PUSH, SCHEDULING_GROUP
 from skerry.objects.json import JsonObject
 
@@ -25,7 +26,16 @@ _SKERRY: Final = GroupParts(prefix="dev.skerry.federation.v1.", group="skerry.de
 
 def federation_definitions() -> dict[str, JsonObject]:
     """Definitions by name, `$ref`s in the carrier's own form (`#/$defs/NAME`)."""
-    return _member() | _type() | _config() | _preference() | _policy() | _policy_status() | _ledger()
+    return (
+        _member()
+        | _type()
+        | _config()
+        | _preference()
+        | _policy()
+        | _policy_status()
+        | rollout_definitions()
+        | _ledger()
+    )
 
 
 def _member() -> dict[str, JsonObject]:
@@ -359,6 +369,7 @@ def _ledger() -> dict[str, JsonObject]:
             message=string("Why it is not."),
             observedAt=string("When the member saw that."),
             removed=boolean("Of a tombstone: it is gone."),
+            generation=int64("Of the object there that this is of."),
             drift=_SKERRY.list_of("DriftedField", "Fields that somebody changed in the member."),
             remote=free("The object's status there."),
             backed=boolean("Of a Service: whether it has a ready endpoint there."),

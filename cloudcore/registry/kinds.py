@@ -433,6 +433,8 @@ def _federation() -> list[Kind]:
             **custom,
         ),
         replace(_in(ours, "v1", "PlacementPolicy", "placementpolicies"), short_names=("pp",), **custom),
+        replace(_in(ours, "v1", "RolloutPolicy", "rolloutpolicies"), short_names=("rop",), **custom),
+        replace(_in(ours, "v1", "FederatedRevision", "federatedrevisions"), short_names=("frev",), **custom),
         replace(_over(ours, "v1", "MemberObject", "memberobjects"), short_names=("mobj",), **ledger),
         replace(_over(ours, "v1", "RegionObject", "regionobjects"), short_names=("robj",), **ledger),
     ]

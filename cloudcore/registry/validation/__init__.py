@@ -76,6 +76,8 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     ("core.kubefed.io", "KubeFedConfig"): federation.validate_config,
     ("scheduling.kubefed.io", "ReplicaSchedulingPreference"): federation.validate_preference,
     ("skerry.dev", "PlacementPolicy"): federation.validate_policy,
+    ("skerry.dev", "RolloutPolicy"): federation.validate_rollout_policy,
+    ("skerry.dev", "FederatedRevision"): federation.validate_revision,
     ("skerry.dev", "Command"): commands.validate_command,
     ("skerry.dev", "RuleMessage"): rules.validate_message,
     ("skerry.dev", "Sink"): sinks.validate_sink,

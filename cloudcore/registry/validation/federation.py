@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
 from skerry.errors import Cause, InvalidError
 from skerry.objects.federation import PUSH, is_pulling
-from skerry.objects.json import JsonObject, int_at, map_at, str_at, strs_at
+from skerry.objects.json import JsonObject, bool_at, int_at, map_at, str_at, strs_at
 from skerry.objects.meta import name_of
 from skerry.objects.names import label_1035_faults, label_1123_faults
 from skerry.objects.placement_policies import read_policy, targets_of
+from skerry.objects.rollout_policies import read_rollout_policy
 from skerry.validation.faults import duplicate, forbidden, immutable, invalid, named, one_of, required
 
 _VALIDATIONS: Final = ("*", "SubjectName", "ValidityPeriod")
@@ -54,14 +55,42 @@ def validate_member(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
 
 
 def validate_policy(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    yield from _targets(obj)
+    yield from _readable(obj, read_policy)
+
+
+def validate_rollout_policy(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    yield from _targets(obj)
+    yield from _readable(obj, read_rollout_policy)
+    if old is not None and bool_at(obj, "spec", "dryRun") and not bool_at(old, "spec", "dryRun"):
+        yield forbidden("spec.dryRun", "everybody would get the newest version at once: try with a policy of its own")
+
+
+def validate_revision(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    """What was there can't be changed afterwards; who approves or stops it changes nothing else."""
+    if old is not None:
+        for field in ("source", "data"):
+            if map_at(obj, "spec", field) != map_at(old, "spec", field):
+                yield forbidden(f"spec.{field}", "a revision is what was declared, and can't be changed")
+        again = int_at(obj, "spec", "revision") != int_at(old, "spec", "revision")
+        if bool_at(old, "spec", "aborted") and not bool_at(obj, "spec", "aborted") and not again:
+            yield forbidden("spec.aborted", "what was stopped stays so: declare another version, or undo")
+    for at, wave in enumerate(strs_at(map_at(obj, "spec"), "approved")):
+        yield from named(f"spec.approved[{at}]", wave, label_1123_faults)
+
+
+def _targets(obj: JsonObject) -> Iterator[Cause]:
     targets = targets_of(obj)
     if not targets:
         yield required("spec.targets", "kind and name of a federated object")
     for at, target in enumerate(targets):
         if not target.kind.startswith("Federated"):
             yield invalid(f"spec.targets[{at}].kind", target.kind, "is a federated kind, such as FederatedDeployment")
+
+
+def _readable(obj: JsonObject, read: Callable[[JsonObject], object]) -> Iterator[Cause]:
     try:
-        read_policy(obj)
+        read(obj)
     except InvalidError as error:
         field, _, message = str(error).partition(": ")
         yield Cause(field=field, reason="FieldValueInvalid", message=f"Invalid value: {message}")

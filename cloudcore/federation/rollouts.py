@@ -1,0 +1,418 @@
+"""Carries a RolloutPolicy out for a federated object: of what its members are to have, what they get now.
+
+Every version is a FederatedRevision, written before any member gets it; which waves of it have begun, and what
+became of it, are in its status, and are written before the rows of members. What a member has is what its row says,
+so that a crash at any point, or another leader, goes on from what is there. Keeps since when members are in order;
+after a crash they have their time again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from cloudcore.federation.planner import Plan, Scene, plan
+from cloudcore.federation.readiness import told_readiness
+from cloudcore.federation.rollout_lookup import rollout_policy_of
+from cloudcore.federation.rollout_memory import STALE_MS, Memory, Sight, remembered
+from cloudcore.federation.versions import (
+    REPLICAS,
+    Version,
+    at_version,
+    base_of,
+    data_of,
+    live_replicas,
+    next_number,
+    surplus,
+    version_name,
+    version_of,
+    with_replicas,
+)
+from cloudcore.federation.waves import Holds, Member, Past, Verdict, decide_rollout
+from cloudcore.registry.port import DeleteOptions
+from cloudcore.runtime.events import Saying
+from cloudcore.runtime.informer import BY_OWNER
+from cloudcore.runtime.manager import Tools
+from skerry.errors import AlreadyExistsError, InvalidError, NotFoundError
+from skerry.frozen import Frozen, replace
+from skerry.objects.conditions import condition_of
+from skerry.objects.federation import (
+    REVISIONS,
+    ROLLOUT_PAUSED,
+    FederatedType,
+    MemberObject,
+    is_ready,
+    read_member_object,
+)
+from skerry.objects.json import Json, JsonObject, map_at, str_at, strs_at
+from skerry.objects.meta import Key, annotations_of, labels_of, name_of, namespace_of, uid_of
+from skerry.objects.rollout_policies import RolloutPolicy, read_rollout_policy
+from skerry.objects.times import ms_at, time_text
+
+MEMBERS_MAX: Final = 500
+"""Members whose states are shown; those that are not done first."""
+_WARNED: Final = ("Halted", "RollingBack", "RolledBack", "Aborted")
+
+
+class Staged(Frozen):
+    plan: Plan
+    told: JsonObject | None = None
+    """For the object's status; None without a policy."""
+    again_s: float | None = None
+
+
+class Subject(Frozen):
+    """What is rolled out."""
+
+    key: Key
+    federated: JsonObject
+    of: FederatedType
+    scene: Scene
+    wanted: Plan
+    """What all its members are to have in the end."""
+    rows: Sequence[JsonObject]
+    """Its MemberObjects."""
+    members: Mapping[str, JsonObject]
+    """KubeFedClusters by name."""
+
+
+class _Stage(Frozen):
+    """One object, its versions and what its members are to have by each."""
+
+    key: Key
+    federated: JsonObject
+    policy: RolloutPolicy
+    target: Version
+    base: Version | None
+    wanted: Plan
+    wanted_before: Plan
+    rows: Mapping[str, tuple[MemberObject, JsonObject]]
+    """By member, with what it told; no tombstones."""
+
+    @property
+    def members(self) -> list[str]:
+        return sorted({*self.wanted.rows, *self.wanted.faults})
+
+
+class Rollouts:
+    """See the module."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._revisions = tools.kind(REVISIONS)
+        self._recorder = tools.recorder("federation-rollout")
+        self._memories: dict[Key, dict[str, Memory]] = {}
+        self._steady_ms = tools.clock.wall_ms() - round(tools.clock.monotonic_s() * 1000)
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
+        self._memories.pop(key, None)
+
+    async def stage(self, subject: Subject) -> Staged:
+        """What its members get now, once that is written down."""
+        key, federated, of, found = subject.key, subject.federated, subject.of, subject.wanted
+        said = rollout_policy_of(self._tools.cache, key, of.kind)
+        if said is None or found.reason:
+            self.forget(key)
+            return Staged(plan=found)
+        try:
+            policy = read_rollout_policy(said)
+        except InvalidError as error:  # of a policy that was written before its field was checked
+            why = f"the RolloutPolicy {name_of(said)}: {error}"
+            return Staged(plan=replace(found, rows={}, faults=dict.fromkeys(subject.members, why)))
+        versions = self._versions(federated)
+        target = await self._target(federated, of, versions)
+        base = base_of(versions, target)
+        before = _NOTHING if base is None else plan(key, at_version(federated, base.data), of, subject.scene)
+        stage = _Stage(
+            key=key,
+            federated=federated,
+            policy=policy,
+            target=target,
+            base=base,
+            wanted=found,
+            wanted_before=before,
+            rows=_held(subject.rows),
+        )
+        verdict = self._decide(stage, subject.members)
+        target = await self._remember(stage, verdict, said)
+        await self._prune(versions, target, base, policy.history_limit)
+        return Staged(plan=_staged(stage, verdict), told=_told(said, target, verdict), again_s=verdict.again_s)
+
+    def _decide(self, stage: _Stage, members: Mapping[str, JsonObject]) -> Verdict:
+        target = stage.target
+        now_ms = self._steady_ms + round(self._tools.clock.monotonic_s() * 1000)
+        past = Past(
+            begun=target.begun,
+            approved=target.approved,
+            aborted=target.aborted,
+            paused=annotations_of(stage.federated).get(ROLLOUT_PAUSED) == "true",
+            rolled_back=target.outcome == "RolledBack",
+            complete=target.outcome == "Complete",
+            proven=target.proven,
+            has_base=stage.base is not None,
+        )
+        before = self._memories.get(stage.key, {})
+        memories: dict[str, Memory] = {}
+        found: list[Member] = []
+        for name in stage.members:
+            member = members.get(name)
+            if member is not None:
+                seen, memories[name] = _member(stage, name, member, before.get(name), now_ms)
+                found.append(seen)
+        self._memories[stage.key] = memories
+        tie = f"{stage.key.namespace}/{stage.key.name}"
+        return decide_rollout(stage.policy, found, past, now_ms=now_ms, key=tie)
+
+    # --- versions ---
+
+    def _versions(self, federated: JsonObject) -> list[Version]:
+        found = self._tools.cache.indexed(BY_OWNER, uid_of(federated))
+        return [version_of(self._tools.cache.obj(each)) for each in found if each.key.resource == REVISIONS]
+
+    async def _target(self, federated: JsonObject, of: FederatedType, versions: Sequence[Version]) -> Version:
+        """The version that is declared, which is written down. One that was declared before begins another life."""
+        data = data_of(federated)
+        name = version_name(of.kind, federated, data)
+        number = next_number(versions)
+        known = next((each for each in versions if each.name == name), None)
+        if known is not None and known.number == number - 1:
+            return known
+        key = self._revisions.key(namespace_of(federated), name)
+        if known is None:
+            obj = _revision(self._revisions.api_version, federated, of, name, number, data)
+            try:
+                return version_of((await self._tools.objects.create(self._revisions, key.namespace, obj)).obj)
+            except AlreadyExistsError:
+                stored = self._tools.objects.read(key)
+                if stored is None:
+                    raise
+                return version_of(self._tools.cache.obj(stored))
+
+        def renumbered(current: JsonObject) -> JsonObject:
+            spec = {name: value for name, value in map_at(current, "spec").items() if name not in _OF_A_LIFE}
+            return {**current, "spec": {**spec, "revision": number}}
+
+        def begun_anew(current: JsonObject) -> JsonObject:
+            completed = str_at(current, "status", "completedAt")
+            return {**current, "status": {"completedAt": completed} if completed else {}}
+
+        # First what it came to: a crash between leaves a version that begins anew, and not one that seems to be over.
+        await self._tools.objects.update(self._revisions, key, begun_anew, subresource="status")
+        return version_of((await self._tools.objects.update(self._revisions, key, renumbered)).obj)
+
+    async def _remember(self, stage: _Stage, verdict: Verdict, policy: JsonObject) -> Version:
+        """What was decided, before anything comes of it."""
+        before = map_at(stage.target.obj, "status")
+        status = _status(before, verdict, name_of(policy), time_text(self._tools.clock.wall_ms()))
+        if status == before:
+            return stage.target
+        uid, name = uid_of(stage.target.obj), stage.target.name
+
+        def telling(current: JsonObject) -> JsonObject:
+            return {**current, "status": _with_newer(status, current)} if uid_of(current) == uid else current
+
+        key = self._revisions.key(stage.key.namespace, name)
+        written = version_of(
+            (await self._tools.objects.update(self._revisions, key, telling, subresource="status")).obj
+        )
+        await self._say(stage, before, verdict)
+        return written
+
+    async def _say(self, stage: _Stage, before: JsonObject, verdict: Verdict) -> None:
+        number = stage.target.number
+        sayings: list[Saying] = []
+        if not before.get("phase"):
+            sayings.append(Saying(type="Normal", reason="RolloutStarted", message=f"revision {number}"))
+        known = stage.target.begun
+        sayings += [
+            Saying(type="Normal", reason="WaveStarted", message=f"wave {wave} of revision {number}")
+            for wave in verdict.begun
+            if wave not in known and any(each.name == wave and each.members for each in verdict.waves)
+        ]
+        if str_at(before, "phase") != verdict.phase and verdict.phase != "Progressing":
+            text = f"revision {number}: {verdict.message}" if verdict.message else f"revision {number}"
+            kind = "Warning" if verdict.phase in _WARNED else "Normal"
+            sayings.append(Saying(type=kind, reason=f"Rollout{verdict.phase}", message=text[:1000]))
+        for saying in sayings:
+            await self._recorder.say(stage.federated, saying)
+
+    async def _prune(self, versions: Sequence[Version], target: Version, base: Version | None, limit: int) -> None:
+        keep = [target.name] if base is None else [target.name, base.name]
+        for each in surplus(versions, keep, limit):
+            try:
+                key = self._revisions.key(namespace_of(each.obj), each.name)
+                await self._tools.objects.delete(self._revisions, key, DeleteOptions(uid=uid_of(each.obj)))
+            except NotFoundError:
+                continue
+
+
+_NOTHING: Final = Plan(rows={}, faults={})
+_OF_A_LIFE: Final = ("approved", "aborted")
+
+
+def _revision(
+    api_version: str, federated: JsonObject, of: FederatedType, name: str, number: int, data: JsonObject
+) -> JsonObject:
+    owner: JsonObject = {
+        "apiVersion": str_at(federated, "apiVersion"),
+        "kind": str_at(federated, "kind"),
+        "name": name_of(federated),
+        "uid": uid_of(federated),
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    source: JsonObject = {
+        "kind": of.kind,
+        "resource": of.resource,
+        "name": name_of(federated),
+        "uid": uid_of(federated),
+    }
+    return {
+        "apiVersion": api_version,
+        "kind": "FederatedRevision",
+        "metadata": {"name": name, "namespace": namespace_of(federated), "ownerReferences": [owner]},
+        "spec": {"source": source, "revision": number, "data": data},
+    }
+
+
+def _held(rows: Sequence[JsonObject]) -> dict[str, tuple[MemberObject, JsonObject]]:
+    found: dict[str, tuple[MemberObject, JsonObject]] = {}
+    for obj in rows:
+        row = read_member_object(obj)
+        if not row.removal:
+            found[row.member] = (row, map_at(obj, "status"))
+    return found
+
+
+def _member(stage: _Stage, name: str, obj: JsonObject, before: Memory | None, now_ms: int) -> tuple[Member, Memory]:
+    """As the planner of waves sees it."""
+    row, told = stage.rows.get(name, (None, dict[str, Json]()))
+    target, base = stage.wanted.rows.get(name), stage.wanted_before.rows.get(name)
+    planned_ms = 0 if row is None else ms_at(row.planned_at)
+    observed_ms = ms_at(str_at(told, "observedAt"))
+    known = row is not None and told.get("revision") == row.revision and observed_ms + STALE_MS >= planned_ms
+    readiness = None
+    if row is not None and known:
+        readiness = told_readiness(row.manifest, told, retains_replicas=REPLICAS in row.retain)
+    heard = is_ready(obj)
+    sight = Sight(
+        revision=0 if row is None else row.revision,
+        ready=readiness is not None and readiness.health == "ready",
+        heard=heard,
+        planned_ms=planned_ms,
+        observed_ms=observed_ms,
+        heard_ms=ms_at(str_at(condition_of(obj, "Ready") or {}, "lastTransitionTime")),
+    )
+    memory = remembered(before, sight, now_ms=now_ms, min_ready_ms=stage.policy.min_ready_s * 1000)
+    member = Member(
+        name=name,
+        labels=labels_of(obj),
+        heard=heard,
+        heard_since_ms=memory.heard_since_ms,
+        holds=_holds(row, target, base),
+        known=known,
+        health="progressing" if readiness is None else readiness.health,
+        why="" if readiness is None else readiness.why,
+        since_ms=memory.since_ms,
+        fault="" if target is not None else stage.wanted.faults.get(name, ""),
+        base_fault=base is None,
+    )
+    return member, memory
+
+
+def _holds(row: MemberObject | None, target: MemberObject | None, base: MemberObject | None) -> Holds:
+    if row is None:
+        return "nothing"
+    if target is not None and row.manifest == target.manifest:
+        return "target"
+    return "base" if base is not None and row.manifest == base.manifest else "other"
+
+
+def _staged(stage: _Stage, verdict: Verdict) -> Plan:
+    """What its members get now."""
+    live = dict(live_replicas(stage.federated))
+    rows: dict[str, MemberObject] = {}
+    for name, give in verdict.gives.items():
+        target, base = stage.wanted.rows.get(name), stage.wanted_before.rows.get(name)
+        match give:
+            case "target" if target is not None:
+                rows[name] = target
+            case "base" if base is not None:
+                rows[name] = base
+            case "keep" if name in stage.rows and target is not None:
+                rows[name] = replace(target, manifest=with_replicas(stage.rows[name][0].manifest, live.get(name)))
+            case _:
+                continue
+    return replace(stage.wanted, rows=rows)
+
+
+def _status(before: JsonObject, verdict: Verdict, policy: str, now: str) -> JsonObject:
+    """Of the FederatedRevision."""
+    status: JsonObject = {"policy": policy, "phase": verdict.phase, "startedAt": str_at(before, "startedAt") or now}
+    if verdict.message:
+        status["message"] = verdict.message[:1000]
+    if verdict.wave:
+        status["wave"] = verdict.wave
+    begun: list[Json] = [*verdict.begun]
+    status["begun"] = begun
+    outcome = str_at(before, "outcome")
+    if verdict.rolls_back:
+        outcome = "RolledBack"
+    elif verdict.phase == "Complete":
+        outcome = "Complete"
+    if outcome:
+        status["outcome"] = outcome
+    completed = str_at(before, "completedAt")
+    if outcome == "Complete" and str_at(before, "outcome") != "Complete":
+        completed = now
+    if completed:
+        status["completedAt"] = completed
+    waves: list[Json] = [
+        {
+            "name": wave.name,
+            "begun": wave.begun,
+            "members": len(wave.members),
+            "updated": wave.updated,
+            "updating": wave.updating,
+            "failed": wave.failed,
+            "pending": wave.pending,
+            "waiting": wave.waiting,
+        }
+        for wave in verdict.waves
+    ]
+    status["waves"] = waves
+    names = sorted(verdict.states, key=lambda name: (verdict.states[name].state == "Updated", name))[:MEMBERS_MAX]
+    shown: list[Json] = []
+    for name in names:
+        state = verdict.states[name]
+        entry: JsonObject = {"name": name, "wave": state.wave, "state": state.state}
+        if state.why:
+            entry["message"] = state.why[:300]
+        shown.append(entry)
+    status["members"] = shown
+    return status
+
+
+def _with_newer(status: JsonObject, current: JsonObject) -> JsonObject:
+    """What was written meanwhile of a wave that has begun, or of the end, stays."""
+    there = map_at(current, "status")
+    begun: list[Json] = [*dict.fromkeys([*strs_at(there, "begun"), *strs_at(status, "begun")])]
+    outcome = str_at(there, "outcome")
+    return {**status, "begun": begun, **({"outcome": outcome} if outcome else {})}
+
+
+def _told(policy: JsonObject, target: Version, verdict: Verdict) -> JsonObject:
+    """Of the federated object, in short."""
+    told: JsonObject = {
+        "policy": name_of(policy),
+        "revision": target.number,
+        "phase": verdict.phase,
+        "updated": sum(each.state == "Updated" for each in verdict.states.values()),
+        "members": len(verdict.states),
+    }
+    if verdict.wave:
+        told["wave"] = verdict.wave
+    if verdict.message:
+        told["message"] = verdict.message[:1000]
+    return told

@@ -1,0 +1,427 @@
+"""Which members get the newest version of an object now, which have to wait, and why. Pure.
+
+Members are in waves, in order; a wave begins when the one before it is in order and somebody has approved it where
+that is asked for, and never ends again. Of those whose wave has begun, as many are changed at a time as the budget
+has room for. Who is not heard counts for nothing: his row stays as it is until he is heard, so that who returns is
+changed under the budget too; and what a silent one has not taken yet is taken back. Nobody gets what he has not been
+approved for; and what was stopped by somebody, or was taken back from all, stays so until there is another version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, Literal
+
+from cloudcore.federation.replicas import tie_of
+from skerry.frozen import Frozen
+from skerry.objects.rollout_policies import RolloutPolicy, Wave, waves_of
+
+Holds = Literal["target", "base", "other", "nothing"]
+Give = Literal["target", "base", "keep", "nothing"]
+State = Literal["Updated", "Updating", "Failed", "Pending", "Waiting"]
+Phase = Literal[
+    "Progressing",
+    "WaitingForApproval",
+    "Paused",
+    "Halted",
+    "Aborted",
+    "RollingBack",
+    "RolledBack",
+    "Complete",
+]
+NAMED_MAX: Final = 5
+"""Members that a sentence names."""
+
+
+class Member(Frozen):
+    """One that is to have the object."""
+
+    name: str
+    labels: Mapping[str, str]
+    heard: bool
+    heard_since_ms: int
+    holds: Holds
+    """What its row says. A version that is the same for it counts as the newest that it is the same as."""
+    known: bool = False
+    """It has told what became of its row as that is now."""
+    health: Literal["ready", "progressing", "failed"] = "progressing"
+    """Of what it has, as it told last."""
+    why: str = ""
+    since_ms: int = 0
+    """Since when it is ready, or is not."""
+    fault: str = ""
+    """Why it can't have the newest version at all."""
+    base_fault: bool = False
+    """It can't have the version before."""
+
+    @property
+    def ready(self) -> bool:
+        return self.known and self.health == "ready"
+
+
+class Past(Frozen):
+    """What is remembered of the newest version."""
+
+    begun: tuple[str, ...] = ()
+    """Waves."""
+    approved: Collection[str] = frozenset()
+    aborted: bool = False
+    paused: bool = False
+    rolled_back: bool = False
+    complete: bool = False
+    """In this life of it."""
+    proven: bool = False
+    """In this life of it or before: it was everywhere."""
+    has_base: bool = False
+    """There is a version before that was everywhere."""
+
+
+class WaveState(Frozen):
+    name: str
+    begun: bool
+    members: tuple[str, ...]
+    updated: int
+    updating: int
+    failed: int
+    pending: int
+    waiting: int
+
+
+class MemberState(Frozen, kw_only=False):
+    wave: str
+    state: State
+    why: str = ""
+
+
+class Verdict(Frozen):
+    gives: Mapping[str, Give]
+    states: Mapping[str, MemberState]
+    waves: tuple[WaveState, ...]
+    begun: tuple[str, ...]
+    phase: Phase
+    wave: str
+    """The newest that has begun."""
+    message: str = ""
+    again_s: float | None = None
+    """When something may be otherwise by time alone."""
+
+    @property
+    def rolls_back(self) -> bool:
+        return self.phase in ("RollingBack", "RolledBack")
+
+
+class _Work:
+    """One decision, step by step."""
+
+    def __init__(
+        self, policy: RolloutPolicy, members: Sequence[Member], past: Past, *, now_ms: int, key: str
+    ) -> None:
+        self.policy = policy
+        self.past = past
+        self.now_ms = now_ms
+        ordered = sorted(members, key=lambda each: (tie_of(each.name, key), each.name))
+        self.members = {each.name: each for each in ordered}
+        labels = {each.name: each.labels for each in ordered}
+        has = {each.name for each in ordered if each.holds == "target"}
+        self.wave_at = waves_of(policy, labels, [*self.members], has)
+        self.in_wave: list[list[Member]] = [[] for _ in policy.waves]
+        for member in ordered:
+            self.in_wave[self.wave_at[member.name]].append(member)
+        self.begun = [*past.begun]
+        self.gives: dict[str, Give] = {}
+        self.waits_ms: list[int] = []
+        self.goal: Holds = "target"
+        self.blocked: dict[str, str] = {}
+        """Why a wave has not begun."""
+        self.full: dict[str, str] = {}
+        """Why a member whose wave has begun has to wait."""
+
+    @property
+    def at_once(self) -> bool:
+        """It was everywhere: no waves are needed for who lacks it."""
+        return self.past.complete or (self.past.proven and self.policy.rollback == "AtOnce")
+
+    def settled(self, member: Member, *, more_s: int = 0) -> bool:
+        """It has what it is to have, and has been in order for long enough."""
+        if member.holds != self.goal or not member.ready:
+            return False
+        left_ms = (self.policy.min_ready_s + more_s) * 1000 - (self.now_ms - member.since_ms)
+        if left_ms > 0 and member.heard:
+            self.waits_ms.append(left_ms)
+        return left_ms <= 0
+
+    def failed(self, member: Member) -> bool:
+        if member.fault:
+            return self.goal == "target" and self.policy.waves[self.wave_at[member.name]].name in self.begun
+        if not member.heard or member.holds != self.goal or member.ready:
+            return False
+        if member.known and member.health == "failed":
+            return True
+        left_ms = self.policy.deadline_s * 1000 - (self.now_ms - max(member.since_ms, member.heard_since_ms))
+        if left_ms > 0:
+            self.waits_ms.append(left_ms)
+        return left_ms <= 0
+
+    def unsettled(self) -> list[Member]:
+        """Who is changing by our act."""
+        deadline_ms = self.policy.deadline_s * 1000
+        found: list[Member] = []
+        for member in self.members.values():
+            if not member.heard or member.holds == "nothing" or self.failed(member):
+                continue
+            if member.holds == self.goal and not member.fault:
+                if not self.settled(member):
+                    found.append(member)
+            elif not member.known and self.now_ms - max(member.since_ms, member.heard_since_ms) < deadline_ms:
+                found.append(member)
+        return found
+
+    @property
+    def heard(self) -> list[Member]:
+        return [each for each in self.members.values() if each.heard]
+
+
+def decide_rollout(policy: RolloutPolicy, members: Sequence[Member], past: Past, *, now_ms: int, key: str) -> Verdict:
+    """`key`: of the object, for ties."""
+    work = _Work(policy, members, past, now_ms=now_ms, key=key)
+    if past.aborted and not past.rolled_back:
+        _hold(work)
+        return _verdict(
+            work, "Aborted", "somebody stopped it: who has the newest version keeps it, nobody else gets it"
+        )
+    if past.rolled_back:
+        return _back(work)
+    failed = [each.name for each in work.members.values() if work.failed(each)]
+    most = policy.max_failed.down(len(work.heard))
+    if len(failed) > most and not work.at_once:
+        if policy.on_failure == "Rollback" and past.has_base:
+            return _back(work)
+        _hold(work)
+        said = f"{_names(failed)} failed, of which there may be {most}: nobody else gets it"
+        return _verdict(work, "Halted", f"{said} ({_why(work, failed[0])})")
+    phase, message = _begin(work)
+    if past.paused or policy.paused:
+        _hold(work)
+    else:
+        _give(work)
+    if phase == "Progressing" and (past.paused or policy.paused):
+        phase, message = "Paused", "it is paused: nobody else gets it"
+    if _complete(work):
+        phase, message = "Complete", _remarks(work, failed)
+    return _verdict(work, phase, message)
+
+
+# --- waves ---
+
+
+def _begin(work: _Work) -> tuple[Phase, str]:
+    """Begin what may begin; why the next one may not."""
+    if work.at_once:
+        work.begun = [wave.name for wave in work.policy.waves]
+        return "Progressing", "every member had this version: it needs no waves"
+    for at, wave in enumerate(work.policy.waves):
+        if wave.name in work.begun or not any(_needs(each) for each in work.in_wave[at]):
+            continue
+        held_up = _held_up(work, at)
+        if held_up:
+            work.blocked[wave.name] = held_up
+            return "Progressing", f"wave {wave.name} has not begun: {held_up}"
+        if wave.approval and wave.name not in work.past.approved:
+            work.blocked[wave.name] = "it waits for approval"
+            return "WaitingForApproval", f"wave {wave.name} waits for approval"
+        if work.past.paused or work.policy.paused:
+            work.blocked[wave.name] = "it is paused"
+            return "Progressing", ""
+        work.begun.append(wave.name)
+    return "Progressing", ""
+
+
+def _needs(member: Member) -> bool:
+    """It is there to be changed."""
+    return member.heard and member.holds != "target" and not member.fault
+
+
+def _held_up(work: _Work, at: int) -> str:
+    """Why the wave may not begin yet: by the one before that has somebody who is heard, and those without between."""
+    for before in range(at - 1, -1, -1):
+        wave, mine = work.policy.waves[before], work.in_wave[before]
+        healthy = sum(each.holds == "target" and work.settled(each) for each in mine)
+        least = wave.min_succeeded.up(len(mine))
+        if healthy < least:
+            return f"{healthy} of {least} members of {wave.name} are in order"
+        heard = [each for each in mine if each.heard]
+        late = [
+            each.name
+            for each in heard
+            if not each.fault and not work.failed(each) and not work.settled(each, more_s=wave.soak_s)
+        ]
+        if late:
+            return f"{_names(late)} of {wave.name} {'is' if len(late) == 1 else 'are'} not in order for long enough"
+        if heard:
+            return ""
+    return ""
+
+
+def _give(work: _Work) -> None:
+    """To whom there is room for."""
+    changing = work.unsettled()
+    busy = len(changing)
+    most = max(1, work.policy.max_unavailable.down(len(work.heard)))
+    for at, wave in enumerate(work.policy.waves):
+        mine = work.in_wave[at]
+        wave_most = _wave_most(wave, mine)
+        wave_busy = sum(work.wave_at[each.name] == at for each in changing)
+        for member in mine:
+            if member.holds == "target" or member.fault or wave.name not in work.begun:
+                _leave(work, member)
+            elif work.at_once and member.holds == "nothing":
+                work.gives[member.name] = "target"
+            elif not member.heard:
+                _leave(work, member)
+            elif member in changing:
+                work.gives[member.name] = "target"  # it is changing already
+            elif work.at_once and member.known and not member.ready:
+                work.gives[member.name] = "target"  # it is not in order as it is
+            elif busy < most and wave_busy < wave_most:
+                work.gives[member.name] = "target"
+                busy, wave_busy = busy + 1, wave_busy + 1
+            else:
+                names = _names([each.name for each in changing] or ["others"])
+                work.full[member.name] = f"{names} may be out of order at once, and no more"
+                _leave(work, member)
+
+
+def _wave_most(wave: Wave, mine: Sequence[Member]) -> int:
+    heard = sum(each.heard for each in mine)
+    return heard if wave.max_unavailable is None else max(1, wave.max_unavailable.down(heard))
+
+
+def _leave(work: _Work, member: Member) -> None:
+    """As it is; who has nothing gets what was everywhere before; what a silent one has not taken is taken back."""
+    can_base = work.past.has_base and not member.base_fault
+    if member.holds == "nothing":
+        everywhere = work.past.complete and not member.fault
+        work.gives[member.name] = "target" if everywhere else "base" if can_base else "nothing"
+    elif member.holds == "target" and not member.heard and not member.known and can_base and not work.at_once:
+        work.gives[member.name] = "base"
+    else:
+        work.gives[member.name] = "keep"
+
+
+def _hold(work: _Work) -> None:
+    for member in work.members.values():
+        _leave(work, member)
+
+
+def _complete(work: _Work) -> bool:
+    heard = [each for each in work.heard if not each.fault]
+    done = [each for each in heard if work.settled(each)]
+    return bool(done) and all(each.holds == "target" and (work.settled(each) or work.failed(each)) for each in heard)
+
+
+# --- back ---
+
+
+def _back(work: _Work) -> Verdict:
+    """Everybody to the version before. Who is not in order goes at once, silent or not: then it waits for him."""
+    work.goal = "base"
+    changing = work.unsettled()
+    busy, most = len(changing), max(1, work.policy.max_unavailable.down(len(work.heard)))
+    for member in work.members.values():
+        if member.holds == "base" or member.base_fault:
+            work.gives[member.name] = "keep" if member.holds != "nothing" else "nothing"
+        elif member.holds == "nothing" or not member.ready:
+            work.gives[member.name] = "base"
+        elif member.heard and busy < most:
+            work.gives[member.name] = "base"
+            busy += 1
+        else:
+            work.gives[member.name] = "keep"
+    back = all(each.holds == "base" and work.settled(each) for each in work.heard if not each.base_fault)
+    phase: Phase = "RolledBack" if back and work.heard else "RollingBack"
+    return _verdict(work, phase, "the newest version failed: members have the version before")
+
+
+# --- words ---
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(sorted(names)[:NAMED_MAX])
+    return f"{shown} and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else shown
+
+
+def _why(work: _Work, name: str) -> str:
+    member = work.members[name]
+    return member.fault or member.why or f"it was not in order within {work.policy.deadline_s} s"
+
+
+def _remarks(work: _Work, failed: Sequence[str]) -> str:
+    silent = [each.name for each in work.members.values() if not each.heard and each.holds != "target"]
+    said = [
+        f"{_names(silent)}: not heard, and to get it on return" if silent else "",
+        f"{_names(failed)} failed" if failed else "",
+    ]
+    return "; ".join(each for each in said if each)
+
+
+def _state(work: _Work, member: Member) -> MemberState:
+    wave = work.policy.waves[work.wave_at[member.name]].name
+    if member.fault and member.heard:
+        return MemberState(wave, "Failed", member.fault)
+    if member.holds == work.goal:
+        if work.failed(member):
+            return MemberState(wave, "Failed", _why(work, member.name))
+        if work.settled(member) or (not member.heard and member.ready):
+            return MemberState(wave, "Updated")
+        if not member.heard:
+            return MemberState(wave, "Pending", "it is not heard")
+        why = member.why or ("it has not told yet" if not member.known else "")
+        return MemberState(wave, "Updating", why or "in order, not yet for long enough")
+    if work.gives.get(member.name) == work.goal:
+        return MemberState(wave, "Updating", "it gets it now" if member.heard else "it is not heard")
+    if not member.heard:
+        return MemberState(wave, "Pending", "it is not heard: it gets it on return, when its turn is")
+    if work.goal == "base":
+        return MemberState(wave, "Waiting", "others go back before it")
+    return MemberState(wave, "Waiting", _waiting_for(work, member, wave))
+
+
+def _waiting_for(work: _Work, member: Member, wave: str) -> str:
+    if wave in work.blocked:
+        return f"wave {wave} has not begun: {work.blocked[wave]}"
+    if member.name in work.full:
+        return work.full[member.name]
+    if wave in work.begun:
+        return "nobody else gets it now"
+    first = next(iter(work.blocked), "")
+    return f"wave {wave} comes after {first}" if first else f"wave {wave} has not begun"
+
+
+def _verdict(work: _Work, phase: Phase, message: str) -> Verdict:
+    states = {name: _state(work, member) for name, member in work.members.items()}
+    waves: list[WaveState] = []
+    for at, wave in enumerate(work.policy.waves):
+        counted = [states[each.name].state for each in work.in_wave[at]]
+        waves.append(
+            WaveState(
+                name=wave.name,
+                begun=wave.name in work.begun,
+                members=tuple(sorted(each.name for each in work.in_wave[at])),
+                updated=counted.count("Updated"),
+                updating=counted.count("Updating"),
+                failed=counted.count("Failed"),
+                pending=counted.count("Pending"),
+                waiting=counted.count("Waiting"),
+            )
+        )
+    newest = [wave.name for wave in work.policy.waves if wave.name in work.begun]
+    return Verdict(
+        gives=work.gives,
+        states=states,
+        waves=tuple(waves),
+        begun=tuple(work.begun),
+        phase=phase,
+        wave=newest[-1] if newest else "",
+        message=message,
+        again_s=max(1.0, min(work.waits_ms) / 1000) if work.waits_ms else None,
+    )

@@ -1,0 +1,283 @@
+"""A RolloutPolicy carried out: versions are written down, rows change wave by wave, and a crash changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from cloudcore.federation.controller import FederationController
+from skerry.errors import InvalidError
+from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, REVISIONS, ROLLOUT_POLICIES
+from skerry.objects.times import time_text
+from tests.cloudcore.federation.test_policy_controller import FEDERATED, Stage, stage
+from tests.cloudcore.worlds import World
+
+__all__ = ["stage"]
+
+
+class Rolling:
+    """Members that take what their rows say when they are told to."""
+
+    def __init__(self, found: Stage) -> None:
+        self.world: World = found.world
+        self.heard = found.heard
+        self.plans = FederationController(found.world.tools)
+
+    async def settle(self) -> None:
+        await self.world.settle(self.plans)
+
+    async def policy(self, *waves: Any, name: str = "p", **spec: Any) -> None:
+        targets = [{"kind": "FederatedConfigMap", "name": "a"}]
+        body = {"targets": targets, "waves": list(waves), "minReadySeconds": 0, "maxUnavailable": "100%", **spec}
+        await self.world.create(ROLLOUT_POLICIES, {"metadata": {"name": name}, "spec": body})
+
+    async def declare(self, value: str, **spec: Any) -> None:
+        body = {"template": {"data": {"k": value}}, "placement": {"clusterSelector": {}}, **spec}
+        if self.world.get(FEDERATED, "a") is None:
+            await self.world.create(FEDERATED, {"metadata": {"name": "a"}, "spec": body})
+        else:
+            await self.world.set_spec(FEDERATED, "a", **body)
+        await self.settle()
+
+    async def takes(self, *names: str, code: str = "", seconds: int = 1) -> None:
+        """What their rows say."""
+        self.world.clock.advance(seconds)
+        for row in self.world.all(MEMBER_OBJECTS):
+            if row["spec"]["member"] in names and row["spec"]["object"]["name"] == "a":
+                told = {"revision": row["spec"]["revision"], "observedAt": time_text(self.world.clock.wall_ms())}
+                if code:
+                    told["code"] = code
+                await self.world.update(
+                    MEMBER_OBJECTS,
+                    row["metadata"]["name"],
+                    lambda obj, told=told: {**obj, "status": told},
+                    subresource="status",
+                )
+        await self.settle()
+
+    async def look(self, *, seconds: int = 0) -> None:
+        self.world.clock.advance(seconds)
+        await self.plans.reconcile(self.world.key(FEDERATED, "a"))
+        await self.settle()
+
+    def has(self) -> dict[str, str]:
+        rows = [each["spec"] for each in self.world.all(MEMBER_OBJECTS)]
+        rows = [row for row in rows if row["object"]["name"] == "a" and "remove" not in row]
+        return {row["member"]: row["manifest"]["data"]["k"] for row in rows}
+
+    def newest(self) -> Any:
+        return max(self.world.all(REVISIONS), key=lambda each: each["spec"]["revision"])
+
+    def status(self) -> Any:
+        return self.world.get(FEDERATED, "a")["status"]
+
+    async def change(self, revision: Any, **spec: Any) -> None:
+        await self.world.set_spec(REVISIONS, revision["metadata"]["name"], **spec)
+        await self.settle()
+
+
+@pytest.fixture
+async def rolling(stage: Stage) -> AsyncIterator[Rolling]:
+    found = Rolling(stage)
+    await found.declare("1")
+    await found.takes("north", "south", "west")
+    yield found
+
+
+CANARY = {"name": "canary", "clusters": [{"name": "north"}]}
+ALL = {"name": "all", "clusterSelector": {}, "requiresApproval": True}
+
+
+async def start(rolling: Rolling, *waves: Any, **spec: Any) -> None:
+    await rolling.policy(*waves, **spec)
+    await rolling.settle()
+    assert rolling.newest()["status"]["outcome"] == "Complete", "what is there is the first version"
+
+
+async def test_a_new_version_goes_wave_by_wave(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    await rolling.declare("2")
+    assert rolling.has() == {"north": "2", "south": "1", "west": "1"}
+    assert rolling.status()["rollout"]["phase"] == "Progressing"
+    await rolling.takes("north")
+    assert rolling.has() == {"north": "2", "south": "2", "west": "2"}
+    await rolling.takes("south", "west")
+    told = rolling.status()
+    assert told["rollout"] == {
+        "policy": "p",
+        "revision": 2,
+        "phase": "Complete",
+        "updated": 3,
+        "members": 3,
+        "wave": "rest",
+    }
+    assert [(each["type"], each["status"]) for each in told["conditions"]] == [
+        ("Propagation", "True"),
+        ("RolledOut", "True"),
+    ]
+    reasons = {event["reason"] for event in rolling.world.all("events")}
+    assert reasons == {"RolloutStarted", "WaveStarted", "RolloutComplete"}
+
+
+async def test_another_process_goes_on_where_one_ended(rolling: Rolling) -> None:
+    await start(rolling, CANARY, ALL)
+    await rolling.declare("2")
+    await rolling.takes("north")
+    assert rolling.status()["rollout"]["phase"] == "WaitingForApproval"
+    rolling.plans = FederationController(rolling.world.tools)
+    await rolling.look()
+    assert rolling.has() == {"north": "2", "south": "1", "west": "1"}
+    await rolling.change(rolling.newest(), approved=["all"])
+    assert rolling.has() == {"north": "2", "south": "2", "west": "2"}
+
+
+async def test_what_fails_stops_and_is_undone_at_once_by_declaring_what_was_there(rolling: Rolling) -> None:
+    await start(rolling, CANARY, progressDeadlineSeconds=30)
+    await rolling.declare("2")
+    await rolling.takes("north", code="UpdateFailed")
+    await rolling.look(seconds=31)
+    assert rolling.status()["rollout"]["phase"] == "Halted"
+    assert rolling.has() == {"north": "2", "south": "1", "west": "1"}
+    await rolling.declare("1")
+    assert rolling.has() == {"north": "1", "south": "1", "west": "1"}
+    await rolling.takes("north", "south", "west")
+    assert rolling.newest()["spec"]["revision"] == 3
+    assert rolling.status()["rollout"]["phase"] == "Complete"
+    assert len(rolling.world.all(REVISIONS)) == 2, "the same version again is the same revision, renumbered"
+
+
+async def test_what_fails_is_taken_back_where_that_is_said_and_stays_so(rolling: Rolling) -> None:
+    await start(rolling, CANARY, progressDeadlineSeconds=30, onFailure="Rollback")
+    await rolling.declare("2")
+    await rolling.takes("north", code="UpdateFailed")
+    await rolling.look(seconds=31)
+    assert rolling.has() == {"north": "1", "south": "1", "west": "1"}
+    await rolling.takes("north", "south", "west")
+    rolling.plans = FederationController(rolling.world.tools)
+    await rolling.look(seconds=100)
+    assert rolling.status()["rollout"]["phase"] == "RolledBack"
+    assert rolling.has() == {"north": "1", "south": "1", "west": "1"}
+    await rolling.declare("3")
+    assert rolling.has() == {"north": "3", "south": "1", "west": "1"}, "another version is another matter"
+
+
+async def test_what_somebody_stopped_can_t_go_on(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    await rolling.declare("2")
+    await rolling.change(rolling.newest(), aborted=True)
+    await rolling.takes("north")
+    assert rolling.has() == {"north": "2", "south": "1", "west": "1"}
+    with pytest.raises(InvalidError, match="what was stopped stays so"):
+        await rolling.change(rolling.newest(), aborted=False)
+    with pytest.raises(InvalidError, match="is what was declared"):
+        await rolling.change(rolling.newest(), data={})
+
+
+async def test_the_newest_version_wins_and_members_on_an_abandoned_one_go_on_to_it(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    await rolling.declare("2")
+    await rolling.takes("north")
+    await rolling.takes("south")
+    await rolling.declare("3")
+    assert rolling.has() == {"north": "3", "south": "2", "west": "2"}
+    await rolling.takes("north")
+    assert rolling.has() == {"north": "3", "south": "3", "west": "3"}
+
+
+async def test_a_silent_member_holds_nobody_up_and_gets_it_on_return(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    await rolling.heard("north", ready=False)
+    await rolling.declare("2")
+    assert rolling.has() == {"north": "1", "south": "2", "west": "2"}
+    await rolling.takes("south", "west")
+    assert rolling.status()["rollout"]["phase"] == "Complete"
+    await rolling.heard("north")
+    await rolling.settle()
+    assert rolling.has()["north"] == "2"
+
+
+async def test_what_a_silent_member_has_not_taken_is_taken_back(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    await rolling.declare("2")
+    await rolling.heard("north", ready=False)
+    await rolling.settle()
+    assert rolling.has() == {"north": "1", "south": "2", "west": "2"}
+
+
+async def test_what_was_seen_long_before_the_change_is_not_of_it(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    rolling.world.clock.advance(3600)
+    await rolling.declare("2")
+    row = next(each for each in rolling.world.all(MEMBER_OBJECTS) if each["spec"]["member"] == "north")
+    lies = {"revision": row["spec"]["revision"], "observedAt": time_text(rolling.world.clock.wall_ms() - 3_000_000)}
+    await rolling.world.set_status(MEMBER_OBJECTS, row["metadata"]["name"], **lies)
+    await rolling.settle()
+    assert rolling.has() == {"north": "2", "south": "1", "west": "1"}
+
+
+async def test_who_joins_in_the_midst_has_what_was_there_before(rolling: Rolling) -> None:
+    await start(rolling, CANARY, ALL)
+    await rolling.declare("2")
+    east = {"metadata": {"name": "east"}, "spec": {"syncMode": "Pull"}}
+    await rolling.world.create(MEMBERS, east, NAMESPACE)
+    await rolling.heard("east")
+    await rolling.settle()
+    assert rolling.has()["east"] == "1"
+
+
+async def test_an_override_of_one_member_changes_that_one_alone(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    step = {"clusterName": "west", "clusterOverrides": [{"path": "/data/k", "value": "w"}]}
+    await rolling.declare("1", overrides=[step])
+    assert rolling.has() == {"north": "1", "south": "1", "west": "w"}
+    await rolling.takes("west")
+    assert rolling.status()["rollout"]["phase"] == "Complete"
+
+
+async def test_it_waits_while_it_is_paused_by_its_annotation_or_its_policy(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    key = "skerry.dev/rollout-paused"
+    await rolling.world.update(
+        FEDERATED, "a", lambda obj: {**obj, "metadata": {**obj["metadata"], "annotations": {key: "true"}}}
+    )
+    await rolling.declare("2")
+    assert (rolling.status()["rollout"]["phase"], set(rolling.has().values())) == ("Paused", {"1"})
+    await rolling.world.update(
+        FEDERATED, "a", lambda obj: {**obj, "metadata": {**obj["metadata"], "annotations": {}}}
+    )
+    await rolling.settle()
+    assert rolling.has()["north"] == "2"
+
+
+async def test_no_more_old_versions_are_kept_than_is_said(rolling: Rolling) -> None:
+    await start(rolling, revisionHistoryLimit=1)
+    for value in "2345":
+        await rolling.declare(value)
+        await rolling.takes("north", "south", "west")
+    numbers = sorted(each["spec"]["revision"] for each in rolling.world.all(REVISIONS))
+    assert numbers == [3, 4, 5], "the newest, the one before, and one more"
+
+
+async def test_without_the_policy_everybody_has_the_newest_at_once(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    await rolling.declare("2")
+    await rolling.world.delete(ROLLOUT_POLICIES, "p")
+    await rolling.settle()
+    assert set(rolling.has().values()) == {"2"}
+    assert "rollout" not in rolling.status()
+
+
+async def test_a_policy_that_only_tells_changes_nothing_and_can_t_be_made_of_one_that_acts(rolling: Rolling) -> None:
+    await rolling.policy(CANARY, dryRun=True)
+    await rolling.declare("2")
+    assert set(rolling.has().values()) == {"2"}
+    await rolling.policy(CANARY, name="q")
+    with pytest.raises(InvalidError, match="policy of its own"):
+        await rolling.world.set_spec(ROLLOUT_POLICIES, "q", dryRun=True)
+
+
+async def test_a_policy_that_makes_no_sense_is_refused(rolling: Rolling) -> None:
+    with pytest.raises(InvalidError, match=r"spec.waves\[0\].members: .*0% is not from 1%"):
+        await rolling.policy({"name": "none", "members": "0%"})
