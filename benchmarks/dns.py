@@ -3,7 +3,8 @@ services, where each client's subnet has its own answer and probes are under way
 
 1,000 zones of 100 names each; `dnsperf` asks for 50,000 different names with EDNS, one in ten of them not there. A
 core's rate is answers by the processor time that the answering processes took, so that a client or a neighbour that
-is busy is not measured: the peers are counted alike. Latencies are dnsperf's, at some 40 % of what it reached.
+is busy is not measured: the peers are counted alike. Latencies are of `tests.system.dns_load`, which asks at a rate
+whatever comes back, with the server on one core and itself on another, both before this machine's other work.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from tests.system.dns_load import asking, go_first
 from tests.system.dns_peers import gdnsd, knot, nsd, powerdns
 from tests.system.dns_process import dns_server
 
 ZONES = int(os.environ.get("DNS_ZONES", "1000"))
 NAMES = 100
 ASKED = 50_000
+HALF_LOAD = 125_000
+"""Questions a second at which latencies are measured: half of what a core has to answer."""
 SECONDS = int(os.environ.get("DNS_SECONDS", "6"))
 HEAD = "$TTL 300\n@ SOA ns1 host 1 7200 900 1209600 60\n@ NS ns1\nns1 A 192.0.2.1\n"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -35,6 +40,16 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def _zone(number: int) -> str:
     rows = [f"n{name} A 198.51.{number % 256}.{name}" for name in range(NAMES)]
     return HEAD + "\n".join(rows) + "\n"
+
+
+def _packets(path: Path) -> list[bytes]:
+    """The questions of a file of dnsperf's, as it sends them, without their ids."""
+    found: list[bytes] = []
+    for line in path.read_text().splitlines():
+        labels = line.split()[0].split(".")
+        name = b"".join(bytes([len(label)]) + label.encode() for label in labels) + b"\0"
+        found.append(b"\0\0\0\1\0\0\0\0\0\1" + name + b"\0\1\0\1" + b"\0\0\x29\x04\xd0\0\0\0\0\0\0")
+    return found
 
 
 def _questions(path: Path) -> None:
@@ -152,6 +167,34 @@ def _steered(rows: list[tuple[str, str]]) -> None:
     rows.append(("skerry: answers of services by client subnet, a second and core", f"{completed / used_s:,.0f}"))
 
 
+RELOAD_LOAD = 5_000
+"""Questions a second while everything is read again, on cores that others use as well."""
+RELOAD_S = int(os.environ.get("DNS_RELOAD_SECONDS", "60"))
+
+
+def _reloaded(zones: dict[str, str]) -> list[tuple[str, str]]:
+    """Every zone is written anew and read under load, twice, by one process for each core."""
+    with tempfile.TemporaryDirectory() as scratch:
+        directory, questions = Path(scratch) / "reload", Path(scratch) / "questions"
+        _questions(questions)
+        with dns_server(directory, "--workers", "2", zones=zones) as server:
+            took: list[float] = []
+            with asking(server.port, RELOAD_LOAD, RELOAD_S, _packets(questions)) as told:
+                for number in (2, 3):
+                    for origin, text in zones.items():
+                        changed = text.replace("host 1 ", f"host {number} ")
+                        (directory / "zones" / f"{origin}.zone").write_text(changed)
+                    begun = time.monotonic()
+                    server.skerry("reload")
+                    took.append(time.monotonic() - begun)
+            found = told[0]
+    waits = f"p99 {found.p99_ms:.2f} ms, longest {found.max_ms:.0f} ms, {found.late} later than a second"
+    return [
+        (f"skerry: {len(zones):,} zones read again, twice, at {RELOAD_LOAD:,} a second", f"{max(took):.1f} s"),
+        ("skerry: questions meanwhile", f"{found.sent:,}, lost {found.lost}; {waits}"),
+    ]
+
+
 def _peer(
     start: Callable[[Path, dict[str, str]], AbstractContextManager[int]], program: str
 ) -> Callable[[Path, dict[str, str]], AbstractContextManager[tuple[int, int]]]:
@@ -171,13 +214,24 @@ def _measured(name: str, port: int, pid: int, questions: Path) -> list[tuple[str
     before = _cpu_s(pids)
     found = _dnsperf(port, questions, "-l", str(SECONDS))
     used_s = max(_cpu_s(pids) - before, 0.01)
-    slow = _dnsperf(port, questions, "-l", "3", "-Q", str(max(1, int(found["rate"] * 0.4))))
     per_core = found["completed"] / used_s
     return [
         (f"{name}: answers a second and core", f"{per_core:,.0f}"),
         (f"{name}: answers a second as dnsperf saw it", f"{found['rate']:,.0f} (lost {found['lost']:.0f})"),
-        (f"{name}: mean latency at 40 % of that", f"{slow['latency_s'] * 1000:.2f} ms (lost {slow['lost']:.0f})"),
+        (f"{name}: p50, p99, p99.9 at {HALF_LOAD:,} a second", _waits(port, pids, _packets(questions))),
     ]
+
+
+def _waits(port: int, pids: Sequence[int], packets: Sequence[bytes], rate: float = HALF_LOAD) -> str:
+    """How long answers take at a rate, all being made ready before."""
+    for pid in pids:
+        go_first(pid, {min(os.sched_getaffinity(0))})
+    with asking(port, rate / 4, 4 * len(packets) / rate, packets, first=True):
+        pass
+    with asking(port, rate, SECONDS, packets, first=True) as told:
+        pass
+    found = told[0]
+    return f"{found.p50_ms:.2f}, {found.p99_ms:.2f}, {found.p999_ms:.2f} ms (lost {found.lost} of {found.sent})"
 
 
 def main() -> Sequence[tuple[str, str]]:
@@ -203,4 +257,4 @@ def main() -> Sequence[tuple[str, str]]:
             with start(directory, zones) as (port, pid):
                 rows += _measured(name, port, pid, questions)
     _steered(rows)
-    return rows
+    return [*rows, *_reloaded(zones)]

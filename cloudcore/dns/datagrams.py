@@ -18,6 +18,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from cloudcore.dns.counts import Counts
@@ -34,6 +35,8 @@ READY_MAX: Final = 200_000
 """Ready answers; when they are so many they are all forgotten, and made again as they are asked for."""
 PASSING_MAX: Final = 20_000
 """Of these, answers for names that are in no zone: most are asked for once."""
+WAITING: Final = 4 << 20
+"""Bytes of queries that wait in a socket, with what the kernel adds to each: some 10,000."""
 IDLE_S: Final = 1
 """A wait for packets ends after this, to look whether to stop."""
 _WAITFORONE: Final = 0x10000
@@ -85,7 +88,9 @@ def datagram_socket(address: str, port: int) -> socket.socket:
     try:
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", IDLE_S, 0))
-        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WAITING)
+        with suppress(PermissionError):  # more than net.core.rmem_max, for who may
+            udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, WAITING)
         # No path may tell us to cut answers into fragments, which a forger could replace (RFC 9715).
         if family == socket.AF_INET6:
             udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address == "::" else 1)
@@ -101,6 +106,7 @@ def datagram_socket(address: str, port: int) -> socket.socket:
     return udp
 
 
+_SO_RCVBUFFORCE: Final = 33
 _IP_PKTINFO: Final = 8
 _IP_MTU_DISCOVER: Final = 10
 _IPV6_MTU_DISCOVER: Final = 23

@@ -445,6 +445,7 @@ class Supervisor:
         return Counts(self._memory, 2 * seat + self._generation % 2)
 
     def _answer_datagrams(self, udp: socket.socket, seat: int) -> None:
+        gc.disable()  # answering leaves no cycles, and a look at all that is ready would keep questions waiting
         datagrams = Datagrams(udp, Responder(self._desk()), self._counts(seat))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: datagrams.stop())

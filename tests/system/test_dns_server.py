@@ -20,6 +20,7 @@ import dns.query
 import pytest
 
 from tests.cloudcore.dns.conftest import ZONE
+from tests.system.dns_load import asking
 from tests.system.dns_process import DnsProcess, dns_server, told
 
 pytestmark = pytest.mark.system
@@ -160,6 +161,30 @@ def test_a_reload_loses_no_query_and_shows_the_new_zone(tmp_path: Path) -> None:
         path.write_text("rubbish")
         assert "problem:" in server.skerry("reload")
         assert server.kdig("+short", "mail.example.com").split() == ["192.0.2.107"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_question_is_missed_while_all_zones_are_read_again(tmp_path: Path, workers: int) -> None:
+    """By a command or by a signal: processes with the new zones read from the sockets of those before them."""
+    zones = {f"z{number}.example": ZONE for number in range(50)}
+    names = [f"{name}.{origin}" for origin in zones for name in ("mail", "nobody", "www")]
+    packets = [dns.message.make_query(name, "A", use_edns=0).to_wire()[2:] for name in names]
+    with dns_server(tmp_path, "--workers", str(workers), zones=zones) as server:
+        with asking(server.port, 2000, 8, packets) as told_by:
+            for number in range(4):
+                text = ZONE.replace("192.0.2.2", f"192.0.2.{100 + number}")
+                for origin in zones:
+                    (server.zones / f"{origin}.zone").write_text(text)
+                if number % 2:
+                    server.skerry("reload")
+                else:
+                    server.process.send_signal(signal.SIGHUP)
+                deadline = time.monotonic() + 20
+                while server.kdig("+short", "mail.z49.example").split() != [f"192.0.2.{100 + number}"]:
+                    assert time.monotonic() < deadline, server.log
+        found = told_by[0]
+        assert (found.lost, found.late) == (0, 0) and found.sent > 10_000, found
+        assert server.log.count("zones read again") >= 4
 
 
 def test_a_process_that_dies_is_forked_again_and_none_outlives_its_parent(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import random
 import struct
 
 import dns.flags
@@ -202,3 +204,24 @@ def test_no_bytes_break_it_and_no_answer_is_out_of_bounds(data: st.DataObject) -
     assert answer[:2] == packet[:2] and answer[2] & 0x80
     assert len(answer) <= max(3 * len(packet), len(packet) + 40) and len(answer) <= 1232
     dns.message.from_wire(answer, ignore_trailing=False)
+
+
+def test_answering_leaves_nothing_to_the_collector() -> None:
+    """Which is off where datagrams are answered: a look at all that is ready there would keep questions waiting."""
+    responder, chance = Responder(desk(PARSED, rate=0)), random.Random(7)
+    packets = [
+        dns.message.make_query(name, kind, use_edns=edns, options=[*options]).to_wire()
+        for name in ("example.com", "www.example.com", "nobody.example.com", "a.w.example.com", "q.test")
+        for kind in ("A", "MX", "AXFR", "ANY")
+        for edns, options in ((-1, []), (0, []), (1, []), (0, [option(10, b"12345678")]), (0, [option(8, b"")]))
+    ]
+    packets += [bytes(chance.choice([byte, byte, byte ^ 4]) for byte in each) for each in packets]
+    gc.collect()
+    gc.disable()
+    try:
+        for packet in packets:
+            responder.quick(packet, packet.find(b"\0", 12) + 1, 1000.0)
+            responder.reply(packet, HERE, 1000.0)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

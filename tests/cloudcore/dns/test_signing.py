@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Literal, cast
 
@@ -214,3 +215,19 @@ def test_a_roll_goes_by_names_of_files(tmp_path: Path) -> None:
     (tmp_path / "other.pem").write_text("x")
     with pytest.raises(InvalidError, match="is not called"):
         read_keys(tmp_path)
+
+
+def test_signing_leaves_nothing_to_the_collector(signer: ZoneSigner) -> None:
+    """Which is off where datagrams are answered."""
+    ask(signer, "www.example.com", "A")  # what is made once, by libraries as well
+    responder = responder_of(signer)
+    names = ["www.example.com", "ns.example.com", "no.example.com", "a.w.example.com", "x.d.example.com"]
+    packets = [dns.message.make_query(name, "A", want_dnssec=True, use_edns=0).to_wire() for name in names]
+    gc.collect()
+    gc.disable()
+    try:
+        for packet in packets:
+            responder.reply(packet, CLIENT, NOW)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
