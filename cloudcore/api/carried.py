@@ -90,7 +90,11 @@ class CarriedCalls:
         actor = await self._actor(node, head)
         if target is None:
             asked = Asked(
-                path=path.rstrip("/"), actor=actor, accept=head.header("accept"), if_none_match="", verbose=False
+                path=path.rstrip("/"),
+                actor=actor,
+                accept=head.header("accept"),
+                if_none_match=head.header("if-none-match"),
+                verbose=False,
             )
             return _within(self._paths.answer(head.method, asked))
         incoming = Incoming(

@@ -20,6 +20,7 @@ from cloudcore.controllers.jointoken.controller import JoinTokenController
 from cloudcore.controllers.namespace.controller import NamespaceController
 from cloudcore.controllers.node.controller import NodeController
 from cloudcore.controllers.nodegroup.controller import NodeGroupController
+from cloudcore.controllers.nodelease.controller import NodeLeaseController
 from cloudcore.controllers.placement.controller import PlacementController
 from cloudcore.controllers.replicaset.controller import ReplicaSetController
 from cloudcore.controllers.serviceaccount.controller import ServiceAccountController
@@ -45,6 +46,7 @@ def standard_controllers(
         ServiceAccountController(tools, ca_pem=ca_pem),
         TokenController(tools, signer=signer, ca_pem=ca_pem),
         NodeController(tools),
+        NodeLeaseController(tools),
         DefinitionController(tools, custom),
         JoinTokenController(tools),
         CommandController(tools, epoch=epoch),

@@ -159,6 +159,11 @@ class Seen:
         return self._after
 
     @property
+    def is_new(self) -> bool:
+        """Created, or seen for the first time; nothing is parsed to know it."""
+        return self._change.before is None
+
+    @property
     def deleted(self) -> bool:
         return self._change.after is None
 

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from edgecore.local_api.access import ANONYMOUS, Access
 from edgecore.local_api.answers import Answer
+from edgecore.local_api.cloud_kinds import CloudKinds
 from edgecore.local_api.entries import CONVERSATIONS
 from edgecore.local_api.keeping import Asker, KeptWrites, can_be_kept
 from edgecore.local_api.kinds import EVENT, GROUPS, SCHEME
@@ -46,6 +47,7 @@ class Guard:
     """See the module; `edgecore.local_api.connection.Answers`."""
 
     def __init__(self, routes: Routes, access: Access, calls: Calls, kept: KeptWrites) -> None:
+        self._kinds = CloudKinds(calls)
         self._routes = routes
         self._access = access
         self._calls = calls
@@ -70,6 +72,8 @@ class Guard:
         path = "/" + "/".join(request.parts)
         verb = "get" if request.method == "GET" else request.method.lower()
         self._access.require(Attributes(actor=actor, verb=verb, path=path))
+        if (told := await self._kinds.answer(request)) is not None:
+            return told
         match request.parts:
             case ("skerry", *_):
                 raise NotFoundError(UNKNOWN_RESOURCE)  # the agent's own paths are for the socket

@@ -185,6 +185,14 @@ COULD_NOT_START: Final = frozenset({"ContainerCannotRun", "StartError"})
 """Reasons of a container that never ran: Docker's word, which the process runtime has, and containerd's."""
 
 
+class User(Frozen):
+    """Who a container's first process began as."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
 class ContainerState(Frozen):
     """One container as the runtime sees it. Times are wall clock milliseconds, 0 for not yet."""
 
@@ -194,6 +202,7 @@ class ContainerState(Frozen):
     name: str
     attempt: int
     image: str
+    """As the pod wrote it."""
     image_id: str
     phase: Literal["created", "running", "exited"]
     """created: it begins to run by itself. What an agent made and did not come to start is no container."""
@@ -207,6 +216,10 @@ class ContainerState(Frozen):
     message: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     """Those of the spec."""
+    full_image: str = ""
+    """The image's name with its registry and tag, as the runtime has it; "" where that is what the pod wrote."""
+    user: User | None = None
+    """None where the runtime does not say."""
 
 
 class ImageMissingError(InvalidError):

@@ -17,7 +17,7 @@ from edgecore.pods.qos import qos_class
 from edgecore.pods.resizing import Pending
 from skerry.frozen import Frozen, field
 from skerry.objects.conditions import find_condition
-from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, bool_at, map_at, maps_at, str_at
 from skerry.objects.meta import generation_of
 from skerry.objects.times import time_text
 
@@ -150,7 +150,7 @@ def _container_status(one: Wanted, picture: Picture, *, is_initialized: bool) ->
         waits = Waiting(reason=HOOK_FAILED, message=picture.stillborn[newest.id])
     status: JsonObject = {
         "name": one.name,
-        "image": newest.image if newest else str_at(one.spec, "image"),
+        "image": newest.full_image or newest.image if newest else str_at(one.spec, "image"),
         "imageID": newest.image_id if newest else "",
         "restartCount": newest.attempt if newest else 0,
         "ready": False,
@@ -158,8 +158,13 @@ def _container_status(one: Wanted, picture: Picture, *, is_initialized: bool) ->
         "state": {},
         "lastState": {},
     }
+    mounts: list[Json] = [_mount_status(each) for each in maps_at(one.spec, "volumeMounts")]
+    if mounts:
+        status["volumeMounts"] = mounts
     if newest is not None:
         status["containerID"] = f"{picture.runtime}://{newest.id}"
+    if newest is not None and (user := _user(newest, picture)):
+        status["user"] = user
     if newest is not None and newest.phase == "running" and newest.id in picture.given:
         status["resources"] = picture.given[newest.id]
         status["allocatedResources"] = map_at(one.spec, "resources", "requests")
@@ -180,6 +185,27 @@ def _container_status(one: Wanted, picture: Picture, *, is_initialized: bool) ->
     if previous is not None and previous.phase == "exited":
         status["lastState"] = {"terminated": _terminated(previous, picture)}
     return status
+
+
+def _user(run: ContainerState, picture: Picture) -> JsonObject:
+    """Who it began as. Of one that has ended the runtime does not tell it again."""
+    if run.user is None:
+        told = (*maps_at(picture.before, "containerStatuses"), *maps_at(picture.before, "initContainerStatuses"))
+        own = f"{picture.runtime}://{run.id}"
+        found = next((each for each in told if str_at(each, "containerID") == own), None)
+        return map_at(found, "user")
+    linux: JsonObject = {"uid": run.user.uid, "gid": run.user.gid}
+    if run.user.groups:
+        linux["supplementalGroups"] = list[Json](run.user.groups)
+    return {"linux": linux}
+
+
+def _mount_status(mount: JsonObject) -> JsonObject:
+    """What is mounted below a read-only volume may be written: no runtime here mounts it otherwise."""
+    said: JsonObject = {"name": str_at(mount, "name"), "mountPath": str_at(mount, "mountPath")}
+    if bool_at(mount, "readOnly"):
+        said |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+    return said
 
 
 def _ephemeral_status(one: Wanted, picture: Picture) -> JsonObject:

@@ -19,7 +19,7 @@ CALL_BODY_BYTES_MAX: Final = 3 << 20
 """As the cloud's API takes."""
 ANSWER_BODY_BYTES_MAX: Final = 8 << 20
 ANSWER_HEAD_BYTES_MAX: Final = 64 << 10
-CARRIED_HEADERS: Final = ("accept", "authorization", "content-type", "user-agent")
+CARRIED_HEADERS: Final = ("accept", "authorization", "content-type", "if-none-match", "user-agent")
 """What of a request's head is carried; by the second the cloud knows whoever asked."""
 ANSWER_HEADERS: Final = ("content-type", "retry-after", "warning", "etag", "audit-id")
 

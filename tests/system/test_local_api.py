@@ -94,6 +94,39 @@ def grant(fleet: RealFleet, name: str, *rules: tuple[str, str]) -> None:
     fleet.create(f"{role}/rolebindings", binding)
 
 
+WIDGETS: JsonObject = {
+    "metadata": {"name": "widgets.acme.example"},
+    "spec": {
+        "group": "acme.example",
+        "scope": "Namespaced",
+        "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "shortNames": ["wd"]},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+                "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}],
+            }
+        ],
+    },
+}
+
+
+def grant_of(fleet: RealFleet, name: str, group: str, resource: str, verbs: str) -> None:
+    """The same, of another group."""
+    role = f"{RBAC}/namespaces/default"
+    rule: JsonObject = {"apiGroups": [group], "resources": [resource], "verbs": [*verbs.split()]}
+    fleet.create(f"{role}/roles", {"kind": "Role", "metadata": {"name": name}, "rules": [rule]})
+    binding: JsonObject = {
+        "kind": "RoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": "app", "namespace": "default"}],
+    }
+    fleet.create(f"{role}/rolebindings", binding)
+
+
 def program_pod(name: str, program: str) -> JsonObject:
     container: JsonObject = {"name": "app", "image": "sh", "command": [sys.executable, "-u", "-c", program]}
     spec: JsonObject = {
@@ -221,11 +254,15 @@ def test_kubectl_prints_explains_waits_and_watches_as_against_any_cluster(fleet:
         pytest.skip("kubectl is not installed")
     fleet.create(f"{CORE}/serviceaccounts", {"kind": "ServiceAccount", "metadata": {"name": "app"}})
     grant(fleet, "reader", ("pods", "get list watch"), ("configmaps", "get list watch"))
+    fleet.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", WIDGETS)
+    grant_of(fleet, "widgets", "acme.example", "widgets", "get list")
     fleet.edge.start()
     until(lambda: fleet.ready() == "True", "the node is ready")
     token_file = "/var/run/secrets/kubernetes.io/serviceaccount/token"
     show = f"import time; print(open('{token_file}').read()); time.sleep(1000)"
     fleet.create(f"{CORE}/pods", program_pod("shows", show))
+    widget: JsonObject = {"apiVersion": "acme.example/v1", "kind": "Widget", "metadata": {"name": "w1"}}
+    fleet.create("/apis/acme.example/v1/namespaces/default/widgets", {**widget, "spec": {"size": 7}})
 
     def token() -> str:
         try:
@@ -247,6 +284,9 @@ def test_kubectl_prints_explains_waits_and_watches_as_against_any_cluster(fleet:
     until(lambda: "local API on TCP" in fleet.edge.log, "the API is served")
     assert "v1.36" in ask("version")
     assert "FIELDS:" in ask("explain", "pod.spec.containers"), "schemas come from the cloud"
+    assert ask("get", "widgets").split() == ["NAME", "SIZE", "w1", "7"], "a kind that somebody defined in the cloud"
+    assert ask("get", "wd/w1", "-o", "name").strip() == "widget.acme.example/w1"
+    assert "cannot list resource" in ask("get", "deploy", code=1), "kinds are known, and roles decide"
     for _ in range(2):
         rows = ask("get", "pods", "-o", "wide").splitlines()
         assert rows[0].split()[:6] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP"]

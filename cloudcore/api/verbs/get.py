@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.conversion import version_of
+from cloudcore.api.node_leases import bodies_of
 from cloudcore.api.verbs.lists import CATCH_UP_S, arrived
 from cloudcore.api.writing import stored_reply
 from cloudcore.registry.refusals import not_found
@@ -23,4 +24,5 @@ async def get(call: Call) -> Reply:
     stored = call.parts.objects.read(call.key)
     if stored is None:
         raise not_found(call.kind, call.target.name)
-    return stored_reply(call, version_of(call.parts.scheme, call.kind), stored.body)
+    (body,) = bodies_of([stored], call.parts.cache)
+    return stored_reply(call, version_of(call.parts.scheme, call.kind), body)

@@ -8,6 +8,7 @@ from typing import Final
 
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.conversion import Version, version_of
+from cloudcore.api.node_leases import bodies_of
 from cloudcore.api.selection import Selection, selection_of
 from cloudcore.api.writing import list_metadata, list_reply
 from cloudcore.store.cache import WatchCache
@@ -51,7 +52,7 @@ async def list_(call: Call) -> Reply:
     """A list or a page of it. Raises `GoneError`, `TooNewError` and what the parameters deserve."""
     version = version_of(call.parts.scheme, call.kind)
     listed = await listed_for(call, version)
-    return list_reply(call, version, [item.body for item in listed.items], listed.metadata)
+    return list_reply(call, version, bodies_of(listed.items, call.parts.cache), listed.metadata)
 
 
 async def listed_for(call: Call, version: Version) -> Listed:

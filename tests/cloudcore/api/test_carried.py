@@ -79,6 +79,10 @@ async def test_errors_and_warnings_are_answers(world: ApiWorld) -> None:
 async def test_discovery_and_schemas_are_told_as_at_the_apis_own_port(world: ApiWorld) -> None:
     answer, said = await ask(world, "GET", "/apis", own="yes")
     assert (answer.code, said["kind"]) == (200, "APIGroupList")
+    tag = next(value for name, value in answer.headers if name == "etag")
+    head = CallHead(method="GET", path="/apis", headers=(("if-none-match", tag),), own=True)
+    again = await CarriedCalls(world.parts, Paths(world.parts, Metrics())).answer("eu-1", head, b"")
+    assert (again.code, again.body) == (304, b"")
     answer, said = await ask(world, "GET", "/openapi/v3", own="yes")
     assert answer.code == 200
     answer, said = await ask(world, "DELETE", "/apis", own="yes")

@@ -104,3 +104,26 @@ def test_tokens_come_back_as_they_went() -> None:
     for after in (("ns", "name"), ("", "node")):
         token = Token(revision=Revision(7), after=after)
         assert decode_token(encode_token(token)) == token
+
+
+async def test_leases_of_nodes_are_read_as_renewed_in_every_form(world: ApiWorld) -> None:
+    """kubelets write them each ten seconds; here nobody does."""
+    leases = "/apis/coordination.k8s.io/v1/namespaces"
+    for name in ("kube-system", "kube-node-lease"):
+        await world.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    await world.ask("POST", "/api/v1/nodes", {"metadata": {"name": "g1"}})
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    await world.ask("PUT", "/api/v1/nodes/g1/status", {"metadata": {"name": "g1"}, "status": {"conditions": [ready]}})
+    hub = {"metadata": {"name": "skerry-hub"}, "spec": {"renewTime": "2026-01-01T00:00:10.000000Z"}}
+    await world.ask("POST", f"{leases}/kube-system/leases", hub)
+    await world.ask("POST", f"{leases}/kube-node-lease/leases", {"metadata": {"name": "g1"}, "spec": {}})
+    one = await world.get(f"{leases}/kube-node-lease/leases/g1")
+    assert one["spec"]["renewTime"] == "2026-01-01T00:00:10.000000Z"
+    listed = await world.get("/apis/coordination.k8s.io/v1/leases")
+    assert {item["metadata"]["name"]: item["spec"].get("renewTime") for item in listed["items"]} == {
+        "g1": "2026-01-01T00:00:10.000000Z",
+        "skerry-hub": "2026-01-01T00:00:10.000000Z",
+    }
+    before = world.cache.revision
+    await world.get(f"{leases}/kube-node-lease/leases/g1")
+    assert world.cache.revision == before, "nothing is written"

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import pytest
 
 from edgecore.pods.plan import Waiting
-from edgecore.pods.port import ContainerState, SandboxState
+from edgecore.pods.port import ContainerState, SandboxState, User
 from edgecore.pods.probes import Health
 from edgecore.pods.status import Ending, Picture, pod_status
+from skerry.frozen import replace
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import Json, JsonObject, dig, map_at, maps_at, str_at
 from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, sandbox, state
@@ -269,3 +270,35 @@ def test_an_ephemeral_container_is_told_apart_and_what_it_does_means_nothing_to_
         ended(), state("debug"), the_pod=the_pod, terminating=True, ending=Ending(reason="x", message="")
     )
     assert ending["phase"] == "Running"
+
+
+def test_what_is_mounted_is_told_as_a_kubelet_tells_it() -> None:
+    """RecursiveReadOnlyMounts."""
+    mounts: list[Json] = [
+        {"name": "v", "mountPath": "/v"},
+        {"name": "r", "mountPath": "/r", "readOnly": True, "subPath": "x"},
+    ]
+    told = first(status_of(the_pod=pod(container(volumeMounts=mounts))))
+    assert told["volumeMounts"] == [
+        {"name": "v", "mountPath": "/v"},
+        {"name": "r", "mountPath": "/r", "readOnly": True, "recursiveReadOnly": "Disabled"},
+    ]
+    assert "volumeMounts" not in first(status_of(state()))
+
+
+def test_the_image_is_shown_by_its_whole_name_and_with_who_it_began_as() -> None:
+    run = replace(state(), full_image="docker.io/library/app:latest", user=User(uid=1, gid=2, groups=(2, 3)))
+    told = first(status_of(run))
+    assert told["image"] == "docker.io/library/app:latest"
+    assert told["user"] == {"linux": {"uid": 1, "gid": 2, "supplementalGroups": [2, 3]}}
+    root = first(status_of(replace(run, user=User(uid=0, gid=0))))
+    assert root["user"] == {"linux": {"uid": 0, "gid": 0}}
+    assert "user" not in first(status_of(state()))
+
+
+def test_who_an_ended_container_began_as_stays_told() -> None:
+    """After a restart of the agent the runtime says no more."""
+    before = status_of(replace(state(), user=User(uid=7, gid=7)))
+    again = first(status_of(ended(), before=before))
+    assert again["containerID"] == first(before)["containerID"]
+    assert again["user"] == {"linux": {"uid": 7, "gid": 7}}

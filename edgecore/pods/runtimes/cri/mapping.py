@@ -16,6 +16,7 @@ from edgecore.pods.port import (
     ContainerState,
     ContainerUsage,
     Credentials,
+    ImageMissingError,
     ImageState,
     Mount,
     Namespaces,
@@ -25,6 +26,7 @@ from edgecore.pods.port import (
     SeccompProfile,
 )
 from edgecore.pods.runtimes.cri import messages as cri
+from edgecore.pods.runtimes.cri.references import full_name
 
 KEEPER: Final = "skerry.dev/keeper"
 """Label of what is ours; its value says whose, where several agents share a runtime."""
@@ -305,6 +307,7 @@ def container_state(listed: cri.Container, status: cri.ContainerStatus) -> Conta
     about = status.metadata or cri.ContainerMetadata()
     phase = _phase(status.state)
     lost = status.state == cri.CONTAINER_UNKNOWN
+    told_image = status.image.image if status.image is not None else ""
     started_ms, finished_ms = _ms(status.started_at), _ms(status.finished_at)
     return ContainerState(
         id=status.id,
@@ -312,7 +315,8 @@ def container_state(listed: cri.Container, status: cri.ContainerStatus) -> Conta
         pod_uid=status.labels.get(POD_UID, ""),
         name=about.name,
         attempt=about.attempt,
-        image=status.annotations.get(IMAGE) or (status.image.image if status.image is not None else ""),
+        image=status.annotations.get(IMAGE) or told_image,
+        full_image=_full_image(status.annotations.get(IMAGE, ""), told_image),
         image_id=status.image_ref,
         phase=phase,
         created_ms=status.created_at // NS_PER_MS,
@@ -324,6 +328,16 @@ def container_state(listed: cri.Container, status: cri.ContainerStatus) -> Conta
         message="The container could not be located: its runtime does not know how it is" if lost else status.message,
         labels=tuple(sorted((name, value) for name, value in status.labels.items() if name not in _OURS)),
     )
+
+
+def _full_image(asked: str, told: str) -> str:
+    """A kubelet shows the runtime's word, which is one of the image's names, or its id where it has none left. Of
+    several names we show the one that was asked for."""
+    try:
+        full = full_name(asked)
+    except ImageMissingError:
+        return told
+    return told if "@" in full and "/" in told else full
 
 
 def _ms(nanoseconds: int) -> int:

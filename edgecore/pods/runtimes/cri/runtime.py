@@ -42,6 +42,7 @@ from edgecore.pods.pull_rights import PullRights
 from edgecore.pods.runtimes.cri import messages as cri
 from edgecore.pods.runtimes.cri.endings import Endings
 from edgecore.pods.runtimes.cri.images import Images
+from edgecore.pods.runtimes.cri.info import begun_in
 from edgecore.pods.runtimes.cri.loopback import connect
 from edgecore.pods.runtimes.cri.mapping import (
     CONTAINER_NAME,
@@ -66,7 +67,7 @@ from edgecore.pods.runtimes.cri.schema import IMAGE_CALLS, IMAGES, RUNTIME, RUNT
 from edgecore.pods.runtimes.cri.streaming import open_stream
 from edgecore.pods.runtimes.visits import RESULT_BYTES_MAX
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, replace
 from skerry.ports import Clock
 from skerry.transport.grpc import DeadlineError, Peer, RefusedError
 
@@ -101,12 +102,6 @@ class CriSettings(Frozen):
     """Of the runtime, until it says itself."""
     rights: PullRights | None = None
     """Who may use what was pulled with credentials; None: everybody."""
-
-
-class _Process(Frozen):
-    """What runtimes say of a container's process in the `info` of a status."""
-
-    pid: int = 0
 
 
 class _Options(msgspec.Struct):
@@ -307,7 +302,7 @@ class CriRuntime:
         if known is not None and (known.phase == "running") == running:
             return known
         request = cri.ContainerStatusRequest(
-            container_id=listed.id, verbose=running and not self._endings.knows(listed.id)
+            container_id=listed.id, verbose=running and (known is None or not self._endings.knows(listed.id))
         )
         try:
             told = await self._ask("ContainerStatus", request, ASK_S)
@@ -317,9 +312,11 @@ class CriRuntime:
             raise UnavailableError(str(error)) from error
         if told.status is None:
             raise UnavailableError("the runtime told nothing of a container")
-        state = container_state(listed, told.status)
+        begun = begun_in(told.info)
+        user = begun.user or (known.user if known is not None else None)
+        state = replace(container_state(listed, told.status), user=user)
         if state.phase == "running":
-            self._watch(state.id, state.pod_uid, told.info)
+            self._watch(state.id, state.pod_uid, begun.pid)
         else:
             self._endings.forget(state.id)
         if state.phase == "running" or (
@@ -412,7 +409,7 @@ class CriRuntime:
             return False
         request = cri.ContainerStatusRequest(container_id=container_id, verbose=True)
         try:
-            pid = _pid_of((await self._ask("ContainerStatus", request, ASK_S)).info)
+            pid = begun_in((await self._ask("ContainerStatus", request, ASK_S)).info).pid
             give_up = self._clock.monotonic_s() + grace_s
             if pid:
                 os.kill(pid, chosen)
@@ -512,7 +509,7 @@ class CriRuntime:
             told = await self._ask("PodSandboxStatus", request, ASK_S)
         except RefusedError as error:
             raise UnavailableError(str(error)) from error
-        pid = _pid_of(told.info)
+        pid = begun_in(told.info).pid
         if not pid:
             raise UnavailableError(f"sandbox {sandbox_id} is not running")
         return await connect(pid, port)
@@ -572,9 +569,8 @@ class CriRuntime:
 
     # --- news ---
 
-    def _watch(self, container: str, pod_uid: str, info: Mapping[str, str]) -> None:
+    def _watch(self, container: str, pod_uid: str, pid: int) -> None:
         self._pods[container] = pod_uid
-        pid = _pid_of(info)
         self._endings.watch(container, pid)
         if self._endings.hears(container):
             self._processes[container] = pid
@@ -673,12 +669,3 @@ def cgroup_driver_of(info: Mapping[str, str]) -> Literal["", "cgroupfs", "system
     if handler is None:
         return ""
     return "systemd" if handler.options is not None and handler.options.systemd_cgroup else "cgroupfs"
-
-
-def _pid_of(info: Mapping[str, str]) -> int:
-    """The process that a status names, 0 for none: containerd and CRI-O both put JSON into `info`."""
-    text = info.get("info", "")
-    try:
-        return msgspec.json.decode(text, type=_Process).pid if text else 0
-    except msgspec.DecodeError:
-        return 0

@@ -138,6 +138,11 @@ class RemoteStream:
 _OUTPUTS: Final = (("stdout", 1), ("stderr", 2))
 
 
+_INTERNAL: Final = "Internal error occurred: "
+_EXECUTING: Final = "error executing command in container: "
+"""What containerd puts before its words: whoever tells the client puts it there as well."""
+
+
 def exit_code(status: bytes) -> int:
     """Of the Status that ends a command (metav1.Status). Raises `InvalidError` for a failure that is none of the
     command's own."""
@@ -153,7 +158,7 @@ def exit_code(status: bytes) -> int:
     code = next((str_at(cause, "message") for cause in causes if str_at(cause, "reason") == "ExitCode"), "")
     if str_at(said, "reason") == "NonZeroExitCode" and code.isdecimal():
         return int(code)
-    message = str_at(said, "message") or "the command failed"
+    message = (str_at(said, "message") or "the command failed").removeprefix(_INTERNAL).removeprefix(_EXECUTING)
     if int_at(said, "code") == 404:
         raise NotFoundError(message)
     raise InvalidError(message)

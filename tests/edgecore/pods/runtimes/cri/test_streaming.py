@@ -39,6 +39,15 @@ def test_what_is_no_code_is_an_error(said: bytes, error: type[Exception]) -> Non
         exit_code(said)
 
 
+def test_what_the_runtime_puts_before_its_words_is_left_to_who_tells_the_client() -> None:
+    """Who ran a program that is not there read the same words twice."""
+    said = 'failed to exec in container: OCI runtime exec failed: exec: "nope": executable file not found in $PATH'
+    whole = f"Internal error occurred: error executing command in container: {said}"
+    with pytest.raises(InvalidError) as caught:
+        exit_code(status(status="Failure", reason="InternalError", code=500, message=whole))
+    assert str(caught.value) == said
+
+
 async def test_streams_over_anything_but_http_are_refused() -> None:
     with pytest.raises(InvalidError, match="over http"):
         await open_stream("https://127.0.0.1:1/exec/x", Streamed())
