@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol, cast
 
@@ -18,6 +18,8 @@ from skerry.frozen import Frozen
 from skerry.objects.json import Json, float_at, map_at, maps_at, str_at
 
 REMEMBERED_MAX: Final = 50_000
+JOINED_MAX: Final = 32
+"""Networks of a database that are joined to one scope: each is looked up when a client's is first asked for."""
 EARTH_KM: Final = 6371.0
 BIAS_MAX: Final = 99
 
@@ -96,6 +98,28 @@ class GeoDatabase:
                 self._known.clear()
             spot = self._known[address] = self._read(address)
         return spot
+
+    def widened(self, address: bytes, bits: int, is_alike: Callable[[Spot], bool]) -> int:
+        """How many bits of the address say as much, of the network that the database has it in (`bits`): those of the
+        largest prefix of at most `JOINED_MAX` of its networks that are all alike. Whether a prefix is such a one
+        depends on the prefix alone, so that no two of these overlap."""
+        size, count = 8 * len(address), 1
+        first = int.from_bytes(address, "big") >> (size - bits) << (size - bits)
+        while bits:
+            # The other half of the next larger prefix.
+            at = first ^ 1 << (size - bits)
+            end = at + (1 << (size - bits))
+            while at < end and count < JOINED_MAX:
+                spot = self._read(at.to_bytes(len(address), "big"))
+                if not is_alike(spot):
+                    return bits
+                count += 1
+                at += 1 << (size - spot.bits)
+            if at < end:
+                return bits
+            bits -= 1
+            first = first >> (size - bits) << (size - bits)
+        return bits
 
     def _read(self, address: bytes) -> Spot:
         if len(address) == 16 and not self._six:

@@ -1,8 +1,8 @@
 """Where a client is, by its address, and how many bits of the address tell so (RFC 7871). Pure.
 
-Networks are cut into leaves that cover all addresses and never overlap; neighbours of one place are one leaf. A
-leaf's length is the scope of an answer: so no two answers that differ are for networks of which one holds the
-other, whatever a resolver keeps of them.
+Networks are cut into leaves that cover all addresses and never overlap; neighbours of one place, or of places that
+are alike to a service, are one leaf. A leaf's length is the scope of an answer: so no two answers that differ are for
+networks of which one holds the other, whatever a resolver keeps of them.
 """
 
 from __future__ import annotations
@@ -34,14 +34,31 @@ class Places:
     """A map from networks to places; the longest network that holds an address wins."""
 
     def __init__(self, networks: Mapping[Network, str]) -> None:
-        self._leaves: dict[int, list[Leaf]] = {}
-        self._starts: dict[int, list[int]] = {}
-        for size in (4, 16):
-            leaves = _leaves(
-                {net: place for net, place in networks.items() if net.max_prefixlen == 8 * size}, 8 * size
-            )
-            self._leaves[size] = leaves
-            self._starts[size] = [leaf[0] for leaf in leaves]
+        self._take(
+            {
+                size: _leaves({net: it for net, it in networks.items() if net.max_prefixlen == 8 * size}, 8 * size)
+                for size in (4, 16)
+            }
+        )
+
+    def _take(self, leaves: dict[int, list[Leaf]]) -> None:
+        self._leaves = leaves
+        self._starts = {size: [leaf[0] for leaf in those] for size, those in leaves.items()}
+
+    def alike(self, classes: Mapping[str, str]) -> Places:
+        """The same with places by their class, as few leaves as that allows."""
+        made = Places({})
+        made._take(
+            {
+                size: _joined([(first, length, classes[place]) for first, length, place in leaves], 8 * size)
+                for size, leaves in self._leaves.items()
+            }
+        )
+        return made
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(place for leaves in self._leaves.values() for _, _, place in leaves)
 
     def find(self, address: bytes) -> tuple[str, int]:
         """The place of a packed address, and the scope."""
@@ -81,3 +98,16 @@ def _merged(branch: _Branch | None, place: str, first: int, depth: int, bits: in
     if len(left) == len(right) == 1 and left[0][2] == right[0][2]:
         return [(first, depth, left[0][2])]
     return left + right
+
+
+def _joined(leaves: list[Leaf], bits: int) -> list[Leaf]:
+    """Both halves of a prefix that are of one place are that prefix."""
+    made: list[Leaf] = []
+    for leaf in leaves:
+        first, length, place = leaf
+        while made and made[-1][1:] == (length, place) and made[-1][0] == first - (1 << (bits - length)):
+            if made[-1][0] >> (bits - length) & 1:
+                break  # halves of two prefixes
+            first, length = made.pop()[0], length - 1
+        made.append((first, length, place))
+    return made

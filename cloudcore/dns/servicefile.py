@@ -6,15 +6,16 @@ Keeps nothing. Each field is checked, and named where it is wrong.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, cast
 
 import yaml
 
+from cloudcore.dns.alike import Alike
 from cloudcore.dns.geography import BIAS_MAX, GeoRules
 from cloudcore.dns.places import NOWHERE, Places
-from cloudcore.dns.steering import POLICIES, SIZES, Canary, Endpoint, Service
+from cloudcore.dns.steering import POLICIES, SIZES, Canary, Endpoint, Policy, Service
 from cloudcore.dns.zone import TTL_MAX
 from skerry.dns.names import is_within, labels, name_of, text_of
 from skerry.dns.numbers import AAAA, A
@@ -33,7 +34,7 @@ _SERVICE_FIELDS: Final = {"policy", "ttl", "endpoints", "probe", "tiers", "stick
 def read_services(path: Path, origin: bytes) -> dict[bytes, Service]:
     """By name. Raises `InvalidError` that names file and field, `UnavailableError`."""
     try:
-        document: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document: object = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except OSError as error:
         raise UnavailableError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -71,7 +72,11 @@ def _services(document: dict[str, object], origin: bytes, *, strict: bool) -> di
     }
     orders = {NOWHERE if place == "default" else place: regions for place, regions in orders.items()}
     ground = _Ground(
-        places=places, orders=orders, geo=_geo(document.get("geo")), latencies=_latencies(document.get("latencies"))
+        places=places,
+        orders=orders,
+        geo=_geo(document.get("geo")),
+        latencies=_latencies(document.get("latencies")),
+        kinds={},
     )
     found: dict[bytes, Service] = {}
     for name, about in _map(document.get("services"), "services").items():
@@ -89,6 +94,24 @@ class _Ground(Frozen):
     orders: dict[str, tuple[str, ...]]
     geo: GeoRules | None
     latencies: dict[str, tuple[str, ...]]
+    kinds: dict[tuple[bool, tuple[str, ...], frozenset[str]], Alike]
+    """Services in the same regions have one."""
+
+    def alike(self, policy: Policy, endpoints: Sequence[Endpoint]) -> dict[int, Alike]:
+        every = tuple(dict.fromkeys(each.region for each in endpoints))
+        orders = {NOWHERE: every, **self.orders}
+        measured = policy == "latency"
+        table = self.latencies if measured else orders
+        default = table.get(NOWHERE, orders[NOWHERE])
+        found: dict[int, Alike] = {}
+        for kind, size in SIZES.items():
+            regions = frozenset(each.region for each in endpoints if len(each.address) == size)
+            about = measured, default, regions
+            if about not in self.kinds:
+                made = Alike(self.places, table, default, regions, self.geo, measured=measured)
+                self.kinds[about] = made
+            found[kind] = self.kinds[about]
+        return found
 
 
 def _geo(given: object) -> GeoRules | None:
@@ -176,6 +199,7 @@ def _service(name: str, given: object, origin: bytes, ground: _Ground, *, few: i
         orders={NOWHERE: every, **ground.orders},
         geo=ground.geo,
         latencies=ground.latencies,
+        alike=ground.alike(policy, endpoints) if policy in ("nearest", "latency") else {},
         tiers=tuple(
             frozenset(_texts(tier, f"{field}.tiers")) for tier in _list(about.get("tiers"), f"{field}.tiers")
         ),

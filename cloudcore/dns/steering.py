@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
+from cloudcore.dns.alike import Alike
 from cloudcore.dns.geography import GeoDatabase, GeoRules, judged
 from cloudcore.dns.places import NOWHERE, Places
 from skerry.dns.numbers import AAAA, A
@@ -65,6 +66,8 @@ class Service(Frozen):
     sticky: bool = False
     """One endpoint for each of the clients' networks, rather than all of a region."""
     canary: Canary | None = None
+    alike: Mapping[int, Alike] = {}
+    """For whom answers of a type are the same; of those that are left out, places are taken apart."""
     up_share: float = 0.0
     """The part of a region's endpoints that must be up, for any of it to be taken."""
 
@@ -85,6 +88,7 @@ class Located(Frozen):
 
     place: str
     scope: int
+    """Of the network that tells so; answers may be the same further around."""
     order: tuple[str, ...]
     steps: tuple[str, ...] = ()
     """How that was found, for people."""
@@ -121,8 +125,9 @@ def choose(service: Service, kind: int, address: bytes, geo: GeoDatabase | None 
     match service.policy:
         case "nearest" | "latency":
             located = locate(service, address, geo)
+            scope = alike.scope(address, geo) if (alike := service.alike.get(kind)) else located.scope
             taken = _of_first_region(candidates, located.order)
-            scope = max(least, located.scope)
+            scope = max(least, scope)
             why = f"{fell}{located.place or 'nowhere'}: {', '.join(located.order)}"
             if service.sticky and taken:
                 taken, scope = [_of_network(taken, service, address)], max(scope, bits)
