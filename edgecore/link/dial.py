@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Protocol
 
+from edgecore.link.membership import HUB_PORT
 from skerry.errors import CallerError, UnavailableError
 from skerry.objects.enrolment import split_address
 from skerry.ports import Clock, Link
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 QUIC_OPEN_S_MAX: Final = 8.0
 """Where nothing lets UDP pass there is no answer at all, and other ways wait; four round trips on a bad link."""
-HUB_PORT: Final = 10443
 
 
 class WayMissingError(UnavailableError):

@@ -13,6 +13,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from skerry.errors import InvalidError, NotFoundError
 from skerry.files import unavailable, write_private
@@ -20,6 +21,9 @@ from skerry.frozen import Frozen
 from skerry.objects.enrolment import HUB_SERVER_NAME, Enrolled
 from skerry.objects.json import Json, JsonObject, int_at, str_at, strs_at
 from skerry.transport.identity import Identity
+
+HUB_PORT: Final = 10443
+"""Where a cloud's hub listens, unless its address says otherwise."""
 
 
 class Membership(Frozen):

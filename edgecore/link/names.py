@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from typing import Final
 
-from edgecore.link.dial import HUB_PORT, Dialer, WayMissingError
+from edgecore.link.dial import Dialer, WayMissingError
+from edgecore.link.membership import HUB_PORT
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError

@@ -18,7 +18,16 @@ from edgecore.link.cloud_time import HeardTime
 from edgecore.link.dial import Dialer, WayMissingError
 from edgecore.link.streams import StreamKinds
 from edgecore.link.traffic import TrafficKeeper
-from edgecore.store.port import META_EPOCH, META_KNOWN_MS, META_LEAVING, META_REVISION, META_WAY, EdgeBatch, Held
+from edgecore.store.port import (
+    META_CUT,
+    META_EPOCH,
+    META_KNOWN_MS,
+    META_LEAVING,
+    META_REVISION,
+    META_WAY,
+    EdgeBatch,
+    Held,
+)
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.daemon import leaves
 from skerry.errors import DamagedError, IdentityRefusedError, SkerryError, UnansweredError, UnavailableError
@@ -40,8 +49,6 @@ from skerry.wire.frames import CloseCode
 
 log = logging.getLogger(__name__)
 
-META_CUT: Final = "link_cut"
-"""`yes` while an operator keeps the link down."""
 KNOWN_STEP_MS: Final = 600_000
 """The cloud's time is written when what is written is this much older: a flash card need not know the minute."""
 

@@ -8,8 +8,10 @@ machine one has it, and the pods of the other are not sent to it.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from skerry.errors import UnavailableError
@@ -62,6 +64,25 @@ def listening_at(place: Place) -> socket.socket:
     except BaseException:
         made.close()
         raise
+    return made
+
+
+def listening_on(path: Path) -> socket.socket:
+    """The unix socket, for root and the agent's own user; one left by a killed agent is replaced. Raises
+    `UnavailableError`."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)
+        mask = os.umask(0o177)
+        try:
+            made.bind(str(path))
+        finally:
+            os.umask(mask)
+        made.listen(BACKLOG)
+        made.setblocking(False)
+    except OSError as error:
+        made.close()
+        raise UnavailableError(f"listening on {path}: {error}") from error
     return made
 
 

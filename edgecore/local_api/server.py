@@ -18,9 +18,9 @@ from typing import Final
 
 from edgecore.local_api.bounds import HEAD_BYTES_MAX, Room
 from edgecore.local_api.objects import LocalObjects
+from edgecore.local_api.places import listening_on
 from edgecore.local_api.ports import LocalParts
 from edgecore.local_api.routes import Routes
-from skerry.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +44,11 @@ class LocalApi:
         self._server: asyncio.Server | None = None
         self._open = 0
 
-    async def listen(self) -> None:
-        """Raises `UnavailableError` when the socket can't be made."""
-        try:
-            self._path.unlink(missing_ok=True)
-            mask = os.umask(0o177)
-            try:
-                self._server = await asyncio.start_unix_server(self._connected, self._path, limit=HEAD_BYTES_MAX)
-            finally:
-                os.umask(mask)
-        except OSError as error:
-            raise UnavailableError(f"listening on {self._path}: {error}") from error
+    async def listen(self, listening: socket.socket | None = None) -> None:
+        """`listening`: what was made early for it (`listening_on`), so that nobody was refused; who came meanwhile is
+        answered now. Raises `UnavailableError` when the socket can't be made."""
+        made = listening_on(self._path) if listening is None else listening
+        self._server = await asyncio.start_unix_server(self._connected, sock=made, limit=HEAD_BYTES_MAX)
 
     async def run(self) -> None:
         assert self._server is not None, "listen first"

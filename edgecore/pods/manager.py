@@ -63,6 +63,8 @@ class PodManager:
         self._look = asyncio.Event()
         self._first: FirstLook | None = None
         """For those that are there at the start."""
+        self.under_way = asyncio.Event()
+        """Each of those has looked, and asked the runtime for what it needs."""
         self.begun = asyncio.Event()
         """Each of those has looked, and done what it could."""
 
@@ -197,7 +199,11 @@ class PodManager:
         self._orphans = {state.pod_uid for state in (*containers, *sandboxes)} - self._workers.keys()
 
     async def _until_begun(self) -> None:
-        for worker in [*self._workers.values()]:
+        first = [*self._workers.values()]
+        for worker in first:
+            await worker.under_way.wait()
+        self.under_way.set()
+        for worker in first:
             await worker.begun.wait()
         self.begun.set()
 

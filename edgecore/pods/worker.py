@@ -72,6 +72,8 @@ class PodWorker:
         self._first = first
         self.begun = asyncio.Event()
         """It has looked, and done what it could."""
+        self.under_way = asyncio.Event()
+        """The same, or it waits for its sandbox."""
         self._key = pod
         self._uid = uid
         self._pods = GatewayPods(parts.store, parts.files)
@@ -209,6 +211,7 @@ class PodWorker:
             while True:
                 self._wake.clear()
                 wait_s = await self._attempt(tasks)
+                self.under_way.set()
                 self.begun.set()
                 if wait_s is None:
                     self._probing.close()
@@ -265,9 +268,12 @@ class PodWorker:
         is_changed = False
         if steps.run_sandbox is not None and not refusal:
             given = self._kept.given
-            made = await self._starting.run_sandbox(
-                seen, steps.run_sandbox, lambda: self._limits.begin(seen.pod, seen.containers, given)
-            )
+
+            def hold() -> None:
+                self._limits.begin(seen.pod, seen.containers, given)
+                self.under_way.set()
+
+            made = await self._starting.run_sandbox(seen, steps.run_sandbox, hold)
             if made is not None:
                 is_changed = True
                 seen = self._without_delays(self._with_sandbox(seen, made))

@@ -42,6 +42,9 @@ nothing is of an agent that did not know of this, and reports may have left it."
 META_ADDRESS: Final = "node_address"
 """Name in `meta`: the address of this machine that was told last."""
 
+META_CUT: Final = "link_cut"
+"""Name in `meta`: `yes` while an operator keeps the link down."""
+
 META_WAY: Final = "link_way"
 """Name in `meta`: the way to the cloud that was welcomed last."""
 

@@ -13,7 +13,9 @@ from typing import Final
 
 from devices.mqtt.config import Broker
 from devices.mqtt.port import Connection, Hooks
-from edgecore.composition import Agent, Ground, agent_clock, compose
+from edgecore.composition.ground import Ground
+from edgecore.composition.pods import agent_clock, compose_pods
+from edgecore.composition.whole import Agent, compose
 from edgecore.local_api.kinds import DEVICE, DEVICE_STATUS, SCHEME
 from edgecore.local_api.objects import LocalObjects
 from edgecore.pods.node import Machine
@@ -217,10 +219,11 @@ class SimulatedEdge:
                 time=time,
                 ids=ids,
             )
-            agent = compose(ground)
+            begun = compose_pods(ground)
+            agent = compose(ground, begun)
             objects = LocalObjects(agent.local)
             objects.listen()
-            for work in (*agent.workers().values(), agent.link.run()):
+            for work in (*begun.workers().values(), *agent.workers().values(), agent.link.run()):
                 tasks.create_task(work)
             made.append(_Life(process=process, disk=disk, runtime=runtime, agent=agent, objects=objects))
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecore.agent import history_of
+from edgecore.composition.real import history_of
 from edgecore.config import EdgeSettings
 from edgecore.history.chunks import LIFE, READINGS_MAX, Kept, Lacking, in_lives, in_order, with_gaps
 from edgecore.history.file import HistoryFile

@@ -178,7 +178,7 @@ class Api:
         self.link = FakeLink()
         self.asked: list[JsonObject] = []
         self.answers = Answers()
-        parts = LocalParts(
+        parts = self.parts = LocalParts(
             store=self.store,
             twins=self.twins,
             link=self.link,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import stat
+from pathlib import Path
 
 import pytest
 
 from edgecore.config import EdgeSettings, local_api_of
-from edgecore.local_api.places import Door, Place, doors_at, listening_at
+from edgecore.local_api.places import Door, Place, doors_at, listening_at, listening_on
+from edgecore.local_api.server import LocalApi
 from skerry.errors import InvalidError, UnavailableError
+from tests.edgecore.local_api.stage import Api
 
 
 class Machine:
@@ -68,3 +73,37 @@ async def test_where_none_can_be_had_pods_are_not_sent_there_unless_somebody_ask
 def test_a_port_that_is_taken_is_a_fault() -> None:
     with listening_at(Place(host="127.0.0.1", port=a_port())) as first, pytest.raises(OSError, match="in use"):
         listening_at(Place(host="127.0.0.1", port=first.getsockname()[1]))
+
+
+async def test_who_asks_before_there_is_anybody_to_answer_is_answered_later(tmp_path: Path, api: Api) -> None:
+    path = tmp_path / "edge.sock"
+    with listening_on(path) as listening:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+
+        local = LocalApi(path, api.parts)
+        await local.listen(listening)
+        serving = asyncio.create_task(local.run())
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert not path.exists()
+
+
+def test_a_socket_that_a_killed_agent_left_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "edge.sock"
+    listening_on(path).close()
+    assert path.exists()
+    with listening_on(path), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+
+def test_where_no_socket_can_be_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match=r"listening on .*nowhere/edge.sock: "):
+        listening_on(tmp_path / "nowhere" / "edge.sock")
