@@ -222,7 +222,7 @@ class LocalObjects:
         return obj
 
     def _pod_status(self, uid: str) -> JsonObject:
-        record = next((body for held, body in self._parts.store.pods() if held == uid), None)
+        record = self._parts.store.pod(uid)
         return map_at(decode_object(record), "status") if record is not None else {}
 
     def _device(self, key: Key, obj: JsonObject) -> JsonObject:

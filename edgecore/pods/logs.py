@@ -93,7 +93,7 @@ class PodLogs:
 
     def _none(self, request: LogRequest, uid: str) -> str:
         """Why there is no log at all, as a kubelet words it (validateContainerLogStatus)."""
-        body = next((body for pod, body in self._parts.store.pods() if pod == uid), None)
+        body = self._parts.store.pod(uid)
         status = map_at(decode_object(body), "status") if body is not None else {}
         what = f'container "{request.container}" in pod "{request.pod}"'
         if str_at(status, "phase") in FINAL:

@@ -93,6 +93,9 @@ class FailingEdgeStore:
     def pods(self) -> Sequence[tuple[str, bytes]]:
         return self._inner.pods()
 
+    def pod(self, uid: str) -> bytes | None:
+        return self._inner.pod(uid)
+
     def commands(self) -> Sequence[tuple[str, bytes]]:
         return self._inner.commands()
 

@@ -413,6 +413,9 @@ class MemoryEdgeStore:
     def pods(self) -> Sequence[tuple[str, bytes]]:
         return sorted(self._disk.pods.items())
 
+    def pod(self, uid: str) -> bytes | None:
+        return self._disk.pods.get(uid)
+
     def commands(self) -> Sequence[tuple[str, bytes]]:
         return sorted(self._disk.commands.items())
 

@@ -380,7 +380,13 @@ class EdgeStore(Protocol):
 
     def twins(self, device: Key | None = None) -> Sequence[TwinRow]: ...
 
-    def pods(self) -> Sequence[tuple[str, bytes]]: ...
+    def pods(self) -> Sequence[tuple[str, bytes]]:
+        """What is known of pods, by uid."""
+        ...
+
+    def pod(self, uid: str) -> bytes | None:
+        """The same of one; None for one of which nothing is."""
+        ...
 
     def rules(self) -> Sequence[tuple[str, bytes]]:
         """What is known of device rules, by uid."""

@@ -177,6 +177,9 @@ class AsyncEdgeStore:
     def pods(self) -> Sequence[tuple[str, bytes]]:
         return self._store.pods()
 
+    def pod(self, uid: str) -> bytes | None:
+        return self._store.pod(uid)
+
     def commands(self) -> Sequence[tuple[str, bytes]]:
         return self._store.commands()
 

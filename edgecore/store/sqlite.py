@@ -699,6 +699,10 @@ class SqliteEdgeStore:
     def pods(self) -> Sequence[tuple[str, bytes]]:
         return [(str(uid), bytes_of(body)) for uid, body in self._read("SELECT uid, body FROM pods ORDER BY uid")]
 
+    def pod(self, uid: str) -> bytes | None:
+        rows = self._read("SELECT body FROM pods WHERE uid = ?", (uid,))
+        return bytes_of(rows[0][0]) if rows else None
+
     def commands(self) -> Sequence[tuple[str, bytes]]:
         return [(str(uid), bytes_of(body)) for uid, body in self._read("SELECT uid, body FROM commands ORDER BY uid")]
 
@@ -773,21 +777,10 @@ def _write_facts(connection: sqlite3.Connection, batch: EdgeBatch) -> None:
             for twin in batch.twins
         ],
     )
-    connection.executemany("DELETE FROM pods WHERE uid = ?", [(uid,) for uid, body in batch.pods if body is None])
-    connection.executemany(
-        "INSERT OR REPLACE INTO pods (uid, body) VALUES (?, ?)", [row for row in batch.pods if row[1] is not None]
-    )
-    connection.executemany(
-        "DELETE FROM commands WHERE uid = ?", [(uid,) for uid, body in batch.commands if body is None]
-    )
-    connection.executemany(
-        "INSERT OR REPLACE INTO commands (uid, body) VALUES (?, ?)",
-        [row for row in batch.commands if row[1] is not None],
-    )
-    connection.executemany("DELETE FROM rules WHERE uid = ?", [(uid,) for uid, body in batch.rules if body is None])
-    connection.executemany(
-        "INSERT OR REPLACE INTO rules (uid, body) VALUES (?, ?)", [row for row in batch.rules if row[1] is not None]
-    )
+    for table, rows in (("pods", batch.pods), ("commands", batch.commands), ("rules", batch.rules)):
+        gone, kept = [(uid,) for uid, body in rows if body is None], [row for row in rows if row[1] is not None]
+        connection.executemany(f"DELETE FROM {table} WHERE uid = ?", gone)  # noqa: S608 - names of ours
+        connection.executemany(f"INSERT OR REPLACE INTO {table} (uid, body) VALUES (?, ?)", kept)  # noqa: S608
     connection.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", batch.meta)
 
 

@@ -164,6 +164,7 @@ class EdgeStoreContract:
         assert dict(store.stamps()) == {Key("configmaps", "default", "a"): Stamp("uid-a", Revision(3))}
         assert list(store.twins(DEVICE)) == [twin]
         assert list(store.pods()) == [("uid", b"run")]
+        assert (store.pod("uid"), store.pod("another")) == (b"run", None)
         assert list(store.commands()) == [("order", b"begun")]
         assert list(store.rules()) == [("hot", b"fired")]
         assert store.meta("epoch") == "e1"
@@ -212,6 +213,7 @@ class EdgeStoreContract:
         assert store.get(key_b) is None
         assert store.get(key_a) == held("a", 2)
         assert list(store.pods()) == []
+        assert store.pod("uid") is None
         assert list(store.commands()) == []
         assert list(store.rules()) == [("hot", b"three")]
 

@@ -128,7 +128,7 @@ class Mirrors:
 
     def _lives(self, uid: str) -> bool:
         """Something of a pod with this uid is left here."""
-        return any(each == uid for each, _ in self._parts.store.pods())
+        return self._parts.store.pod(uid) is not None
 
     def _has_name(self, key: Key) -> bool:
         return key in self._parts.files.pods
