@@ -144,14 +144,7 @@ def compose(ground: Ground, begun: Begun) -> Agent:
     images, network = node.images_of(ground, pods), node.network_of(ground)
     reporter = node.node_of(ground, pods, lambda: evictor.conditions, begun.hold, network.functions)
     evictor = node.evictor_of(ground, pods, images, reporter)
-    later.settle(
-        Whole(
-            connected=lambda: link.connected,
-            in_step=lambda: cloud.is_in_step(link),
-            refusal=evictor.refusal,
-            ask=calls.ask,
-        )
-    )
+    later.settle(_answers(link, calls, evictor))
     history = devices.history_of(ground)
     local = LocalParts(
         history=history,
@@ -197,6 +190,15 @@ def compose(ground: Ground, begun: Begun) -> Agent:
         announcer=devices.announcer_of(ground, twins),
         local=local,
         cloud=calls,
+    )
+
+
+def _answers(link: EdgeLink, calls: CloudCalls, evictor: Evictor) -> Whole:
+    return Whole(
+        connected=lambda: link.connected,
+        in_step=lambda: cloud.is_in_step(link),
+        refusal=evictor.refusal,
+        ask=calls.ask,
     )
 
 
