@@ -30,6 +30,7 @@ from skerry.objects.federation import (
     NAMESPACE,
     TYPES,
     TYPES_GROUP,
+    deletion_of,
     federated_type,
     orphans,
 )
@@ -120,7 +121,7 @@ def _unconfigured(kind: Kind, reader: Reader) -> _Guarded | None:
 
 def _faults(obj: JsonObject, of: _Guarded) -> list[Cause]:
     causes: list[Cause] = []
-    for read in (read_placement, read_overrides):
+    for read in (read_placement, read_overrides, deletion_of):
         try:
             read(obj)
         except InvalidError as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 from skerry.frozen import Frozen, replace
-from skerry.objects.federation import MANAGED, ROW, MemberObject
+from skerry.objects.federation import MANAGED, ROW, MemberObject, object_version
 from skerry.objects.json import Json, JsonObject, clone, map_at, str_at
 from skerry.objects.meta import annotations_of, being_deleted, with_annotations
 from skerry.objects.patches import difference, merge_patch
@@ -166,10 +166,24 @@ def _removal(row: MemberObject, present: JsonObject | None, *, ours: bool) -> De
     if present is None or not ours:
         return Decision(act="none", removed=True)
     if row.removal == "Orphan":
-        return Decision(act="release", obj=_released(present), removed=True)
+        return release(present)
     if being_deleted(present):
         return Decision(act="wait", code="WaitingForRemoval", message="finalizers hold it")
     return Decision(act="delete")
+
+
+def release(present: JsonObject) -> Decision:
+    """It stays, and is ours no more."""
+    return Decision(act="release", obj=_released(present), removed=True)
+
+
+def version_of(before: JsonObject, decision: Decision, now: JsonObject | None) -> str:
+    """Of the object as it was written last; `before`: the row's status. What others write beside it counts for
+    nothing where it has no generation: each of their writes would be told."""
+    if now is None or decision.removed:
+        return ""
+    was, found = str_at(before, "version"), object_version(now)
+    return was if was.startswith("rv:") and decision.act not in ("create", "update") else found
 
 
 def _common(base: JsonObject, wanted: JsonObject) -> JsonObject:

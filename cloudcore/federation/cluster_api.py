@@ -30,7 +30,7 @@ from skerry.errors import (
 )
 from skerry.frozen import Frozen
 from skerry.objects.endpoint_slices import SERVICE_LABEL, has_ready
-from skerry.objects.federation import Target
+from skerry.objects.federation import Deletion, Target
 from skerry.objects.json import Json, JsonObject, bool_at, encode_object, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.yaml_reader import read_yaml
 
@@ -184,13 +184,15 @@ class ClusterApi:
     async def replace(self, path: str, name: str, obj: JsonObject) -> JsonObject:
         return await self._ask("PUT", f"{path}/{quote(name, safe='')}", obj)
 
-    async def delete(self, path: str, name: str, uid: str) -> None:
+    async def delete(self, path: str, name: str, uid: str, how: Deletion) -> None:
         options: JsonObject = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "preconditions": {"uid": uid},
-            "propagationPolicy": "Background",
+            "propagationPolicy": how.propagation,
         }
+        if how.grace_s is not None:
+            options["gracePeriodSeconds"] = how.grace_s
         await self._ask("DELETE", f"{path}/{quote(name, safe='')}", options)
 
     async def _ask(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject:

@@ -15,6 +15,7 @@ from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.placement import placed, read_placement
 from cloudcore.federation.planner import IN_TIME_MS, Plan, Row, Scene, plan, status_of, with_times
 from cloudcore.federation.policy_lookup import acts, chosen_by, is_undecided, policy_of
+from cloudcore.federation.propagated_versions import PropagatedVersions
 from cloudcore.federation.rollouts import Rollouts, Staged, Subject
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
@@ -52,6 +53,7 @@ class FederationController:
         self._tools = tools
         self._ledger = Ledger(tools)
         self._rollouts = Rollouts(tools)
+        self._propagated = PropagatedVersions(tools)
         self._types: dict[str, FederatedType] = {}
         self._types_at = Revision(-1)
 
@@ -241,7 +243,10 @@ class FederationController:
                 await self._tools.objects.update(kind, key, transform, subresource="status")
             except NotFoundError:
                 return None
-        return IN_TIME_MS / 1000 if waiting else None
+        if waiting:
+            return IN_TIME_MS / 1000
+        await self._propagated.keep(key, federated, of, rows)
+        return None
 
 
 def _matters(change: Seen) -> bool:

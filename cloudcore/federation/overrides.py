@@ -61,13 +61,33 @@ def _steps(steps: Sequence[JsonObject], where: str) -> tuple[Override, ...]:
 
 
 def overridden(obj: JsonObject, overrides: Sequence[Override]) -> JsonObject:
-    """The object as the member is to have it. Raises `InvalidError` that names the step which can't be done."""
+    """The object as the member is to have it. Raises `InvalidError` that names the step which can't be done.
+
+    `replace` of a field that is not there yet adds it, where what it is in is there: KubeFed's library does so, and
+    its users' overrides of labels count on it."""
     for override in overrides:
+        step = override.step()
         try:
-            obj = json_patch(obj, [override.step()])
+            if override.op == "replace" and _is_absent(obj, override.path):
+                step["op"] = "add"
+            obj = json_patch(obj, [step])
         except (InvalidError, BadRequestError) as error:
             raise InvalidError(f"{override.op} {override.path}: the object has no such place") from error
     return obj
+
+
+def _is_absent(obj: JsonObject, pointer: str) -> bool:
+    """Of a field of an object; of what is in a list RFC 6902 has its way."""
+    *steps, last = [step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/")]
+    place: Json = obj
+    for step in steps:
+        if isinstance(place, list) and step.isdecimal() and int(step) < len(place):
+            place = place[int(step)]
+        elif isinstance(place, dict):
+            place = place.get(step)
+        else:
+            return False
+    return isinstance(place, dict) and last not in place
 
 
 def with_override(obj: JsonObject, cluster: str, override: Override) -> JsonObject:

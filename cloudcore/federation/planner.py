@@ -21,6 +21,7 @@ from skerry.objects.federation import (
     MemberObject,
     Source,
     Target,
+    deletion_of,
     drift_policy,
     orphans,
     recreates,
@@ -64,6 +65,7 @@ def plan(key: Key, federated: JsonObject, of: FederatedType, scene: Scene) -> Pl
         if scene.chosen is not None:
             where &= scene.chosen.members
         overrides = read_overrides(federated)
+        deletion = deletion_of(federated)
     except InvalidError as error:
         return Plan(rows={}, faults=dict.fromkeys(scene.members, str(error)), reason="ComputePlacementFailed")
     rows: dict[str, MemberObject] = {}
@@ -91,6 +93,7 @@ def plan(key: Key, federated: JsonObject, of: FederatedType, scene: Scene) -> Pl
             drift=drift_policy(federated),
             retain=("/spec/replicas",) if bool_at(federated, "spec", "retainReplicas") else (),
             adopt=scene.adopt,
+            deletion=deletion,
             recreate=recreates(federated),
             lease_s=0 if scene.chosen is None else scene.chosen.lease_s,
         )

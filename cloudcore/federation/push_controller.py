@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
-from cloudcore.federation.apply import Decision, anew, decide, may_recreate, trial_of
+from cloudcore.federation.apply import Decision, anew, decide, may_recreate, release, trial_of, version_of
 from cloudcore.federation.cluster_api import Access, ClusterApi, access_of
 from cloudcore.federation.rounds import Rounds
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER, Keys, Seen
@@ -34,6 +34,7 @@ from skerry.objects.federation import (
     MEMBER_OBJECTS,
     MEMBERS,
     NAMESPACE,
+    Deletion,
     MemberObject,
     Target,
     is_pulling,
@@ -67,7 +68,7 @@ class MemberApi(Protocol):
 
     async def replace(self, path: str, name: str, obj: JsonObject) -> JsonObject: ...
 
-    async def delete(self, path: str, name: str, uid: str) -> None: ...
+    async def delete(self, path: str, name: str, uid: str, how: Deletion) -> None: ...
 
 
 class PushController:
@@ -191,6 +192,8 @@ class PushController:
     ) -> tuple[Decision, JsonObject | None]:
         present = await api.read(path, row.target.name)
         decision = decide(row, present, map_at(obj, "status", "applied"), in_touch=True)
+        if decision.act == "delete" and present is not None and self._is_namespace_of_ours(row.target, present):
+            decision = release(present)
         failing = {"create": "CreationFailed", "delete": "DeletionFailed", "release": "LabelRemovalFailed"}
         try:
             match decision.act:
@@ -202,7 +205,7 @@ class PushController:
                     return decision, await api.replace(path, row.target.name, decision.obj)
                 case "delete":
                     assert present is not None, "what is deleted is there"
-                    await api.delete(path, row.target.name, uid_of(present))
+                    await api.delete(path, row.target.name, uid_of(present), row.deletion)
                     if await api.read(path, row.target.name) is None:
                         return Decision(act="none", removed=True), None
                     return Decision(act="wait", code="WaitingForRemoval", message="it is going"), present
@@ -218,13 +221,19 @@ class PushController:
                 return await self._recreate(row, path, present, api, str(error))
             return Decision(act="wait", code=failing.get(decision.act, "UpdateFailed"), message=str(error)), present
 
+    def _is_namespace_of_ours(self, target: Target, present: JsonObject) -> bool:
+        """The member is this cloud itself: all that is federated in the namespace would go with it. KubeFed leaves
+        it as well."""
+        own = self._tools.objects.read(Key("namespaces", "", target.name)) if target.kind == "Namespace" else None
+        return own is not None and own.uid == uid_of(present)
+
     async def _recreate(
         self, row: MemberObject, path: str, present: JsonObject, api: MemberApi, refused: str
     ) -> tuple[Decision, JsonObject | None]:
         """As in a region (`cloudcore.federation.region_controller`)."""
         try:
             await api.create(path, trial_of(row), dry_run=True)
-            await api.delete(path, row.target.name, uid_of(present))
+            await api.delete(path, row.target.name, uid_of(present), Deletion())
         except CallerError as error:
             return Decision(act="wait", code="UpdateFailed", message=f"{refused}; anew: {error}"), present
         return anew(refused), None
@@ -259,6 +268,8 @@ class PushController:
                 status["generation"] = generation
         if backed is not None:
             status["backed"] = backed
+        if version := version_of(before, decision, now):
+            status["version"] = version
         if {name: value for name, value in before.items() if name != "observedAt"} == status:
             return
 

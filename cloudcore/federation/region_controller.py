@@ -19,6 +19,7 @@ from cloudcore.federation.apply import (
     may_recreate,
     stopped,
     trial_of,
+    version_of,
 )
 from cloudcore.registry.port import DeleteOptions, WriteOptions
 from cloudcore.runtime.events import Saying
@@ -27,7 +28,15 @@ from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import AlreadyExistsError, CallerError, InvalidError, NotFoundError
 from skerry.frozen import replace
 from skerry.objects.endpoint_slices import SERVICE_LABEL, SLICES, has_ready
-from skerry.objects.federation import MEMBERSHIP, REGION_OBJECTS, ROW, MemberObject, Target, read_member_object
+from skerry.objects.federation import (
+    MEMBERSHIP,
+    REGION_OBJECTS,
+    ROW,
+    Deletion,
+    MemberObject,
+    Target,
+    read_member_object,
+)
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key as ObjectKey
 from skerry.objects.meta import annotations_of, generation_of, labels_of, uid_of
@@ -45,6 +54,8 @@ _REMEMBERED: Final = 20
 
 _OWN: Final = frozenset({"applied", "observedAt", "leaseSeconds"})
 """What is not told of a row."""
+
+_AS_USUAL: Final = Deletion()
 
 LeaseLeft = Callable[[int], float]
 """Seconds that are left of a lease of so many; 0 or less: it has ended."""
@@ -130,7 +141,9 @@ class RegionController:
             return await self._stop(key, obj, row, kind, target)
         decision = decide(row, present, applied, in_touch=self._in_touch())
         anew_as = row if present is not None and may_recreate(row, present) else None
-        decision, now = await self._carry_out(kind, target, present, decision, anew_as, whole=row.lease_s > 0)
+        decision, now = await self._carry_out(
+            kind, target, present, decision, anew_as, how=row.deletion, whole=row.lease_s > 0
+        )
         await self._note(key, obj, row, decision, now)
         if decision.code and left_s is None:
             raise UnfinishedError(f"{row.target}: {decision.message}")
@@ -166,10 +179,11 @@ class RegionController:
         decision: Decision,
         recreated: MemberObject | None = None,
         *,
+        how: Deletion = _AS_USUAL,
         whole: bool = False,
     ) -> tuple[Decision, JsonObject | None]:
         """What came of it, and the object as it is then. `recreated`: the row, where it may be
-        deleted and made anew; `whole`: what is deleted is gone when its pods are."""
+        deleted and made anew; `how`: it is deleted; `whole`: what is deleted is gone when its pods are."""
         failing = {"create": "CreationFailed", "delete": "DeletionFailed", "release": "LabelRemovalFailed"}
         try:
             match decision.act:
@@ -182,7 +196,11 @@ class RegionController:
                     return decision, await self._change(kind, target, present, decision)
                 case "delete":
                     assert present is not None, "what is deleted is there"
-                    options = DeleteOptions(uid=uid_of(present), propagation="Foreground" if whole else "Background")
+                    options = DeleteOptions(
+                        uid=uid_of(present),
+                        propagation="Foreground" if whole else how.propagation,
+                        grace_s=how.grace_s,
+                    )
                     await self._tools.objects.delete(kind, target, options)
                     left = self._read(target)
                     if left is None:
@@ -277,6 +295,8 @@ class RegionController:
                 status["generation"] = generation
         if now is not None and row.target.kind == "Service" and row.target.api_version == "v1":
             status["backed"] = self._backed(row.target)
+        if version := version_of(before, decision, now):
+            status["version"] = version
         bare = {name: value for name, value in before.items() if name != "observedAt"}
         if bare == status:
             return before

@@ -511,7 +511,7 @@ class RegionReporter(Frozen):
 def _told(body: JsonObject) -> JsonObject:
     """What a region says of a row, each field of the type that others rely on."""
     told: JsonObject = {"revision": int_at(body, "revision")}
-    for name in ("code", "message"):
+    for name in ("code", "message", "version"):
         if text := str_at(body, name):
             told[name] = text[:_MESSAGE_LENGTH_MAX]
     if bool_at(body, "removed"):

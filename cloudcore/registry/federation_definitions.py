@@ -16,10 +16,11 @@ from cloudcore.registry.definition_parts import (
     strings_list,
 )
 from cloudcore.registry.rollout_definitions import rollout_definitions
-from skerry.objects.federation import CORE_GROUP, DRIFTS, PULL, PUSH, SCHEDULING_GROUP
+from skerry.objects.federation import CORE_GROUP, DRIFTS, PROPAGATIONS, PULL, PUSH, SCHEDULING_GROUP
 from skerry.objects.json import JsonObject
 
 _CORE: Final = GroupParts(prefix="io.kubefed.core.v1beta1.", group=CORE_GROUP, version="v1beta1")
+_CORE_ALPHA: Final = GroupParts(prefix="io.kubefed.core.v1alpha1.", group=CORE_GROUP, version="v1alpha1")
 _SCHEDULING: Final = GroupParts(prefix="io.kubefed.scheduling.v1alpha1.", group=SCHEDULING_GROUP, version="v1alpha1")
 _SKERRY: Final = GroupParts(prefix="dev.skerry.federation.v1.", group="skerry.dev", version="v1")
 
@@ -30,6 +31,7 @@ def federation_definitions() -> dict[str, JsonObject]:
         _member()
         | _type()
         | _config()
+        | _versions()
         | _preference()
         | _policy()
         | _policy_status()
@@ -151,6 +153,34 @@ def _config() -> dict[str, JsonObject]:
             spec=free("As KubeFed has it."),
         ),
         p + "KubeFedConfigList": _CORE.list_kind("KubeFedConfig"),
+    }
+
+
+def _versions() -> dict[str, JsonObject]:
+    p = _CORE_ALPHA.prefix
+    made: dict[str, JsonObject] = {}
+    for name in ("PropagatedVersion", "ClusterPropagatedVersion"):
+        made[p + name] = _CORE_ALPHA.kind(
+            name,
+            "What members have of a federated object, by its version there: KIND-NAME is its name.",
+            spec=free("Nothing."),
+            status=_CORE_ALPHA.ref("PropagatedVersionStatus", "What members have."),
+        )
+        made[p + name + "List"] = _CORE_ALPHA.list_kind(name)
+    return made | {
+        p + "PropagatedVersionStatus": obj(
+            "What members have.",
+            required=("overridesVersion", "templateVersion"),
+            templateVersion=string("Hash of the template."),
+            overridesVersion=string("Hash of the overrides."),
+            clusterVersions=_CORE_ALPHA.list_of("ClusterObjectVersion", "Of members that have it as it is to be."),
+        ),
+        p + "ClusterObjectVersion": obj(
+            "Of one member.",
+            required=("clusterName", "version"),
+            clusterName=string("The member."),
+            version=string("`gen:` and the generation, or `rv:` and the resourceVersion, as it was written last."),
+        ),
     }
 
 
@@ -321,6 +351,8 @@ def _row_fields() -> dict[str, JsonObject]:
         "orphan": boolean("It stays in the member when the federated object goes."),
         "drift": string("What becomes of changes in the member.", *DRIFTS),
         "retain": strings_list("Fields that the member decides."),
+        "propagationPolicy": string("What becomes of its dependents when it goes.", *PROPAGATIONS),
+        "gracePeriodSeconds": int64("How long it has to go; none: as long as it says itself."),
         "recreate": boolean("It is deleted and made anew for a change of a field that can't be changed."),
         "leaseSeconds": int32("It stops by itself so long after the last answer of the global cloud."),
         "heldLeaseSeconds": int32(
@@ -370,6 +402,7 @@ def _ledger() -> dict[str, JsonObject]:
             observedAt=string("When the member saw that."),
             removed=boolean("Of a tombstone: it is gone."),
             generation=int64("Of the object there that this is of."),
+            version=string("Of the object in the member, as it was written last: `gen:2`, `rv:77`."),
             drift=_SKERRY.list_of("DriftedField", "Fields that somebody changed in the member."),
             remote=free("The object's status there."),
             backed=boolean("Of a Service: whether it has a ready endpoint there."),

@@ -422,6 +422,8 @@ def _federation() -> list[Kind]:
         replace(_in(core, "v1beta1", "KubeFedCluster", "kubefedclusters"), **custom),
         replace(_in(core, "v1beta1", "FederatedTypeConfig", "federatedtypeconfigs"), short_names=("ftc",), **custom),
         replace(_in(core, "v1beta1", "KubeFedConfig", "kubefedconfigs"), strategic_patch=False),
+        replace(_in(core, "v1alpha1", "PropagatedVersion", "propagatedversions"), **custom),
+        replace(_over(core, "v1alpha1", "ClusterPropagatedVersion", "clusterpropagatedversions"), **custom),
         replace(
             _in(
                 "scheduling.kubefed.io",

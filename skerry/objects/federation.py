@@ -7,12 +7,14 @@ says that it is to go. It is written by the planner alone, in `spec`, and by wha
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Final, Literal
 
+from skerry.errors import InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.conditions import is_true
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, str_at, strs_at
-from skerry.objects.meta import Key, annotations_of, name_of
+from skerry.objects.meta import Key, annotations_of, generation_of, name_of
 
 CORE_GROUP: Final = "core.kubefed.io"
 TYPES_GROUP: Final = "types.kubefed.io"
@@ -26,6 +28,8 @@ PREFERENCES: Final = "replicaschedulingpreferences.scheduling.kubefed.io"
 POLICIES: Final = "placementpolicies.skerry.dev"
 ROLLOUT_POLICIES: Final = "rolloutpolicies.skerry.dev"
 REVISIONS: Final = "federatedrevisions.skerry.dev"
+VERSIONS: Final = "propagatedversions.core.kubefed.io"
+CLUSTER_VERSIONS: Final = "clusterpropagatedversions.core.kubefed.io"
 MEMBER_OBJECTS: Final = "memberobjects.skerry.dev"
 REGION_OBJECTS: Final = "regionobjects.skerry.dev"
 MANAGED: Final = "kubefed.io/managed"
@@ -34,6 +38,8 @@ ROW: Final = "skerry.dev/federated-by"
 """Annotation of an object that a federation keeps: the member object that it follows."""
 ORPHAN: Final = "kubefed.io/orphan"
 """Annotation of a federated object, `true`: what members have of it stays there when it goes."""
+DELETE_OPTION: Final = "kubefed.io/deleteoption"
+"""Annotation of a federated object: DeleteOptions, as JSON, with which members delete what they have of it."""
 DRIFT: Final = "skerry.dev/drift-policy"
 """Annotation of a federated object: what becomes of fields of the template that somebody changed in a member."""
 IMMUTABLE: Final = "skerry.dev/immutable-fields"
@@ -60,6 +66,10 @@ KEEP: Final = "Keep"
 DRIFTS: Final = (REVERT, KEEP)
 Removal = Literal["", "Delete", "Orphan"]
 """Of a tombstone: the object goes, or only the mark that it is ours."""
+Propagation = Literal["Background", "Foreground", "Orphan"]
+"""What becomes of the dependents of what is deleted: a Deployment's ReplicaSets."""
+BACKGROUND: Final = "Background"
+PROPAGATIONS: Final = (BACKGROUND, "Foreground", "Orphan")
 PULL: Final = "Pull"
 PUSH: Final = "Push"
 
@@ -130,6 +140,46 @@ def recreates(federated: JsonObject) -> bool:
     return annotations_of(federated).get(IMMUTABLE) == RECREATE
 
 
+class Deletion(Frozen):
+    """How members delete what they have of a federated object."""
+
+    propagation: Propagation = "Background"
+    grace_s: int | None = None
+    """None: as long as the object says."""
+
+
+def deletion_of(federated: JsonObject) -> Deletion:
+    """Raises `InvalidError` for an annotation that is no DeleteOptions."""
+    text = annotations_of(federated).get(DELETE_OPTION, "")
+    if not text:
+        return Deletion()
+    try:
+        options: Json = json.loads(text)
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise InvalidError(f"metadata.annotations[{DELETE_OPTION}]: is DeleteOptions, as a JSON object")
+    grace = options.get("gracePeriodSeconds")
+    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool) or grace < 0):
+        raise InvalidError(f"metadata.annotations[{DELETE_OPTION}]: gracePeriodSeconds is a number of seconds")
+    said = options.get("propagationPolicy", BACKGROUND)
+    if said not in PROPAGATIONS:
+        raise InvalidError(
+            f"metadata.annotations[{DELETE_OPTION}]: propagationPolicy is one of {', '.join(PROPAGATIONS)}"
+        )
+    return Deletion(propagation=_propagation(str(said)), grace_s=grace)
+
+
+def _propagation(said: str) -> Propagation:
+    return "Orphan" if said == "Orphan" else "Foreground" if said == "Foreground" else "Background"
+
+
+def object_version(obj: JsonObject) -> str:
+    """Of an object in a member, as KubeFed writes it: of the generation where it has one."""
+    generation = generation_of(obj)
+    return f"gen:{generation}" if generation else f"rv:{str_at(obj, 'metadata', 'resourceVersion')}"
+
+
 class Target(Frozen):
     """The object in the member."""
 
@@ -170,6 +220,8 @@ class MemberObject(Frozen):
     adopt: bool = True
     """An object that is there already becomes ours."""
     planned_at: str = ""
+    deletion: Deletion = Deletion()
+    """How it is deleted there, when it is."""
     recreate: bool = False
     """Deleted and made anew for a change of a field that can't be changed."""
     lease_s: int = 0
@@ -213,6 +265,10 @@ def read_member_object(obj: JsonObject) -> MemberObject:
         retain=tuple(strs_at(spec, "retain")),
         adopt=bool_at(spec, "adopt", default=True),
         planned_at=str_at(spec, "plannedAt"),
+        deletion=Deletion(
+            propagation=_propagation(str_at(spec, "propagationPolicy")),
+            grace_s=int_at(spec, "gracePeriodSeconds") if "gracePeriodSeconds" in spec else None,
+        ),
         recreate=bool_at(spec, "recreate"),
         lease_s=int_at(spec, "leaseSeconds"),
         held_lease_s=int_at(spec, "heldLeaseSeconds"),
@@ -250,6 +306,10 @@ def spec_of(row: MemberObject) -> JsonObject:
         "adopt": row.adopt,
         "orphan": row.orphan,
     }
+    if row.deletion.propagation != BACKGROUND:
+        spec["propagationPolicy"] = row.deletion.propagation
+    if row.deletion.grace_s is not None:
+        spec["gracePeriodSeconds"] = row.deletion.grace_s
     if row.recreate:
         spec["recreate"] = True
     if row.lease_s:

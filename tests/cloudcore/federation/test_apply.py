@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudcore.federation.apply import contains, decide, decide_stop, stopped
+from cloudcore.federation.apply import Decision, contains, decide, decide_stop, stopped, version_of
 from skerry.frozen import replace
 from skerry.objects.federation import ROW, MemberObject, Source, Target
 from skerry.objects.meta import Key
@@ -173,3 +173,13 @@ def test_what_its_owner_had_scaled_to_nothing_stays_so_when_it_is_lent_again() -
     assert made is not None
     idle, applied = ended({**made, "spec": {"replicas": 0}})
     assert decide(LENT, idle, applied, in_touch=True).obj == {**made, "spec": {"replicas": 0}}
+
+
+def test_a_version_is_told_of_what_was_written_and_of_every_generation() -> None:
+    wrote, looked = Decision(act="update"), Decision(act="none")
+    config = {"metadata": {"resourceVersion": "9"}}
+    assert version_of({}, looked, config) == "rv:9"
+    assert version_of({"version": "rv:7"}, looked, config) == "rv:7"
+    assert version_of({"version": "rv:7"}, wrote, config) == "rv:9"
+    assert version_of({"version": "gen:1"}, looked, {"metadata": {"generation": 2}}) == "gen:2"
+    assert version_of({"version": "gen:1"}, Decision(act="none", removed=True), config) == ""

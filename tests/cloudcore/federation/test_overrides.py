@@ -48,6 +48,14 @@ def test_null_is_a_value() -> None:
     assert applied({"path": "/spec/replicas", "value": None})["spec"] == TEMPLATE["spec"] | {"replicas": None}  # type: ignore[operator]
 
 
+def test_a_field_that_is_not_there_is_replaced_where_what_it_is_in_is() -> None:
+    assert applied({"path": "/metadata/annotations", "value": {"site": "eu"}})["metadata"]["annotations"] == {  # type: ignore[index]
+        "site": "eu"
+    }
+    with pytest.raises(InvalidError):
+        applied({"path": "/spec/template/spec/containers/1", "value": {}})
+
+
 def test_a_step_that_leads_nowhere_is_told_with_its_path() -> None:
     with pytest.raises(InvalidError, match="replace /spec/nothing/here: the object has no such place"):
         applied({"path": "/spec/nothing/here", "value": 1})

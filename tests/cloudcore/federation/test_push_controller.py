@@ -11,7 +11,16 @@ import pytest
 from cloudcore.federation.cluster_api import Access
 from cloudcore.federation.push_controller import PROBE_S, PushController
 from skerry.errors import ForbiddenError, InvalidError, NotFoundError, UnansweredError, UnavailableError
-from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, ROW, Target, row_name
+from skerry.objects.federation import (
+    MANAGED,
+    MEMBER_OBJECTS,
+    MEMBERS,
+    NAMESPACE,
+    ROW,
+    Deletion,
+    Target,
+    row_name,
+)
 from skerry.objects.meta import Key
 from tests.cloudcore.worlds import World, make_world
 
@@ -24,6 +33,7 @@ class FakeApi:
         self.faults: dict[str, Exception] = {}
         """By name of an object; "" for all."""
         self.asked: list[str] = []
+        self.deletions: list[tuple[str, Deletion]] = []
         self.versions: int | None = None
         """How often it is still there; None: always."""
 
@@ -70,7 +80,8 @@ class FakeApi:
         self.held[name] = obj
         return obj
 
-    async def delete(self, path: str, name: str, uid: str) -> None:
+    async def delete(self, path: str, name: str, uid: str, how: Deletion) -> None:
+        self.deletions.append((name, how))
         if self.held.pop(name, None) is None:
             raise NotFoundError(name)
 
@@ -180,3 +191,41 @@ async def test_what_cannot_be_changed_is_made_anew_where_that_is_wanted_and_woul
     if taken:
         assert api.held["a"] != old
         assert "code" not in status(world, name)
+
+
+async def test_a_tombstone_is_carried_out_as_the_federated_objects_annotation_says(world: World) -> None:
+    api = FakeApi()
+    controller = PushController(world.tools, api)
+    name = await row(world, "m")
+    await look(world, controller)
+    assert status(world, name)["version"] == "rv:"
+    how = {"propagationPolicy": "Orphan", "gracePeriodSeconds": 0}
+    await world.set_spec(MEMBER_OBJECTS, name, remove="Delete", revision=2, **how)
+    await look(world, controller)
+    assert api.deletions == [("m", Deletion(propagation="Orphan", grace_s=0))]
+    assert "version" not in status(world, name)
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_namespace_of_this_cloud_itself_is_let_go_of_and_not_deleted(world: World, own: bool) -> None:
+    api = FakeApi()
+    made = await world.create("namespaces", {"metadata": {"name": "shop"}})
+    target = Target(api_version="v1", kind="Namespace", namespace="", name="shop")
+    name = row_name("far", target)
+    spec = {
+        "member": "far",
+        "object": {"apiVersion": "v1", "kind": "Namespace", "namespace": "", "name": "shop"},
+        "source": {"resource": "federatednamespaces.types.kubefed.io", "namespace": "shop", "name": "shop"},
+        "revision": 2,
+        "remove": "Delete",
+    }
+    await world.create(MEMBER_OBJECTS, {"metadata": {"name": name}, "spec": spec})
+    uid = made["metadata"]["uid"] if own else "another"
+    metadata = {"name": "shop", "uid": uid, "annotations": {ROW: name}, "labels": {MANAGED: "true"}}
+    api.held["shop"] = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    await look(world, PushController(world.tools, api))
+    assert status(world, name)["removed"] is True
+    if own:
+        assert api.held["shop"]["metadata"] == {"name": "shop", "uid": uid}
+    else:
+        assert "shop" not in api.held
