@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from functools import reduce
+from typing import Final, cast
 
 from skerry.errors import BadRequestError, InvalidError
 from skerry.frozen import Frozen
@@ -79,15 +80,16 @@ def overridden(obj: JsonObject, overrides: Sequence[Override]) -> JsonObject:
 def _is_absent(obj: JsonObject, pointer: str) -> bool:
     """Of a field of an object; of what is in a list RFC 6902 has its way."""
     *steps, last = [step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/")]
-    place: Json = obj
-    for step in steps:
-        if isinstance(place, list) and step.isdecimal() and int(step) < len(place):
-            place = place[int(step)]
-        elif isinstance(place, dict):
-            place = place.get(step)
-        else:
-            return False
+    place: Json = reduce(_inner, steps, cast("Json", obj))
     return isinstance(place, dict) and last not in place
+
+
+def _inner(place: Json, step: str) -> Json:
+    if isinstance(place, dict):
+        return place.get(step)
+    if isinstance(place, list) and step.isdecimal() and int(step) < len(place):
+        return place[int(step)]
+    return None
 
 
 def with_override(obj: JsonObject, cluster: str, override: Override) -> JsonObject:

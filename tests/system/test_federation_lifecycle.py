@@ -45,7 +45,7 @@ class World:
     def __init__(self, base: Path, stack: ExitStack) -> None:
         self.host = stack.enter_context(cloud_process(base / "host"))
         far, pulled = (stack.enter_context(cloud_process(base / name)) for name in ("far", "pulled"))
-        self.members = dict(zip(MEMBERS, (self.host, far, pulled), strict=True))
+        self.members: dict[str, CloudProcess] = dict(zip(MEMBERS, (self.host, far, pulled), strict=True))
         self.host.skerry("region", "init")
         for name in (HOST, "cluster2"):
             self._join(name, self.members[name])

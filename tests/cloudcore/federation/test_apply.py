@@ -177,7 +177,7 @@ def test_what_its_owner_had_scaled_to_nothing_stays_so_when_it_is_lent_again() -
 
 def test_a_version_is_told_of_what_was_written_and_of_every_generation() -> None:
     wrote, looked = Decision(act="update"), Decision(act="none")
-    config = {"metadata": {"resourceVersion": "9"}}
+    config: Any = {"metadata": {"resourceVersion": "9"}}
     assert version_of({}, looked, config) == "rv:9"
     assert version_of({"version": "rv:7"}, looked, config) == "rv:7"
     assert version_of({"version": "rv:7"}, wrote, config) == "rv:9"

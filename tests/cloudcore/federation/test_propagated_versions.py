@@ -42,7 +42,7 @@ def test_a_template_is_hashed_with_the_line_end_that_go_writes() -> None:
 
 def test_overrides_are_hashed_in_the_order_of_kubefeds_fields() -> None:
     patches = [{"value": {"y": 0, "x": False}, "path": "/a", "op": "add"}, {"path": "/b", "op": "remove"}]
-    overrides = [{"clusterOverrides": patches, "clusterName": "one"}, {"clusterName": "two"}]
+    overrides: Any = [{"clusterOverrides": patches, "clusterName": "one"}, {"clusterName": "two"}]
     assert overrides_hash({"spec": {"overrides": overrides}}) == md5(
         '{"overrides":[{"clusterName":"one","clusterOverrides":[{"op":"add","path":"/a","value":{"x":false,"y":0}},'
         '{"op":"remove","path":"/b"}]},{"clusterName":"two"}]}\n'
