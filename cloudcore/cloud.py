@@ -256,6 +256,7 @@ def _doors(
             objects=core.objects,
             clock=core.clock,
             bounds=hub.bounds,
+            sync=SyncSettings(heartbeat_s=settings.heartbeat_s),
             kinds=RegionKinds(member=core.kind(MEMBERS), row=core.kind(MEMBER_OBJECTS)),
             hub=hub.leases.hub,
             lives=hub.leases.lives,

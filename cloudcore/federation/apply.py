@@ -9,7 +9,7 @@ itself changes that field. Either is told. Nothing is removed but by a tombstone
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal
 
 from skerry.frozen import Frozen, replace
@@ -152,14 +152,17 @@ def decide(row: MemberObject, present: JsonObject | None, applied: JsonObject, *
     reverts = row.drift == "Revert" and in_touch
     if drift and reverts:
         merged = merge_patch(merged, _lacking(wanted, merged))
-    outcome: Outcome = "Reverted" if reverts else "Kept"
+    lost = list(_overwritten(base, wanted, present, "")) if base else []
     is_secret = str_at(row.manifest, "kind") == "Secret"  # what is told of it is read by who may read no Secret
-    told = tuple(
-        Drifted(path=path, found=_NOT_SHOWN if is_secret and found else found, outcome=outcome)
-        for path, found in drift[:_DRIFTS_MAX]
-    )
+    told = [*_told(drift, "Reverted" if reverts else "Kept", is_secret=is_secret)]
+    told += _told(lost, "Reverted", is_secret=is_secret)
     noted = _noted(merged, row.name)
-    return Decision(act="none" if noted == present else "update", obj=noted, drift=told)
+    return Decision(act="none" if noted == present else "update", obj=noted, drift=tuple(told[:_DRIFTS_MAX]))
+
+
+def _told(drift: Iterable[tuple[str, str]], outcome: Outcome, *, is_secret: bool) -> Iterator[Drifted]:
+    for path, found in drift:
+        yield Drifted(path=path, found=_NOT_SHOWN if is_secret and found else found, outcome=outcome)
 
 
 def _removal(row: MemberObject, present: JsonObject | None, *, ours: bool) -> Decision:
@@ -206,6 +209,20 @@ def _drift(wanted: JsonObject, found: Mapping[str, Json], path: str) -> Iterator
         if isinstance(value, dict) and isinstance(other, dict):
             yield from _drift(value, other, place)
         elif not contains(value, other):
+            text = json.dumps(other, sort_keys=True, separators=(",", ":")) if name in found else ""
+            yield place, text[:_FOUND_LENGTH_MAX]
+
+
+def _overwritten(
+    base: Mapping[str, Json], wanted: Mapping[str, Json], found: Mapping[str, Json], path: str
+) -> Iterator[tuple[str, str]]:
+    """What somebody had changed, and the template changes now to something else: it goes, and not in silence."""
+    for name, old in base.items():
+        place = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
+        new, other = wanted.get(name), found.get(name)
+        if isinstance(old, dict) and isinstance(other, dict) and (isinstance(new, dict) or new is None):
+            yield from _overwritten(old, new or {}, other, place)
+        elif old != new and not contains(old, other) and not contains(new, other):
             text = json.dumps(other, sort_keys=True, separators=(",", ":")) if name in found else ""
             yield place, text[:_FOUND_LENGTH_MAX]
 

@@ -51,7 +51,7 @@ from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
 from skerry.ports import Clock, Link
 from skerry.sync.effects import DatedReport
-from skerry.sync.ports import View
+from skerry.sync.ports import SyncSettings, View
 from skerry.transport.gate import Gate
 from skerry.wire.frames import CloseCode, ObjectState
 
@@ -83,6 +83,7 @@ class RegionParts(Frozen):
     clock: Clock
     bounds: Bounds
     kinds: RegionKinds
+    sync: SyncSettings = field(default_factory=SyncSettings)
     hub: str = ""
     """Name of this one among several; "" where it is alone."""
     lives: Callable[[str], bool] = lambda hub: False
@@ -112,6 +113,7 @@ class RegionHub:
             store=parts.store,
             clock=parts.clock,
             bounds=parts.bounds,
+            sync=parts.sync,
             user_of=region_user,
             hub=parts.hub,
         )

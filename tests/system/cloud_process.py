@@ -33,6 +33,9 @@ class CloudProcess:
     data: Path
     flags: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
+    prefix: tuple[str, ...] = ()
+    """What stands before its commands and those of its clients, to run them in a namespace, say."""
+    bind: str = "127.0.0.1"
     _log: IO[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -82,13 +85,14 @@ class CloudProcess:
         with self.data.with_suffix(".log").open("ab") as log:
             self.process = forked.start(
                 [
+                    *self.prefix,
                     sys.executable,
                     "-m",
                     "cloudcore.main",
                     "--data",
                     str(self.data),
                     "--bind",
-                    "127.0.0.1",
+                    self.bind,
                     "--https-port",
                     "0",
                     "--hub-port",
@@ -121,7 +125,7 @@ class CloudProcess:
             pytest.skip(f"{binary} is not installed")
         environ = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.data)}
         done = subprocess.run(
-            [found, *arguments], env=environ, input=stdin, capture_output=True, text=True, timeout=60
+            [*self.prefix, found, *arguments], env=environ, input=stdin, capture_output=True, text=True, timeout=60
         )
         if check and done.returncode != 0:
             raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr}\n{self.log[-2000:]}")
@@ -135,7 +139,7 @@ class CloudProcess:
 
     def try_skerry(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The same, however it ends."""
-        command = [sys.executable, "-m", "skerry.cli.main", *arguments, "--data", str(self.data)]
+        command = [*self.prefix, sys.executable, "-m", "skerry.cli.main", *arguments, "--data", str(self.data)]
         return forked.run(command, timeout_s=60)
 
     def _ready_lines(self) -> int:

@@ -6,6 +6,8 @@ started is a process of its own, with its own arguments, environment, directory 
 module from the beginning; whoever wants the interpreter's own beginning as well (another environment of Python's,
 something to be loaded before it, a command in front) gets that. Signals, exit codes and deaths are as everywhere.
 
+A command that `nsenter --net=PATH --` stands before is forked as well, and enters that network first.
+
 `start` is `subprocess.Popen`. The processes end with the worker.
 """
 
@@ -29,6 +31,7 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, NoReturn, cast
 
 from skerry.objects.json import JsonObject
+from skerry.testkit.real.namespaces import enter
 
 PRELOADED: Final = {
     "cloudcore.main": (
@@ -88,10 +91,20 @@ def run(command: Sequence[str], *, timeout_s: float, stdin: str = "") -> subproc
 
 
 def _can_fork(command: Sequence[str], env: Mapping[str, str] | None) -> bool:
+    network, command = _entered(command)
     ours = list(command[:2]) == [sys.executable, "-m"] and len(command) > 2 and command[2] in PRELOADED
-    if not ours or _network() != _NETWORK:
+    if not ours or (not network and _network() != _NETWORK):
         return False
     return env is None or _before_python(env) == _before_python(os.environ)
+
+
+def _entered(command: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The network that a command is to run in, as a path, "" for this one; and the command itself."""
+    if len(command) > 3 and Path(command[0]).name == "nsenter" and command[2] == "--":
+        option, _, path = str(command[1]).partition("=")
+        if option == "--net":
+            return path, command[3:]
+    return "", command
 
 
 def _network() -> Path:
@@ -119,8 +132,10 @@ class Forked(subprocess.Popen[bytes]):
         """In place of fork and exec. `rest` is as `subprocess` hands it on (3.11 to 3.14)."""
         (_, _, _, _, cwd, env, _, _, _, *pipes) = rest[:15]
         p2cread, _, _, c2pwrite, _, errwrite = cast("list[int]", pipes)
+        network, args = _entered(args)
         asked: JsonObject = {
             "argv": [str(part) for part in args[3:]],
+            "network": network,
             "cwd": str(cwd or Path.cwd()),
             "env": dict(os.environ if env is None else env),
             "session": bool(rest[20]),
@@ -198,6 +213,8 @@ class Job(NamedTuple):
     """What a fork is to be."""
 
     argv: list[str]
+    network: str
+    """Path of the one that it is in; "" for that of the suite."""
     cwd: str
     env: dict[str, str]
     session: bool
@@ -261,6 +278,8 @@ def become(program: str, job: Job) -> NoReturn:
         os.close(file)
     if job.session:
         os.setsid()
+    if job.network:
+        enter(os.open(job.network, os.O_RDONLY | os.O_CLOEXEC))
     os.chdir(job.cwd)
     os.environ.clear()
     os.environ.update(job.env)

@@ -11,7 +11,7 @@ from typing import Final
 
 from cloudcore.controllers.gslb.draft import Draft, Endpoint, Host
 from cloudcore.controllers.gslb.plan import Listed, Wished
-from skerry.objects.gslb import HEALTHY, Wish, probe_annotated, probe_for
+from skerry.objects.gslb import HEALTHY, Wish, probe_for, probe_said
 from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.meta import Key, controller_of
 from skerry.objects.multicluster_dns import ENDPOINTS, RECORDS, Name, names_of, ttl_of
@@ -30,7 +30,7 @@ def sources_of(key: Key, record: JsonObject, zone: JsonObject) -> Iterable[Wishe
     assert key.resource in RECORDS, "only records have names of members"
     age = str_at(record, "metadata", "creationTimestamp")
     aliases: list[Json] = []
-    probe = probe_for(probe_annotated(record), zone)
+    probe = probe_for(probe_said(key, record), zone)
     for name in names_of(key, record):
         if name.alias:
             row: JsonObject = {"dnsName": name.name, "recordType": "CNAME", "targets": [name.alias]}

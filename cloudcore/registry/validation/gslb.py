@@ -69,6 +69,11 @@ def validate_gslb(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
     for number, rule in enumerate(maps_at(ingress, "rules")):
         if not str_at(rule, "host"):
             yield required(f"spec.ingress.rules[{number}].host", "the name that DNS answers for")
+    yield from annotated_probe(obj)
+
+
+def annotated_probe(obj: JsonObject) -> Iterator[Cause]:
+    """Of what says by an annotation how its addresses are tried."""
     try:
         if probe := probe_annotated(obj):
             probe_of(probe, "it", "host")

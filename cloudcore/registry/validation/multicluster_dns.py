@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from cloudcore.registry.validation.gslb import annotated_probe
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject, int_at, str_at, strs_at
 from skerry.objects.names import label_1123_faults, subdomain_faults
@@ -29,6 +30,7 @@ def validate_service_record(obj: JsonObject, _old: JsonObject | None) -> Iterato
         "spec.externalName", str_at(obj, "spec", "externalName").lower(), label_1123_faults, needed=False
     )
     yield from _ttl(obj)
+    yield from annotated_probe(obj)
 
 
 def validate_ingress_record(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
@@ -39,6 +41,7 @@ def validate_ingress_record(obj: JsonObject, _old: JsonObject | None) -> Iterato
         name = host.lower().rstrip(".").removeprefix("*.")
         yield from named(f"spec.hosts[{at}]", name, subdomain_faults)
     yield from _ttl(obj)
+    yield from annotated_probe(obj)
 
 
 def _ttl(obj: JsonObject) -> Iterator[Cause]:

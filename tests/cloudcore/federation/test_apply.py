@@ -70,6 +70,20 @@ def test_what_a_secret_was_changed_to_is_not_told() -> None:
     assert (drifted.path, drifted.found) == ("/data/a", "not shown")
 
 
+def test_what_somebody_changed_and_the_template_changes_too_is_told() -> None:
+    newer = replace(ROW_OF, manifest={**MANIFEST, "data": {"a": "2", "b": "2"}})
+    for policy in (newer, replace(newer, drift="Keep")):
+        found = decide(policy, there(a="9", b="2"), MANIFEST, in_touch=True)
+        assert found.obj is not None
+        assert found.obj["data"] == {"a": "2", "b": "2"}
+        assert [(each.path, each.found, each.outcome) for each in found.drift] == [("/data/a", '"9"', "Reverted")]
+    assert not decide(newer, there(a="2", b="2"), MANIFEST, in_touch=True).drift, "it came to the same"
+    assert not decide(newer, there(), MANIFEST, in_touch=True).drift, "nobody had changed it"
+    fewer = replace(ROW_OF, manifest={**MANIFEST, "data": {"b": "2"}})
+    gone = decide(fewer, there(a="9", b="2"), MANIFEST, in_touch=True)
+    assert [(each.path, each.found) for each in gone.drift] == [("/data/a", '"9"')]
+
+
 def test_kept_drift_stands_until_the_template_changes_that_field() -> None:
     row = replace(ROW_OF, drift="Keep")
     assert decide(row, there(a="9", b="2"), MANIFEST, in_touch=True).act == "none"
