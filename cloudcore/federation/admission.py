@@ -16,6 +16,7 @@ from cloudcore.federation.overrides import read_overrides
 from cloudcore.federation.placement import read_placement
 from cloudcore.registry.admission import Reader, Request, Step
 from cloudcore.registry.custom import RESOURCE as DEFINITIONS
+from cloudcore.registry.port import SYSTEM
 from cloudcore.registry.refusals import forbidden, invalid
 from skerry.authz.attributes import Attributes, Decision
 from skerry.authz.delegation import needed
@@ -28,6 +29,7 @@ from skerry.objects.federation import (
     IMMUTABLE,
     IMMUTABLES,
     NAMESPACE,
+    REVISIONS,
     TYPES,
     TYPES_GROUP,
     deletion_of,
@@ -63,6 +65,9 @@ def federated_step(decide: Decide) -> Step:
     """`decide`: whether somebody may do something."""
 
     def step(request: Request, reader: Reader) -> JsonObject:
+        if request.kind.resource == REVISIONS and not request.subresource:
+            _check_revision(request)
+            return request.obj
         if not request.kind.custom or request.subresource:
             return request.obj
         if request.operation != "DELETE" and not _brings_about(request):
@@ -81,6 +86,22 @@ def federated_step(decide: Decide) -> Step:
         return request.obj
 
     return step
+
+
+def _check_revision(request: Request) -> None:
+    """What is in a version reaches members when all go back to it: only the cloud itself writes one down."""
+    old = {} if request.old is None else map_at(request.old, "spec")
+    new = map_at(request.obj, "spec")
+    theirs = request.operation == "UPDATE" and all(
+        old.get(field) == new.get(field) for field in ("source", "data", "revision")
+    )
+    if request.operation == "DELETE" or theirs or request.actor == SYSTEM:
+        return
+    raise forbidden(
+        request.kind,
+        name_of(request.obj),
+        "versions are written down by the cloud, of what the federated object declares",
+    )
 
 
 def _brings_about(request: Request) -> bool:

@@ -10,6 +10,7 @@ from cloudcore.federation.own_state import Requests
 from cloudcore.federation.policy_controller import PolicyController
 from cloudcore.federation.preference_controller import PreferenceController
 from cloudcore.federation.push_controller import PushController
+from cloudcore.federation.rollout_plans import RolloutPlanController
 from cloudcore.federation.type_controller import FederatedTypeController
 from cloudcore.runtime.manager import Controller, Tools
 
@@ -25,4 +26,5 @@ def federation_controllers(tools: Tools, requests: Requests) -> list[Controller]
         PolicyController(tools),
         PreferenceController(tools, requests),
         PushController(tools),
+        RolloutPlanController(tools),
     ]

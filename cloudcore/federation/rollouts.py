@@ -15,7 +15,15 @@ from cloudcore.federation.planner import Plan, Scene, plan
 from cloudcore.federation.readiness import told_readiness
 from cloudcore.federation.rollout_lookup import rollout_policy_of
 from cloudcore.federation.rollout_memory import STALE_MS, Memory, Sight, remembered
-from cloudcore.federation.versions import (
+from cloudcore.federation.waves import Holds, Member, Past, Verdict, decide_rollout
+from cloudcore.registry.port import DeleteOptions
+from cloudcore.runtime.events import Saying
+from cloudcore.runtime.informer import BY_OWNER
+from cloudcore.runtime.manager import Tools
+from skerry.errors import AlreadyExistsError, InvalidError, NotFoundError
+from skerry.frozen import Frozen, replace
+from skerry.objects.conditions import condition_of
+from skerry.objects.federated_versions import (
     REPLICAS,
     Version,
     at_version,
@@ -28,14 +36,6 @@ from cloudcore.federation.versions import (
     version_of,
     with_replicas,
 )
-from cloudcore.federation.waves import Holds, Member, Past, Verdict, decide_rollout
-from cloudcore.registry.port import DeleteOptions
-from cloudcore.runtime.events import Saying
-from cloudcore.runtime.informer import BY_OWNER
-from cloudcore.runtime.manager import Tools
-from skerry.errors import AlreadyExistsError, InvalidError, NotFoundError
-from skerry.frozen import Frozen, replace
-from skerry.objects.conditions import condition_of
 from skerry.objects.federation import (
     REVISIONS,
     ROLLOUT_PAUSED,
@@ -122,7 +122,7 @@ class Rollouts:
             return Staged(plan=replace(found, rows={}, faults=dict.fromkeys(subject.members, why)))
         versions = self._versions(federated)
         target = await self._target(federated, of, versions)
-        base = base_of(versions, target)
+        base = base_of(versions, target.name)
         before = _NOTHING if base is None else plan(key, at_version(federated, base.data), of, subject.scene)
         stage = _Stage(
             key=key,

@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "pod": "skerry.cli.command:pod",
     "port-forward": "skerry.cli.forward:port_forward",
     "region": "skerry.cli.region:region",
+    "rollout": "skerry.cli.rollout:rollout",
     "rule": "skerry.cli.rule:rule",
     "token": "skerry.cli.token:token",
     "upgrade": "skerry.cli.gateway_acts:upgrade",

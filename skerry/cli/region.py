@@ -47,6 +47,9 @@ _TYPES: Final = Kind(
 _POLICIES: Final = Kind(
     group="skerry.dev", version="v1", kind="PlacementPolicy", plural="placementpolicies", namespaced=True
 )
+_REVISIONS: Final = Kind(
+    group="skerry.dev", version="v1", kind="FederatedRevision", plural="federatedrevisions", namespaced=True
+)
 _ROWS: Final = Kind(group="skerry.dev", version="v1", kind="MemberObject", plural="memberobjects", namespaced=False)
 _DEFAULT_TYPES: Final = (
     ("", "v1", "Namespace", "namespaces", "Cluster"),
@@ -210,7 +213,8 @@ def unjoin(target: Target, name: str) -> None:
 @with_target
 def explain(target: Target, kind_word: str, name: str, namespace: str) -> None:
     """Say of each member why the federated object NAME of TYPE is there, or why not, and how far it is. A
-    PlacementPolicy of it that only tries (dryRun) says what would be otherwise."""
+    PlacementPolicy of it that only tries (dryRun) says what would be otherwise; where a RolloutPolicy is about it,
+    the wave of each member is said, and why its turn has not come."""
     client = target.client()
     kind = kinds.resolve(client, kind_word)
     federated = client.request("GET", path_of(kind, namespace if kind.namespaced else "", name)).obj
@@ -230,6 +234,7 @@ def explain(target: Target, kind_word: str, name: str, namespace: str) -> None:
             space = {}
     policies = _policies_of(client, kind, namespace, name) if kind.namespaced else []
     counts = next((each for each in policies if "placed" in map_at(each, "status")), None)
+    rollout = _rollout_of(client, federated, namespace) if kind.namespaced else None
     tries = [each for each in policies if "wouldPlace" in map_at(each, "status")]
     rows: list[list[str]] = []
     for member in members:
@@ -242,8 +247,31 @@ def explain(target: Target, kind_word: str, name: str, namespace: str) -> None:
             there, why = _policy_reason(counts, name_of(member))
         would = [_would(each, name_of(member), there=there) for each in tries]
         rows.append([name_of(member), "yes" if there else "no", why, _progress(federated, name_of(member)), *would])
+        if rollout is not None:
+            rows[-1].append(_turn(rollout, name_of(member)))
     heads = [f"WITH {name_of(each)}" for each in tries]
+    if rollout is not None:
+        heads.append(f"REVISION {int_at(rollout, 'spec', 'revision')}")
     print_table(["MEMBER", "PLACED", "BECAUSE", "STATE", *heads], rows)
+
+
+def _rollout_of(client: Client, federated: JsonObject, namespace: str) -> JsonObject | None:
+    """Its newest version, where a RolloutPolicy is about it."""
+    if not federated.get("status") or "rollout" not in map_at(federated, "status"):
+        return None
+    uid = str_at(federated, "metadata", "uid")
+    listed = maps_at(client.request("GET", path_of(_REVISIONS, namespace)).obj, "items")
+    mine = [each for each in listed if str_at(each, "spec", "source", "uid") == uid]
+    return max(mine, key=lambda each: int_at(each, "spec", "revision"), default=None)
+
+
+def _turn(rollout: JsonObject, member: str) -> str:
+    """Whether it has the newest version, and why not."""
+    for each in maps_at(rollout, "status", "members"):
+        if str_at(each, "name") == member:
+            why = str_at(each, "message")
+            return f"{str_at(each, 'state')} (wave {str_at(each, 'wave')}){f': {why}' if why else ''}"
+    return "-"
 
 
 def _policies_of(client: Client, kind: Kind, namespace: str, name: str) -> list[JsonObject]:

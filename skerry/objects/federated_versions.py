@@ -121,9 +121,14 @@ def next_number(versions: Iterable[Version]) -> int:
     return max((each.number for each in versions), default=0) + 1
 
 
-def base_of(versions: Iterable[Version], target: Version) -> Version | None:
-    """What members have until their wave: the newest that was rolled out to the end."""
-    proven = [each for each in versions if each.proven and each.name != target.name]
+def same_data(one: JsonObject, other: JsonObject) -> bool:
+    """They are the same version."""
+    return all((one.get(field) or None) == (other.get(field) or None) for field in ("template", "overrides"))
+
+
+def base_of(versions: Iterable[Version], target: str) -> Version | None:
+    """What members have until their wave: the newest that was rolled out to the end, other than the target."""
+    proven = [each for each in versions if each.proven and each.name != target]
     return max(proven, key=lambda each: each.number, default=None)
 
 

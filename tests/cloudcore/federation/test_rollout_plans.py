@@ -1,0 +1,89 @@
+"""What a RolloutPolicy says of itself: for what it counts, and who is in which wave; and who may write versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cloudcore.federation.admission import federated_step
+from cloudcore.federation.rollout_plans import RolloutPlanController
+from cloudcore.registry.admission import Request
+from cloudcore.registry.port import SYSTEM
+from skerry.authz.attributes import Actor, Decision
+from skerry.errors import ForbiddenError
+from skerry.objects.federation import REVISIONS, ROLLOUT_POLICIES
+from tests.cloudcore.federation.test_policy_controller import stage
+from tests.cloudcore.federation.test_rollouts import CANARY, Rolling, rolling
+
+__all__ = ["rolling", "stage"]
+
+
+async def told(rolling: Rolling, name: str = "p") -> Any:
+    plans = RolloutPlanController(rolling.world.tools)
+    await rolling.world.settle(rolling.plans, plans)
+    await plans.reconcile(rolling.world.key(ROLLOUT_POLICIES, name))
+    return rolling.world.get(ROLLOUT_POLICIES, name)["status"]
+
+
+async def test_who_is_in_which_wave_is_said(rolling: Rolling) -> None:
+    await rolling.policy(CANARY)
+    status = await told(rolling)
+    (entry,) = status["targets"]
+    assert (entry["kind"], entry["name"], entry["phase"]) == ("FederatedConfigMap", "a", "Complete")
+    assert entry["waves"] == [
+        {"name": "canary", "count": 1, "members": ["north"]},
+        {"name": "rest", "count": 2, "members": ["south", "west"]},
+    ]
+    assert [(each["type"], each["status"]) for each in status["conditions"]] == [("Counts", "True")]
+    assert "message" not in status
+
+
+async def test_of_two_the_older_counts_and_the_other_says_so(rolling: Rolling) -> None:
+    await rolling.policy(CANARY)
+    rolling.world.clock.advance(5)
+    await rolling.policy(name="q")
+    status = await told(rolling, "q")
+    assert status["message"] == "FederatedConfigMap a: p is older, and counts"
+    assert status["conditions"][0]["status"] == "False"
+    assert status["targets"] == []
+
+
+async def test_what_is_about_nobody_is_said(rolling: Rolling) -> None:
+    wave = {"name": "far", "clusters": [{"name": "nowhere"}]}
+    await rolling.policy(wave, dryRun=True, targets=[{"kind": "FederatedWidget"}, {"kind": "FederatedConfigMap"}])
+    status = await told(rolling)
+    assert status["message"] == (
+        "no type is enabled that is federated as FederatedWidget; wave far: no member is called nowhere; "
+        "wave far has no member of FederatedConfigMap a"
+    )
+    assert status["conditions"][0]["reason"] == "DryRun"
+
+
+def request(operation: Any, actor: Actor, obj: Any, old: Any, of: Rolling) -> Request:
+    return Request(
+        kind=of.world.kind(REVISIONS),
+        operation=operation,
+        key=of.world.key(REVISIONS, "v"),
+        obj=obj,
+        old=old,
+        subresource="",
+        actor=actor,
+        suffix="",
+        now_ms=0,
+    )
+
+
+async def test_versions_are_written_down_by_the_cloud_alone_and_approved_by_whoever_may(rolling: Rolling) -> None:
+    step = federated_step(lambda _: Decision(allowed=True))
+    somebody = Actor(name="ann")
+    spec = {"source": {"name": "a"}, "revision": 1, "data": {"template": {}}}
+    new: Any = {"metadata": {"name": "v"}, "spec": spec}
+    step(request("CREATE", SYSTEM, new, None, rolling), rolling.world.cache)
+    with pytest.raises(ForbiddenError, match="written down by the cloud"):
+        step(request("CREATE", somebody, new, None, rolling), rolling.world.cache)
+    with pytest.raises(ForbiddenError):
+        forged = {**new, "spec": {**spec, "revision": 2}}
+        step(request("UPDATE", somebody, forged, new, rolling), rolling.world.cache)
+    approved = {**new, "spec": {**spec, "approved": ["eu"]}}
+    assert step(request("UPDATE", somebody, approved, new, rolling), rolling.world.objects) == approved
