@@ -86,4 +86,4 @@ async def test_versions_are_written_down_by_the_cloud_alone_and_approved_by_whoe
         forged = {**new, "spec": {**spec, "revision": 2}}
         step(request("UPDATE", somebody, forged, new, rolling), rolling.world.cache)
     approved = {**new, "spec": {**spec, "approved": ["eu"]}}
-    assert step(request("UPDATE", somebody, approved, new, rolling), rolling.world.objects) == approved
+    assert step(request("UPDATE", somebody, approved, new, rolling), rolling.world.cache) == approved
