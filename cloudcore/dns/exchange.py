@@ -35,6 +35,14 @@ _ID: Final = 8
 _SIGNATURE: Final = 16
 
 
+class SkewError(ProtocolError):
+    """Dated too far away from our clock; it is signed, so it is a clock and nobody's forgery."""
+
+    def __init__(self, observer: str, message: str) -> None:
+        super().__init__(message)
+        self.observer = observer
+
+
 class Told(Frozen):
     observer: str
     at_ms: int
@@ -86,7 +94,7 @@ def read_datagram(data: bytes, key: bytes, now_ms: int) -> Told:
     if magic != MAGIC or at != len(body):
         raise ProtocolError("an observer's datagram of another form")
     if abs(at_ms - now_ms) > SKEW_MS_MAX:
-        raise ProtocolError(f"a datagram of {name} is {abs(at_ms - now_ms) // 1000} s away from our clock")
+        raise SkewError(name, f"the clock of {name} is {abs(at_ms - now_ms) // 1000} s away from ours")
     return Told(
         observer=name,
         at_ms=at_ms,

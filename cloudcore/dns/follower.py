@@ -7,14 +7,18 @@ zone takes nothing away: one that was set up anew must not take names from the n
 
 from __future__ import annotations
 
+import http
+import http.client
 import logging
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from cloudcore.dns.beat import BEAT_S, Beat
 from cloudcore.dns.snapshot import forget_snapshot, keep_snapshot, kept_snapshots
 from skerry.cli import kubeconfig
 from skerry.cli.client import Client
@@ -35,15 +39,19 @@ PAGE: Final = "500"
 class Follower:
     """One cloud, one directory."""
 
-    def __init__(self, config: Path, state: Path, changed: Callable[[], None]) -> None:
+    def __init__(self, config: Path, state: Path, changed: Callable[[], None], beat: Beat) -> None:
         self._config = config
         self._state = state
         self._directory = state / SNAPSHOTS
         self._changed = changed
         self._fault = ""
+        self._beat = beat
+        self._voted: set[str] = set()
+        """Zones in which gateways vote."""
 
     def run(self) -> None:
         """For ever."""
+        threading.Thread(target=self._listen, daemon=True).start()
         wait_s = BACKOFF_S[0]
         while True:
             try:
@@ -55,6 +63,30 @@ class Follower:
                 self._tell(str(error))
                 time.sleep(wait_s * random.uniform(0.7, 1.0))  # noqa: S311 - only spreads servers
                 wait_s = min(2 * wait_s, BACKOFF_S[1])
+
+    def _listen(self) -> None:
+        """Ask the cloud whether it is there, as long as anything that it told counts only while it is."""
+        connection: http.client.HTTPConnection | None = None
+        while True:
+            time.sleep(BEAT_S)
+            if not self._voted:
+                continue
+            try:
+                connection = connection or Client(cluster=kubeconfig.load(self._config)).connection()
+                connection.timeout = BEAT_S
+                if connection.sock is not None:
+                    connection.sock.settimeout(BEAT_S)
+                connection.request("GET", "/livez")
+                answer = connection.getresponse()
+                answer.read(1024)
+                if answer.status == http.HTTPStatus.OK:
+                    self._beat.note(time.monotonic())
+                if answer.will_close:
+                    connection.close()
+            except (OSError, http.client.HTTPException, SkerryError):
+                if connection is not None:
+                    connection.close()
+                connection = None
 
     def _follow(self) -> None:
         """List, then watch until the connection ends."""
@@ -115,6 +147,7 @@ class Follower:
                 case "ADDED" | "MODIFIED":
                     changed = self._keep(name, obj)
                 case "DELETED":
+                    self._voted.discard(name)
                     changed = forget_snapshot(self._directory, name)
                 case "ERROR":
                     raise GoneError(str_at(obj, "message"), compacted=0)
@@ -126,6 +159,11 @@ class Follower:
         return position
 
     def _keep(self, name: str, obj: JsonObject) -> bool:
+        services = map_at(obj, "spec", "services", "services")
+        if any("votes" in each for service in services for each in maps_at(services, service, "endpoints")):
+            self._voted.add(name)
+        else:
+            self._voted.discard(name)
         try:
             return keep_snapshot(self._directory, name, map_at(obj, "spec"))
         except (BadRequestError, InvalidError) as error:

@@ -14,14 +14,14 @@ import os
 import random
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from cloudcore.dns.access import Peer
-from cloudcore.dns.exchange import WORD_SIZE, Told, datagrams, read_datagram, target_id
-from cloudcore.dns.hearing import Hearing
-from cloudcore.dns.quorum import is_isolated, verdict
+from cloudcore.dns.beat import Beat
+from cloudcore.dns.exchange import WORD_SIZE, SkewError, Told, datagrams, read_datagram, target_id
+from cloudcore.dns.observer import NO_VOTES, Observer, Watched
 from cloudcore.dns.table import HealthTable, Place
 from cloudcore.dns.turns import Turns
 from cloudcore.dns.zone import Zone
@@ -31,7 +31,7 @@ from skerry.files import write_private
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, decode_object, encode_object, map_at, str_at
 from skerry.probing.attempts import tried
-from skerry.probing.monitor import Counter, State, counted, period_s
+from skerry.probing.monitor import Counter, State, period_s
 from skerry.probing.probe import Probe
 
 LOG: Final = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ TOGETHER_MAX: Final = 200
 SHARE_MAX: Final = 50
 """Of one service: what is slow in one holds nobody else up."""
 TELL_S: Final = 1.0
+SKEW_TELL_S: Final = 3600.0
 TELL_SOON_S: Final = 0.02
 GREET_S_MIN: Final = 0.2
 """Who begins anew is answered at once, but no more often than this."""
@@ -84,6 +85,7 @@ class Prober:
         self,
         targets: Sequence[Target],
         table: HealthTable,
+        beat: Beat,
         state: Path | None,
         observing: Observing,
         port: socket.socket | None,
@@ -93,15 +95,24 @@ class Prober:
         self._state = state
         self._observing = observing
         self._port = port
-        self._counters = {each.id: table.counter(each.places[0]) for each in targets}
-        self._verdicts: dict[bytes, State] = {
-            each.id: "down" if table.is_down(each.places[0]) else "up" for each in targets
-        }
-        self._hearing = Hearing(observing.name, len(observing.peers), time.monotonic())
+        self._by_id = {each.id: each for each in targets}
+        self._observer = Observer(
+            observing.name,
+            {each.id: Watched(address=each.address, probe=each.probe) for each in targets},
+            len(observing.peers),
+            time.monotonic(),
+            counters={each.id: table.counter(each.places[0]) for each in targets},
+            held={each.id: "down" if table.is_down(each.places[0]) else "up" for each in targets},
+            votes=lambda target: table.votes(self._by_id[target].places[0]) if beat.is_heard() else NO_VOTES,
+        )
+        self._told: dict[bytes, State] = {each.id: self._observer.judged(each.id).state for each in targets}
+        """What the table has."""
         self._told_at = 0.0
         self._telling = False
         self._reasons: dict[bytes, str] = {}
         self._isolated = False
+        self._skewed: dict[str, float] = {}
+        """When it was told last whose clock is not ours."""
         self._turns = Turns(TOGETHER_MAX, SHARE_MAX)
 
     async def run(self) -> None:
@@ -121,65 +132,41 @@ class Prober:
             async with self._turns.of(target.places[0][0]):
                 reason = await tried(target.address, target.probe)
             self._seen(target, reason)
-            wait_s = period_s(self._counters[target.id], target.probe) - (loop.time() - begin)
+            wait_s = period_s(self._observer.counter(target.id), target.probe) - (loop.time() - begin)
             await asyncio.sleep(max(0.0, wait_s))
 
     def _seen(self, target: Target, reason: str) -> None:
-        before = self._counters[target.id]
-        after = self._counters[target.id] = counted(before, target.probe, good=not reason)
+        before = self._observer.counter(target.id).state
         if reason:
             self._reasons[target.id] = reason
-        if after.state != before.state and not self._telling:
+        judged = self._observer.seen(target.id, time.monotonic(), good=not reason)
+        if self._observer.counter(target.id).state != before and not self._telling:
             self._telling = True  # with what else has changed in this moment
             asyncio.get_running_loop().call_later(TELL_SOON_S, self._tell)
-        self._look()
-        self._judge(target)
+        self._write(judged)
 
-    def _look(self) -> None:
-        """Whether this observer had better not be believed; what others say is judged anew where that changes."""
-        failing = sum(counter.state == "down" or counter.failures > 0 for counter in self._counters.values())
-        if not self._hearing.settled(time.monotonic()):
-            return  # who is there to be heard is not known yet
-        addresses = {each.address for each in self._targets}
-        isolated = len(addresses) > 1 and is_isolated(
-            failing=failing,
-            targets=len(self._counters),
-            peers_heard=len(self._present()),
-            peers=len(self._observing.peers),
-        )
-        if isolated != self._isolated:
-            self._isolated = isolated
-            LOG.warning("observer is cut off and abstains" if isolated else "observer sees again")
-            for target in self._targets:
-                self._judge(target)
-
-    def _present(self) -> list[Told]:
-        return self._hearing.present(time.monotonic())
-
-    def _judge(self, target: Target) -> None:
-        held = found = self._verdicts[target.id]
-        # Who has just begun waits until the others are heard, or are not there: alone it would overrule them.
-        if self._hearing.settled(time.monotonic()):
-            own: list[State] = [] if self._isolated else [self._counters[target.id].state]
-            votes = own + [
-                told.votes[target.id] for told in self._present() if not told.isolated and target.id in told.votes
-            ]
-            up, down = self._table.votes(target.places[0])
-            votes += _repeated("up", up) + _repeated("down", down)
-            found = self._verdicts[target.id] = verdict(votes, held)
-        counter = self._counters[target.id]
-        unsure = counter.unsure or counter.state != found
-        for place in target.places:
-            self._table.set_verdict(place, down=found == "down", unsure=unsure, counter=counter)
-        if found != held:
-            reason = self._reasons.get(target.id, "others say so") if found == "down" else ""
+    def _write(self, targets: Iterable[bytes]) -> None:
+        """What was judged, into the table."""
+        if self._observer.isolated != self._isolated:
+            self._isolated = self._observer.isolated
+            LOG.warning("observer is cut off and abstains" if self._isolated else "observer sees again")
+        moved = False
+        for target in (self._by_id[each] for each in targets):
+            judged = self._observer.judged(target.id)
+            down = judged.state == "down"
+            for place in target.places:
+                self._table.set_verdict(place, down=down, unsure=judged.unsure, counter=judged.counter)
+            if judged.state == self._told[target.id]:
+                continue
+            self._told[target.id], moved = judged.state, True
             LOG.info(
                 "endpoint is %s name=%s address=%s reason=%s",
-                found,
+                judged.state,
                 text_of(target.places[0][0]),
                 target.address,
-                reason,
+                self._reasons.get(target.id, "others say so") if down else "",
             )
+        if moved:
             self._keep()
 
     # --- other observers ---
@@ -187,26 +174,15 @@ class Prober:
     async def _tell_for_ever(self) -> None:
         while True:
             self._tell()
-            self._look()
-            for target in self._targets:
-                self._judge(target)  # who is not heard any more has no vote
+            self._write(self._observer.tick(time.monotonic()))
             await asyncio.sleep(TELL_S)
 
     def _tell(self) -> None:
         self._telling = False
         if self._port is None:
             return
-        word, now = os.urandom(WORD_SIZE), time.monotonic()
-        self._hearing.say(word, now)
-        self._told_at = now
-        told = Told(
-            observer=self._observing.name,
-            at_ms=int(time.time() * 1000),
-            isolated=self._isolated,
-            votes={each.id: self._counters[each.id].state for each in self._targets},
-            word=word,
-            echoes=self._hearing.echoes(now),
-        )
+        self._told_at = time.monotonic()
+        told = self._observer.tell(self._told_at, int(time.time() * 1000), os.urandom(WORD_SIZE))
         for data in datagrams(told, self._observing.key):
             for peer in self._observing.peers:
                 try:
@@ -225,18 +201,25 @@ class Prober:
                 continue  # what a peer that is not there gave back
             try:
                 told = read_datagram(data, self._observing.key, int(time.time() * 1000))
+            except SkewError as error:
+                # Not heard until somebody mends a clock, so it is worth a word; but not one a second.
+                self._tell_skew(error)
+                continue
             except ProtocolError as error:
                 LOG.debug("%s", error)
                 continue
             self._take(told)
 
+    def _tell_skew(self, error: SkewError) -> None:
+        now = time.monotonic()
+        if now >= self._skewed.get(error.observer, -SKEW_TELL_S) + SKEW_TELL_S:
+            self._skewed[error.observer] = now
+            LOG.warning("an observer is not heard: %s", error)
+
     def _take(self, told: Told) -> None:
         now = time.monotonic()
-        changed = self._hearing.take(told, now)
-        for target in self._targets:
-            if target.id in changed:
-                self._judge(target)
-        if not self._hearing.knows_us(told) and now >= self._told_at + GREET_S_MIN:
+        self._write(self._observer.take(told, now))
+        if not self._observer.knows_us(told) and now >= self._told_at + GREET_S_MIN:
             self._tell()
 
     # --- disk ---
@@ -248,15 +231,11 @@ class Prober:
         for target in self._targets:
             for name, address in target.places:
                 key = f"{text_of(name)} {ipaddress.ip_address(address)}"
-                rows[key] = self._verdicts[target.id]
+                rows[key] = self._told[target.id]
         try:
             write_private(self._state / HEALTH, encode_object({"states": rows}))
         except UnavailableError as error:
             LOG.error("who is up is not written down: %s", error)
-
-
-def _repeated(state: State, times: int) -> list[State]:
-    return [state] * times
 
 
 def recall(state: Path, table: HealthTable) -> int:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final
 
 from cloudcore.dns.access import Access, peer_of, read_networks
 from cloudcore.dns.access import read_keys as read_transfer_keys
+from cloudcore.dns.beat import Beat
 from cloudcore.dns.control import Control, answer_line
 from cloudcore.dns.cookies import KEY_SIZE, Cookies
 from cloudcore.dns.counts import Counts, shared_memory, total
@@ -143,6 +144,7 @@ class Supervisor:
         self._signers: Mapping[bytes, ZoneSigner] = {}
         self._geo: GeoDatabase | None = None
         self._table = HealthTable(())
+        self._beat = Beat()
         self._targets: list[Target] = []
         self._aimed_at = self._aimed_due = 0.0
         """When the prober began; and is to be replaced, if it is."""
@@ -472,7 +474,7 @@ class Supervisor:
         """The cloud's zones, into files; the parent reads them."""
         parent = os.getppid()
         settings = self._settings
-        Follower(Path(settings.cloud), settings.state, lambda: os.kill(parent, signal.SIGHUP)).run()
+        Follower(Path(settings.cloud), settings.state, lambda: os.kill(parent, signal.SIGHUP), self._beat).run()
 
     def _primaries(self) -> dict[bytes, frozenset[bytes]]:
         found: dict[bytes, frozenset[bytes]] = {}
@@ -522,7 +524,7 @@ class Supervisor:
     def _probe(self, targets: Sequence[Target]) -> None:
         """Try the endpoints, and write into the table who is up."""
         state = self._settings.state if self._kept else None
-        prober = Prober(targets, self._table, state, self._observing, self._hearing)
+        prober = Prober(targets, self._table, self._beat, state, self._observing, self._hearing)
         asyncio.run(prober.run())
 
     def _told_problems(self) -> tuple[str, ...]:

@@ -97,9 +97,13 @@ class HealthTable:
 
     def counter(self, place: Place) -> Counter:
         """As the monitor left it."""
-        _, _, _, own, failures, successes, proven, _votes = self._read(self.slots[place])
+        _, _, _, own, failures, successes, more, _votes = self._read(self.slots[place])
         return Counter(
-            state="down" if own == DOWN else "up", failures=failures, successes=successes, proven=proven == 1
+            state="down" if own == DOWN else "up",
+            failures=failures,
+            successes=successes,
+            flaps=more >> 1,
+            proven=more & 1 == 1,
         )
 
     def set_verdict(self, place: Place, *, down: bool, unsure: bool, counter: Counter) -> bool:
@@ -107,7 +111,8 @@ class HealthTable:
         slot = self.slots[place]
         old = self._read(slot)
         own = DOWN if counter.state == "down" else 0
-        counts = bytes([own, min(counter.failures, 255), min(counter.successes, 255), int(counter.proven)])
+        more = counter.flaps << 1 | counter.proven
+        counts = bytes([own, min(counter.failures, 255), min(counter.successes, 255), more])
         new, at = bytes([int(down), int(unsure)]), _HEAD + slot * _SLOT
         # Not the byte between them and the last, which are the parent's.
         self._memory[at + 3 : at + _VOTES] = counts

@@ -172,7 +172,7 @@ class Client:
         *,
         timeout_s: float | None,
     ) -> Generator[http.client.HTTPResponse]:
-        connection = self._connection()
+        connection = self.connection()
         headers = {"Accept": accept, "User-Agent": "skerry"}
         data = None
         if body is not None:
@@ -198,7 +198,7 @@ class Client:
         finally:
             connection.close()
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def connection(self) -> http.client.HTTPConnection:
         if self._socket_path is not None:
             return _UnixConnection(self._socket_path, CONNECT_S_MAX)
         assert self._cluster is not None

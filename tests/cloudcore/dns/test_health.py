@@ -20,7 +20,17 @@ from cloudcore.dns.zonefile import read_zone
 from skerry.dns.names import name_of
 from skerry.errors import InvalidError, ProtocolError
 from skerry.frozen import replace
-from skerry.probing.monitor import ATTEMPTS, Counter, State, answer_ttl, attempt_starts_s, counted, period_s
+from skerry.probing.monitor import (
+    ATTEMPTS,
+    FLAPS_MAX,
+    FORGIVEN,
+    Counter,
+    State,
+    answer_ttl,
+    attempt_starts_s,
+    counted,
+    period_s,
+)
 from skerry.probing.probe import Probe, probe_of
 
 PROBE = Probe(type="TCP", host="www.example.com", port=80)
@@ -49,6 +59,19 @@ def test_failures_add_up_until_they_are_forgotten() -> None:
     assert run(Counter(state="down"), True).state == "down"
     assert run(Counter(state="down"), True, False, True).state == "down"
     assert run(Counter(state="down"), True, True).state == "up"
+
+
+def test_who_goes_down_again_and_again_is_up_after_more_successes_and_is_forgiven() -> None:
+    counter, took = Counter(), list[int]()
+    for _ in range(8):
+        counter, successes = run(counter, False, False, False), 0
+        assert counter.state == "down"
+        while counter.state == "down":
+            counter, successes = run(counter, True), successes + 1
+        took.append(successes)
+    assert took == [2, 4, 8, 16, 32, 64, 64, 64] and counter.flaps == FLAPS_MAX
+    assert run(counter, *[True] * (FORGIVEN * FLAPS_MAX)).flaps == 0
+    assert run(counter, *[False] * 3, *[True] * 63, False, *[True] * 63).state == "down", "in a row"
 
 
 def test_answers_are_kept_for_less_while_a_state_may_be_another() -> None:
@@ -154,6 +177,9 @@ def test_the_table_tells_services_as_they_are_and_goes_on_in_the_next_one(zone: 
     assert [each.up for each in table.seen(zone.services[WWW]).endpoints] == [False, True]
     after = HealthTable.of_zones(zones, table)
     assert after.is_down(place) and after.counter(place) == Counter(state="down", successes=1)
+    often = Counter(state="down", successes=200, flaps=FLAPS_MAX, proven=True)
+    after.set_verdict(place, down=True, unsure=False, counter=often)
+    assert after.counter(place) == often
     after.set_verdict(place, down=False, unsure=True, counter=Counter())
     assert after.seen(zone.services[WWW]).ttl == 15
 

@@ -1,0 +1,135 @@
+"""What one observer of endpoints comes to: by what it has tried, what the others say, and what gateways say. Pure:
+times and words are arguments, and what it has decided is asked for.
+
+The shell (`prober`) tries and sends; simulations (tests/sim/flaps.py) run the same machine for days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final
+
+from cloudcore.dns.exchange import Told
+from cloudcore.dns.hearing import Hearing
+from cloudcore.dns.quorum import is_isolated, verdict
+from skerry.frozen import Frozen
+from skerry.probing.monitor import Counter, State, counted
+from skerry.probing.probe import Probe
+
+NO_VOTES: Final = (0, 0)
+
+
+class Watched(Frozen):
+    """A target as far as a verdict needs it."""
+
+    address: str
+    probe: Probe
+
+
+class Judged(Frozen):
+    state: State
+    unsure: bool
+    """Whether it may be another soon."""
+    counter: Counter
+
+
+class Observer:
+    """`votes` are those of gateways on a target: how many say up, and down."""
+
+    def __init__(
+        self,
+        name: str,
+        targets: Mapping[bytes, Watched],
+        peers: int,
+        now_s: float,
+        *,
+        counters: Mapping[bytes, Counter],
+        held: Mapping[bytes, State],
+        votes: Callable[[bytes], tuple[int, int]] = lambda _: NO_VOTES,
+    ) -> None:
+        self.name = name
+        self._targets = targets
+        self._peers = peers
+        self._counters = {target: counters.get(target, Counter()) for target in targets}
+        self._held: dict[bytes, State] = {target: held.get(target, "up") for target in targets}
+        self._votes = votes
+        self._hearing = Hearing(name, peers, now_s)
+        self._addresses = len({each.address for each in targets.values()})
+        self._failing = sum(_fails(counter) for counter in self._counters.values())
+        self.isolated = False
+
+    def counter(self, target: bytes) -> Counter:
+        return self._counters[target]
+
+    def judged(self, target: bytes) -> Judged:
+        counter, held = self._counters[target], self._held[target]
+        return Judged(state=held, unsure=counter.unsure or counter.state != held, counter=counter)
+
+    def seen(self, target: bytes, now_s: float, *, good: bool) -> Collection[bytes]:
+        """One probe more. Targets that were judged for it."""
+        before = self._counters[target]
+        after = self._counters[target] = counted(before, self._targets[target].probe, good=good)
+        self._failing += _fails(after) - _fails(before)
+        return self._judge_all({target, *self._look(now_s)}, now_s)
+
+    def take(self, told: Told, now_s: float) -> Collection[bytes]:
+        """What another says. Targets that were judged for it."""
+        changed = self._hearing.take(told, now_s)
+        return self._judge_all([target for target in changed if target in self._targets], now_s)
+
+    def tick(self, now_s: float) -> Collection[bytes]:
+        """Once a second: who is not heard any more has no vote. Targets that were judged."""
+        self._look(now_s)
+        return self._judge_all(self._targets, now_s)
+
+    def tell(self, now_s: float, at_ms: int, word: bytes) -> Told:
+        """For the others, with a word that nobody can know before."""
+        self._hearing.say(word, now_s)
+        return Told(
+            observer=self.name,
+            at_ms=at_ms,
+            isolated=self.isolated,
+            votes={target: counter.state for target, counter in self._counters.items()},
+            word=word,
+            echoes=self._hearing.echoes(now_s),
+        )
+
+    def knows_us(self, told: Told) -> bool:
+        return self._hearing.knows_us(told)
+
+    def _look(self, now_s: float) -> Iterable[bytes]:
+        """Whether this observer had better not be believed; all are judged anew where that changes."""
+        if not self._hearing.settled(now_s):
+            return ()  # who is there to be heard is not known yet
+        isolated = self._addresses > 1 and is_isolated(
+            failing=self._failing,
+            targets=len(self._counters),
+            peers_heard=len(self._hearing.present(now_s)),
+            peers=self._peers,
+        )
+        if isolated == self.isolated:
+            return ()
+        self.isolated = isolated
+        return self._targets
+
+    def _judge_all(self, targets: Collection[bytes], now_s: float) -> Collection[bytes]:
+        # Who has just begun waits until the others are heard, or are not there: alone it would overrule them.
+        if targets and self._hearing.settled(now_s):
+            others = [told for told in self._hearing.present(now_s) if not told.isolated]
+            for target in targets:
+                self._judge(target, others)
+        return targets
+
+    def _judge(self, target: bytes, others: Iterable[Told]) -> None:
+        own: list[State] = [] if self.isolated else [self._counters[target].state]
+        given = own + [told.votes[target] for told in others if target in told.votes]
+        up, down = self._votes(target)
+        self._held[target] = verdict([*given, *_repeated("up", up), *_repeated("down", down)], self._held[target])
+
+
+def _fails(counter: Counter) -> bool:
+    return counter.state == "down" or counter.failures > 0
+
+
+def _repeated(state: State, times: int) -> list[State]:
+    return [state] * times
