@@ -33,7 +33,7 @@ def _node_group() -> dict[str, JsonObject]:
             nodes=strings_list("Names of nodes."),
             matchLabels=strings("Labels that nodes have, all of them; {} is every node, and none is said without."),
             topologyEnabled=boolean(
-                "Taken as KubeEdge writes it; Services of EdgeApplications are kept to their group in any case."
+                "Nodes of it that have no zone (topology.kubernetes.io/zone) get the group's name as theirs."
             ),
         ),
         PREFIX + "NodeGroupStatus": obj(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, list_at, map_at, maps_at, str_at
+from skerry.objects.json import JsonObject, list_at, map_at, maps_at, str_at, str_map_at
 
 EDGE_APPLICATIONS: Final = "edgeapplications.apps.kubeedge.io"
 PROCESSING: Final = "Processing"
@@ -19,7 +19,7 @@ WORKLOADS: Final = frozenset(
     {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod", "ReplicationController"}
 )
 """Kinds of which each target has one of its own."""
-_SUFFIX_LENGTH: Final = 6
+_SUFFIX_LENGTH: Final = 8
 
 
 class Target(Frozen):
@@ -43,10 +43,17 @@ def targets_of(app: JsonObject) -> list[Target]:
     ]
     for each in maps_at(scope, "targetNodeLabels"):
         selector = map_at(each, "labelSelector")
-        text = json.dumps(selector, sort_keys=True, separators=(",", ":"))
-        name = hashlib.sha256(text.encode()).hexdigest()[:_SUFFIX_LENGTH]
+        name = _suffix(selector)
         found.append(Target(name=name, group="", selector=selector, overriders=_overriders(each)))
     return found
+
+
+def _suffix(selector: JsonObject) -> str:
+    """As KubeEdge makes it of labels; it looks at nothing else, and what else there is is part of it here."""
+    text = "".join(f"{name}{value}" for name, value in sorted(str_map_at(selector, "matchLabels").items()))
+    if expressions := list_at(selector, "matchExpressions"):
+        text += json.dumps(expressions, sort_keys=True, separators=(",", ":"))
+    return f"ls-{hashlib.sha256(text.encode()).hexdigest()[:_SUFFIX_LENGTH]}"
 
 
 def _overriders(target: JsonObject) -> JsonObject:

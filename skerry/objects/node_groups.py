@@ -10,13 +10,16 @@ from collections.abc import Iterable
 from typing import Final
 
 from skerry.objects.conditions import condition_of
-from skerry.objects.json import Json, JsonObject, map_at, str_at, str_map_at, strs_at
+from skerry.objects.json import Json, JsonObject, bool_at, map_at, str_at, str_map_at, strs_at
 from skerry.objects.meta import being_deleted, name_of
+from skerry.objects.sites import ZONE_LABEL
 
 GROUP: Final = "apps.kubeedge.io"
 NODE_GROUPS: Final = "nodegroups.apps.kubeedge.io"
 BELONGING_TO: Final = "apps.kubeedge.io/belonging-to"
 """Label of a node: its group."""
+ZONE_OF_GROUP: Final = "skerry.dev/zone-of-group"
+"""Annotation of a node: the zone that its group gave it."""
 TOPOLOGY: Final = "apps.kubeedge.io/service-topology"
 """Annotation of a Service; its EndpointSlices then have the label `BELONGING_TO` of their endpoints' nodes."""
 RANGE_NODE_GROUP: Final = "range-nodegroup"
@@ -46,6 +49,31 @@ def labels_of(node: JsonObject) -> dict[str, str]:
 def group_of(node: JsonObject) -> str:
     """The group in which the node is; "" for none."""
     return labels_of(node).get(BELONGING_TO, "")
+
+
+def is_a_zone(group: JsonObject) -> bool:
+    """Whether its nodes are a zone by themselves."""
+    return bool_at(group, "spec", "topologyEnabled")
+
+
+def in_group(node: JsonObject, group: str, *, zoned: bool) -> JsonObject:
+    """The node with the labels of a group, "" for none; itself where it has them. A zone that somebody else gave it
+    stays: which site it is in is not a group's to say then."""
+    before, notes = labels_of(node), dict(str_map_at(node, "metadata", "annotations"))
+    labels = {name: value for name, value in before.items() if name != BELONGING_TO}
+    if group:
+        labels[BELONGING_TO] = group
+    ours = notes.pop(ZONE_OF_GROUP, "")
+    if ours and labels.get(ZONE_LABEL) == ours:
+        del labels[ZONE_LABEL]
+    if zoned and ZONE_LABEL not in labels:
+        labels[ZONE_LABEL] = notes[ZONE_OF_GROUP] = group
+    if labels == before and notes == str_map_at(node, "metadata", "annotations"):
+        return node
+    metadata: JsonObject = {**map_at(node, "metadata"), "labels": {**labels}}
+    if notes or "annotations" in metadata:
+        metadata["annotations"] = {**notes}
+    return {**node, "metadata": metadata}
 
 
 def keeps_to_group(service: JsonObject) -> bool:

@@ -1,5 +1,8 @@
 """What a node group has otherwise than an EdgeApplication's manifest says: KubeEdge's overriders, in its order.
 
+Resources are merged by name, and a zero says nothing, as in KubeEdge 1.22. Images without a place are those of
+containers, and not of those that begin first.
+
 Replicas, image parts, environment, command, arguments and resources are KubeEdge's (`overriders` of v1alpha1);
 labels, annotations and a JSON Patch (`labelsOverriders`, `annotationsOverriders`, `plaintext`, named as Karmada has
 them, where KubeEdge took the others from) are optional fields of ours. KubeEdge overrides Deployments alone; here it
@@ -15,6 +18,7 @@ from skerry.errors import BadRequestError, InvalidError
 from skerry.frozen import Frozen, replace
 from skerry.objects.json import Json, JsonObject, clone, list_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.patches import json_patch
+from skerry.objects.quantity import parse_quantity
 
 _POD_AT: Final[Mapping[str, tuple[str, ...]]] = {
     "Pod": ("spec",),
@@ -22,6 +26,7 @@ _POD_AT: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _IN_TEMPLATE: Final = ("spec", "template", "spec")
 _SCALED: Final = ("Deployment", "ReplicaSet", "StatefulSet", "ReplicationController", "Job")
+_AMOUNTS: Final = ("requests", "limits")
 _REPLICAS: Final[Mapping[str, str]] = {"Job": "parallelism"}
 
 
@@ -100,14 +105,14 @@ def pod_spec_place(obj: JsonObject) -> tuple[str, ...]:
     return place if map_at(obj, *place) else ()
 
 
-def _containers(obj: JsonObject, name: str = "") -> Iterator[JsonObject]:
-    """Of the pod that it holds: all, or the ones of that name."""
+def _containers(obj: JsonObject, name: str) -> Iterator[JsonObject]:
+    """Of the pod that it holds: the one of that name, which is one of those that begin first as well."""
     place = pod_spec_place(obj)
     if not place:
         return
     for field in ("initContainers", "containers"):
         for container in maps_at(obj, *place, field):
-            if not name or str_at(container, "name") == name:
+            if str_at(container, "name") == name:
                 yield container
 
 
@@ -117,7 +122,7 @@ def _containers(obj: JsonObject, name: str = "") -> Iterator[JsonObject]:
 def _image(obj: JsonObject, told: JsonObject, at: str) -> JsonObject:
     path = str_at(told, "predicate", "path")
     if not path:
-        for container in _containers(obj):
+        for container in maps_at(obj, *pod_spec_place(obj), "containers"):
             container["image"] = _changed_image(str_at(container, "image"), told, at)
         return obj
     try:
@@ -206,7 +211,20 @@ def _words(field: str) -> Callable[[JsonObject, JsonObject, str], None]:
 def _resources(container: JsonObject, told: JsonObject, at: str) -> None:
     if "value" not in told:
         raise InvalidError(f"{at}.value: Required value")
-    container["resources"] = map_at(told, "value")
+    before, values = map_at(container, "resources"), map_at(told, "value")
+    found: JsonObject = {**before, **{name: value for name, value in values.items() if name not in _AMOUNTS}}
+    for field in _AMOUNTS:
+        amounts = {name: value for name, value in map_at(values, field).items() if not _is_zero(value)}
+        if amounts:
+            found[field] = {**map_at(before, field), **amounts}
+    container["resources"] = found
+
+
+def _is_zero(value: Json) -> bool:
+    try:
+        return parse_quantity(str(value)) == parse_quantity("0")
+    except InvalidError:
+        return False
 
 
 _CHANGES: Final[Mapping[str, Callable[[JsonObject, JsonObject, str], None]]] = {

@@ -21,7 +21,8 @@ from skerry.objects.node_groups import (
     NODE_GROUPS,
     group_for,
     group_of,
-    labels_of,
+    in_group,
+    is_a_zone,
     node_statuses,
     wants,
 )
@@ -87,20 +88,18 @@ class NodeGroupController:
     # --- nodes ---
 
     async def _place(self, key: Key, node: JsonObject) -> None:
-        present, wanted = group_of(node), group_for(node, self._all(NODE_GROUPS))
-        if present != wanted:
-            await self._label(key, node, wanted)
+        groups = [*self._all(NODE_GROUPS)]
+        wanted = group_for(node, groups)
+        zoned = any(name_of(group) == wanted and is_a_zone(group) for group in groups)
+        if in_group(node, wanted, zoned=zoned) is not node:
+            await self._label(key, node, wanted, zoned=zoned)
         await self._evict(key.name, wanted)
 
-    async def _label(self, key: Key, node: JsonObject, wanted: str) -> None:
+    async def _label(self, key: Key, node: JsonObject, wanted: str, *, zoned: bool) -> None:
         def labelled(current: JsonObject) -> JsonObject:
             if uid_of(current) != uid_of(node) or group_of(current) != group_of(node):
                 return current
-            labels = labels_of(current)
-            labels.pop(BELONGING_TO, None)
-            if wanted:
-                labels[BELONGING_TO] = wanted
-            return {**current, "metadata": {**map_at(current, "metadata"), "labels": {**labels}}}
+            return in_group(current, wanted, zoned=zoned)
 
         try:
             await self._tools.objects.update(self._nodes, key, labelled)

@@ -195,7 +195,7 @@ def test_labels_of_nodes_are_held_in_each_alternative() -> None:
     assert [term["matchExpressions"][-1] for term in held] == [site, site]
     assert affinity["podAffinity"] == {}
     name: Any = wanted.obj["metadata"]
-    assert name["name"].startswith("web-") and len(name["name"]) == 10
+    assert name["name"] == "web-ls-faed6638", "as KubeEdge names it"
     assert plan(made)[0] == [wanted], "the same each time"
 
 

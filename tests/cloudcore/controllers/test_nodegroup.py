@@ -9,6 +9,7 @@ import pytest
 
 from cloudcore.controllers.nodegroup.controller import NodeGroupController
 from skerry.objects.node_groups import BELONGING_TO, FINALIZER, NODE_GROUPS
+from skerry.objects.sites import ZONE_LABEL
 from tests.cloudcore.worlds import World, make_world
 
 
@@ -164,3 +165,25 @@ async def test_what_is_settled_is_not_written_again(world: World, controller: No
     for key in (world.key("nodes", "n1"), world.key(NODE_GROUPS, "eu")):
         await controller.reconcile(key)
     assert await world.store.changes(after=before) == []
+
+
+async def test_a_group_with_topology_is_the_zone_of_its_nodes(world: World, controller: NodeGroupController) -> None:
+    await node(world, "n1")
+    await node(world, "n2", **{ZONE_LABEL: "hall"})
+    await world.create(
+        NODE_GROUPS, {"metadata": {"name": "eu"}, "spec": {"nodes": ["n1", "n2"], "topologyEnabled": True}}
+    )
+    await world.settle(controller)
+
+    def zones() -> list[str]:
+        return [world.get("nodes", name)["metadata"].get("labels", {}).get(ZONE_LABEL, "") for name in ("n1", "n2")]
+
+    assert zones() == ["eu", "hall"], "who has a zone keeps it"
+    await world.set_spec(NODE_GROUPS, "eu", topologyEnabled=False)
+    await world.settle(controller)
+    assert zones() == ["", "hall"]
+    await world.set_spec(NODE_GROUPS, "eu", topologyEnabled=True)
+    await world.settle(controller)
+    await world.set_spec(NODE_GROUPS, "eu", nodes=[])
+    await world.settle(controller)
+    assert zones() == ["", "hall"]

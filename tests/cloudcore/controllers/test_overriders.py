@@ -83,10 +83,10 @@ def test_parts_of_an_image(component: str, operator: str, value: str, image: str
     assert found["init"]["image"] == "busybox"
 
 
-def test_without_a_place_all_images_are_meant() -> None:
+def test_without_a_place_images_of_all_containers_are_meant_and_none_that_begin_first() -> None:
     told: JsonObject = {"component": "Registry", "operator": "replace", "value": "r.eu"}
     found = containers({"imageOverriders": [told]})
-    assert [each["image"] for each in found.values()] == ["r.eu/busybox", "r.eu/shop/nginx:1.17"]
+    assert [each["image"] for each in found.values()] == ["busybox", "r.eu/shop/nginx:1.17"]
 
 
 def test_environment() -> None:
@@ -116,6 +116,16 @@ def test_command_arguments_and_resources_of_the_container_that_is_named() -> Non
     assert found["web"]["args"] == ["daemon off;"]
     assert found["web"]["resources"] == {"limits": {"memory": "64Mi"}}
     assert "command" not in found["init"]
+
+
+def test_resources_are_merged_by_name_and_a_zero_says_nothing() -> None:
+    first: JsonObject = {"requests": {"cpu": "1", "memory": "32Mi"}, "limits": {"cpu": "2"}}
+    second: JsonObject = {"requests": {"cpu": "0", "memory": "64Mi"}}
+    told: Any = [{"containerName": "web", "value": value} for value in (first, second)]
+    assert web({"resourcesOverriders": told})["resources"] == {
+        "requests": {"cpu": "1", "memory": "64Mi"},
+        "limits": {"cpu": "2"},
+    }
 
 
 def test_labels_annotations_and_a_patch() -> None:
