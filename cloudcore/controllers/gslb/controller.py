@@ -21,6 +21,7 @@ from cloudcore.controllers.gslb.draft import (
     services_behind,
     zone_of,
 )
+from cloudcore.controllers.gslb.exposed import endpoint_of, is_exposed, local_targets, owner_of, with_exposed
 from cloudcore.controllers.gslb.judging import Remembering
 from cloudcore.controllers.gslb.members import is_made, sources_of
 from cloudcore.controllers.gslb.plan import Composed, Judge, Listed, Wished, compose, owner_text
@@ -36,6 +37,7 @@ from skerry.objects.gslb import (
     DNS_ZONES,
     GATEWAYS,
     GLOBAL_SERVICES,
+    GSLBS,
     ISTIO_GATEWAYS,
     LISTENER_SETS,
     REFERRED,
@@ -254,6 +256,8 @@ class GslbController:
         if wish.embedded is not None:
             await self._embed(key, obj)
         made = self._draft(wish)
+        if key.resource in GSLBS:
+            await self._expose(key, obj, endpoint_of(obj, wish, made))
         zones = [zone.name for zone in self._zones()]
         problems = [
             *made.problems,
@@ -277,15 +281,7 @@ class GslbController:
     async def _embed(self, key: Key, gslb: JsonObject) -> None:
         """Make the Ingress of an embedded spec, and keep it so; one of that name that is somebody's is let be."""
         wanted = embedded_ingress(gslb)
-        owner: JsonObject = {
-            "apiVersion": str_at(gslb, "apiVersion"),
-            "kind": "Gslb",
-            "name": name_of(gslb),
-            "uid": uid_of(gslb),
-            "controller": True,
-            "blockOwnerDeletion": True,
-        }
-        map_at(wanted, "metadata")["ownerReferences"] = [owner]
+        map_at(wanted, "metadata")["ownerReferences"] = [owner_of(gslb)]
         kind, there = self._tools.kind(INGRESSES), Key(INGRESSES, key.namespace, key.name)
         stored = self._tools.cache.read(there)
         if stored is None:
@@ -305,6 +301,18 @@ class GslbController:
 
         if transform(self._tools.cache.obj(stored)) is not self._tools.cache.obj(stored):
             await self._tools.objects.update(kind, there, transform)
+
+    async def _expose(self, key: Key, gslb: JsonObject, wanted: JsonObject) -> None:
+        """Keep the DNSEndpoint of a Gslb; one of that name that is somebody's is let be."""
+        kind, there = self._tools.kind(DNS_ENDPOINTS), Key(DNS_ENDPOINTS, key.namespace, key.name)
+        stored = self._tools.cache.read(there)
+        try:
+            if stored is None:
+                await self._tools.objects.create(kind, key.namespace, wanted)
+            elif with_exposed(present := self._tools.cache.obj(stored), wanted, gslb) is not present:
+                await self._tools.objects.update(kind, there, lambda current: with_exposed(current, wanted, gslb))
+        except (AlreadyExistsError, NotFoundError):
+            return
 
     async def _observe(self, key: Key, obj: JsonObject) -> None:
         generation = generation_of(obj)
@@ -334,8 +342,14 @@ class GslbController:
         for each, obj in self._wishes():
             wish = wish_of(each, obj)
             sources.append(Wished(wish=wish, draft=self._draft(wish), age=_age(obj)))
+            if each.resource in GSLBS:
+                sources.append(local_targets(wish, self._draft(wish), _age(obj)))
         rows = [(row.key, cache.obj(row)) for listed in LISTED for row in cache.select(listed)]
-        sources += [Listed(key=each, obj=obj, age=_age(obj)) for each, obj in rows if not is_made(each, obj)]
+        sources += [
+            Listed(key=each, obj=obj, age=_age(obj))
+            for each, obj in rows
+            if not (is_made(each, obj) or is_exposed(each, obj))
+        ]
         records = [(row.key, cache.obj(row)) for resource in RECORDS for row in cache.select(resource)]
         sources += [source for each, obj in records for source in sources_of(each, obj, map_at(zone, "spec"))]
         zones = [each.name for each in self._zones()]

@@ -322,9 +322,13 @@ def _ordered(wish: Wish, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
     return tuple(sorted(endpoints, key=lambda each: (order.get(each.region, len(order)), each.region, each.address)))
 
 
+def up_endpoints(wish: Wish, host: Host) -> list[Endpoint]:
+    return [each for each in host.endpoints if each.state == "Up" and not _voted_down(wish, host, each)]
+
+
 def healthy_records(wish: Wish, host: Host) -> list[str]:
     """What is answered with, wherever the client is."""
-    up = [each for each in host.endpoints if each.state == "Up" and not _voted_down(wish, host, each)]
+    up = up_endpoints(wish, host)
     if wish.policy == "failover" and up:
         up = [each for each in up if each.region == up[0].region]
     return sorted({each.address for each in up})

@@ -58,6 +58,8 @@ class Wished(Frozen):
     draft: Draft
     age: str
     """When it was made, in a form that sorts."""
+    quiet: bool = False
+    """Who has its names is told of others that say as much."""
 
 
 class Listed(Frozen):
@@ -131,9 +133,12 @@ def compose(
         if isinstance(each, Listed):
             parts += _of_endpoint(each.key, each.obj, zone, zones, claims, ttl)
             continue
+        told = len(claims.problems)
         for host in each.draft.hosts:
             if zone_of(host.name, zones) == zone and (part := _service(each.wish, host, claims)):
                 parts.append(part)
+        if each.quiet:
+            del claims.problems[told:]
     kept = _Judging(zone, spec, base, judge).kept(parts, claims)
     problems = _problem_lines(claims)
     left_out = _by_owner(claims)

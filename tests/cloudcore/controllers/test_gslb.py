@@ -370,7 +370,7 @@ async def test_a_host_of_an_annotation_that_is_no_name_is_left_out(world: World,
         await world.set_status("services", f"s{number}", loadBalancer={"ingress": [{"ip": "203.0.113.1"}]})
     await gslb(world, resourceRef={"apiVersion": "v1", "kind": "Service", "matchLabels": {"app": "x"}})
     await world.settle(controller)
-    assert [*snapshot(world)["services"]["services"]] == ["good.example.com."]
+    assert [*snapshot(world)["services"]["services"]] == ["good.example.com.", "localtargets-good.example.com."]
     assert len(problems(world)) == 3 and zone_fault("example.com", snapshot(world)) == ""
 
 
@@ -518,3 +518,43 @@ def test_routes_say_their_hosts_services_and_gateways() -> None:
     assert hosts_of(key, virtual) == ["www.example.com"]
     assert [*services_of(key, virtual)] == [Key("services", "d", "web"), Key("services", "shop", "a")]
     assert parents_of(key, virtual) == [Key(ISTIO_GATEWAYS, "d", "edge"), Key(ISTIO_GATEWAYS, "infra", "other")]
+
+
+async def test_a_gslb_has_a_dnsendpoint_as_k8gb_makes_it(world: World, controller: GslbController) -> None:
+    await site(world)
+    await gslb(world, strategy={"type": "failover", "primaryGeoTag": "eu", "weight": {"eu": 3, "us": 1}})
+    await world.settle(controller)
+    made = world.get(DNS_ENDPOINTS, "web")
+    uid = world.get(NEW, "web")["metadata"]["uid"]
+    owner = {"apiVersion": "k8gb.io/v1beta1", "kind": "Gslb", "name": "web", "uid": uid}
+    assert made["metadata"]["ownerReferences"] == [{**owner, "controller": True, "blockOwnerDeletion": True}]
+    assert made["metadata"]["labels"]["k8gb.io/dnstype"] == "local"
+    name, local = "www.example.com", "localtargets-www.example.com"
+    common = {"recordType": "A", "recordTTL": 30}
+    both = ["203.0.113.1", "203.0.113.2"]
+    answered = {"strategy": "failover", "weight-eu-0-3": "203.0.113.1"}
+    assert made["spec"]["endpoints"] == [
+        {"dnsName": local, "targets": both, **common},
+        {"dnsName": name, "targets": both[:1], "labels": answered, **common},
+    ]
+    assert states(world, f"{local}.") == {"203.0.113.1": ("eu", "up"), "203.0.113.2": ("us", "up")}
+    assert problems(world) == [], "the names are the Gslb's, and not its DNSEndpoint's as well"
+    await endpoints(world, "g1", ready=False)
+    await world.settle(controller)
+    rows = world.get(DNS_ENDPOINTS, "web")["spec"]["endpoints"]
+    assert [row["targets"] for row in rows] == [both[1:], both[1:]]
+    await endpoints(world, "g2", ready=False)
+    await world.settle(controller)
+    assert world.get(DNS_ENDPOINTS, "web")["spec"]["endpoints"] == []
+
+
+async def test_a_dnsendpoint_of_a_gslbs_name_that_is_somebodys_is_let_be(
+    world: World, controller: GslbController
+) -> None:
+    await site(world)
+    rows = [{"dnsName": "x.example.com", "recordType": "A", "targets": ["192.0.2.9"]}]
+    await world.create(DNS_ENDPOINTS, {"metadata": {"name": "web"}, "spec": {"endpoints": rows}})
+    await gslb(world)
+    await world.settle(controller)
+    assert world.get(DNS_ENDPOINTS, "web")["spec"]["endpoints"] == rows
+    assert "x.example.com. 300 IN A 192.0.2.9" in snapshot(world)["zone"]
