@@ -10,7 +10,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ from skerry.cli import kubeconfig
 from tests.system.real_fleet import CORE, RealFleet, real_fleet, until
 from tests.system.test_pod_streams import KUBECTLS, POD, a_pod
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(300)]
+SIDES = ("cloud", "gateway")
 
 
 @pytest.fixture(scope="module")
@@ -89,56 +91,80 @@ def dialled(fleet: RealFleet, side: str, query: str, *, patient: bool = False) -
     return connect(uri, ssl=cluster.tls, proxy=None, subprotocols=protocols, ping_interval=every_s)
 
 
-SIDES = pytest.mark.parametrize("side", ["cloud", "gateway"])
+async def flooded(fleet: RealFleet, side: str) -> None:
+    """A command that takes no input is given some until nobody takes more, and its client is killed."""
+    async with asyncio.timeout(20):
+        client = await dialled(fleet, side, "command=sleep&command=100000&stdin=true&stdout=true")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(5):
+            while True:
+                await client.send(b"\0" + bytes(30_000))
+    client.transport.abort()
 
 
-@SIDES
-def test_a_command_that_takes_no_input_ends_with_a_client_that_is_killed(fleet: RealFleet, side: str) -> None:
+def test_a_command_that_takes_no_input_ends_with_a_client_that_is_killed(fleet: RealFleet) -> None:
     begun, ended = told(fleet, "begun"), told(fleet, "ended")
 
     async def feed() -> None:
-        async with asyncio.timeout(20):
-            client = await dialled(fleet, side, "command=sleep&command=100000&stdin=true&stdout=true")
-        until(lambda: told(fleet, "begun") > begun, "the command runs")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(5):
-                while True:
-                    await client.send(b"\0" + bytes(30_000))
-        client.transport.abort()
+        await asyncio.gather(*(flooded(fleet, side) for side in SIDES))
 
     asyncio.run(feed())
-    until(lambda: told(fleet, "ended") > ended, "the command is hung up on", deadline_s=75)
+    until(lambda: told(fleet, "begun") == begun + len(SIDES), "both have begun")
+    until(lambda: told(fleet, "ended") == ended + len(SIDES), "the commands are hung up on", deadline_s=75)
 
 
-@SIDES
-def test_a_command_that_takes_its_input_late_loses_nothing(fleet: RealFleet, side: str) -> None:
-    async def feed() -> bytes:
-        query = "command=sh&command=-c&command=sleep+55%3B+wc+-c&stdin=true&stdout=true"
-        async with dialled(fleet, side, query, patient=True) as client, asyncio.timeout(120):
+async def fed(fleet: RealFleet, side: str) -> bytes:
+    """What a command says that takes three megabytes after most of a minute."""
+    query = "command=sh&command=-c&command=sleep+55%3B+wc+-c&stdin=true&stdout=true"
+    async with dialled(fleet, side, query, patient=True) as client, asyncio.timeout(120):
 
-            async def give() -> None:
-                for _ in range(100):
-                    await client.send(b"\0" + bytes(30_000))
-                await client.send(b"\xff\0")
+        async def give() -> None:
+            for _ in range(100):
+                await client.send(b"\0" + bytes(30_000))
+            await client.send(b"\xff\0")
 
-            giving = asyncio.create_task(give())
-            seen = b""
-            async for message in client:
-                assert isinstance(message, bytes)
-                seen += message[1:]
-            await giving
-            return seen
+        giving = asyncio.create_task(give())
+        seen = b""
+        async for message in client:
+            assert isinstance(message, bytes)
+            seen += message[1:]
+        await giving
+        return seen
 
-    assert b"3000000" in asyncio.run(feed())
+
+def waited_for(fleet: RealFleet, binary: str) -> tuple[int, bytes, bytes]:
+    """How kubectl ends whose process takes its input after more than a minute."""
+    with kubectl(fleet, binary, "exec", "-i", POD, "--", "sh", "-c", "sleep 70; wc -c") as process:
+        out, errors = process.communicate(bytes(3_000_000), timeout=120)
+        return process.returncode, out.strip(), errors
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Commands that take their input late, all begun at once."""
+
+    of_side: dict[str, Future[bytes]]
+    of_kubectl: dict[str, Future[tuple[int, bytes, bytes]]]
+
+
+@pytest.fixture(scope="module")
+def late(fleet: RealFleet) -> Generator[Late]:
+    with ThreadPoolExecutor(len(SIDES) + len(KUBECTLS)) as threads:
+        yield Late(
+            of_side={side: threads.submit(lambda side=side: asyncio.run(fed(fleet, side))) for side in SIDES},
+            of_kubectl={binary: threads.submit(waited_for, fleet, binary) for binary in KUBECTLS},
+        )
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_command_that_takes_its_input_late_loses_nothing(late: Late, side: str) -> None:
+    assert b"3000000" in late.of_side[side].result()
 
 
 @pytest.mark.parametrize("binary", KUBECTLS, ids=lambda path: Path(path).name + str(len(path)))
-def test_kubectl_waits_for_a_process_that_takes_its_input_after_more_than_a_minute(
-    fleet: RealFleet, binary: str
-) -> None:
-    with kubectl(fleet, binary, "exec", "-i", POD, "--", "sh", "-c", "sleep 70; wc -c") as process:
-        out, errors = process.communicate(bytes(3_000_000), timeout=120)
-        assert (process.returncode, out.strip()) == (0, b"3000000"), errors
+def test_kubectl_waits_for_a_process_that_takes_its_input_after_more_than_a_minute(late: Late, binary: str) -> None:
+    code, out, errors = late.of_kubectl[binary].result()
+    assert (code, out) == (0, b"3000000"), errors
 
 
 def test_a_terminal_that_never_rests_still_types_and_no_setpoint_waits_for_it(fleet: RealFleet) -> None:
