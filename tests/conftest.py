@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -39,6 +42,24 @@ def usual_settings_unless_said() -> Iterator[None]:
                 "SKERRY_LOCAL_API", "127.0.0.1:10550"
             )  # of agents side by side one would have what is for pods
         yield
+
+
+_ALL_OF_SYSTEM: Final = re.compile(
+    r"^pytestmark = [^\]\n]*mark\.system|^pytestmark = \[\n[^\]]*mark\.system", re.MULTILINE
+)
+"""Of a file that has system tests alone."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A run of system tests, or of all others, imports no file that has none of them: each worker imports all, and
+    what it imports costs it seconds."""
+    wanted = config.getoption("markexpr")
+    if wanted not in ("system", "not system") or not collection_path.match("test_*.py"):
+        return None
+    text = collection_path.read_text()
+    if wanted == "system":
+        return None if "mark.system" in text or "pytestmark" in text else True
+    return True if _ALL_OF_SYSTEM.search(text) else None
 
 
 def pytest_collection_finish() -> None:

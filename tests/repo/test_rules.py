@@ -169,6 +169,12 @@ def _is_pure(path: Path) -> bool:
     )
 
 
+def test_a_test_is_marked_as_one_of_the_system_in_its_own_file() -> None:
+    """`tests/conftest.py` passes over files that have no such mark: a test that got it elsewhere would never run."""
+    shared = [path for path in (ROOT / "tests").rglob("*.py") if not path.name.startswith(("test_", "conftest"))]
+    assert not [named(path) for path in shared if "pytest.mark.system" in path.read_text()]
+
+
 def test_examples_are_numbered_told_and_listed() -> None:
     found = sorted(
         {path.relative_to(ROOT / "examples").parts[0] for path in FILES if ROOT / "examples" in path.parents}
