@@ -1,7 +1,8 @@
 """Kinds that are one storage under several group versions: what is kept, and how each version shows it.
 
 Events are kept as core/v1 and also spoken as events.k8s.io/v1; HorizontalPodAutoscalers are kept as autoscaling/v2
-and also spoken as v1; versions of a custom kind differ in nothing but their apiVersion (conversion strategy None).
+and also spoken as v1; versions of a custom kind (conversion strategy None), and of ClusterTrustBundle, differ in
+nothing but their apiVersion.
 Field mappings are Kubernetes' own (`pkg/apis/{events,autoscaling}/v1/conversion.go`). Pure; keeps nothing.
 """
 
@@ -50,7 +51,7 @@ def version_of(scheme: Scheme, kind: Kind) -> Version:
         return Version(spoken=kind, kept=kept, to_kept=_to_core_event, to_spoken=_to_new_event)
     if kind.group == "autoscaling" and kept.version != kind.version:
         return Version(spoken=kind, kept=kept, to_kept=_to_hpa_v2, to_spoken=_to_hpa_v1)
-    if kind.custom and (kept is not kind or _has_siblings(scheme, kind)):
+    if kept is not kind or (kind.custom and _has_siblings(scheme, kind)):
         return Version(
             spoken=kind,
             kept=kept,

@@ -19,6 +19,7 @@ from skerry.objects.ingresses import INGRESSES
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import Key
 from skerry.objects.rules import ENDPOINTS, MESSAGES, RULES, answered_node, rule_of
+from skerry.objects.trust_bundles import BUNDLES, signer_of, signers_of
 from skerry.objects.volumes import CLAIMS, VOLUMES, gateway_of
 
 NODES: Final = "nodes"
@@ -51,6 +52,7 @@ ARRIVAL: Final = (
     _ACCOUNTS,
     _CONFIG_MAPS,
     SECRETS,
+    BUNDLES,
     VOLUMES,
     CLAIMS,
     SERVICES,
@@ -94,9 +96,12 @@ def node_of(key: Key, obj: JsonObject) -> str:
 def scopes_of(key: Key, obj: JsonObject) -> frozenset[str]:
     """The namespaces whose pods an object concerns that is on a node because pods are there: `EVERYWHERE` for those
     of all. Services are resolved, and roles held, by the pods of their namespace; a ClusterRoleBinding is held by the
-    ServiceAccounts that it names."""
+    ServiceAccounts that it names. Bundles of a signer have a scope of their own, of the pods that project them."""
     if key.resource == ROLE_BINDINGS and not any(_is_of_accounts(each) for each in maps_at(obj, "subjects")):
         return frozenset()
+    if key.resource == BUNDLES:
+        signer = signer_of(obj)
+        return frozenset((_of_signer(signer),)) if signer else frozenset()
     if key.resource != CLUSTER_ROLE_BINDINGS:
         return frozenset((key.namespace,))
     if str_at(obj, "metadata", "labels", BOOTSTRAPPING):
@@ -113,6 +118,16 @@ def scopes_of(key: Key, obj: JsonObject) -> frozenset[str]:
         elif name in (ACCOUNTS_GROUP, AUTHENTICATED):
             found.add(EVERYWHERE)
     return frozenset(found)
+
+
+def signers_wanted(key: Key, obj: JsonObject) -> tuple[str, ...]:
+    """The scopes of the bundles that a pod projects by their signer, whatever labels it asks for: those change."""
+    return tuple(sorted(_of_signer(each) for each in signers_of(obj))) if key.resource == PODS else ()
+
+
+def _of_signer(signer: str) -> str:
+    """A scope that is no namespace."""
+    return f"signer {signer}"
 
 
 def _is_of_accounts(subject: JsonObject) -> bool:

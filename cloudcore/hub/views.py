@@ -42,6 +42,7 @@ from cloudcore.hub.references import (
     node_of,
     references_of,
     scopes_of,
+    signers_wanted,
 )
 from cloudcore.store.port import Change, Stored
 from skerry.frozen import Frozen
@@ -49,14 +50,15 @@ from skerry.objects.device_rule_reports import DEVICE_RULES
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.rules import MESSAGES, RULES
+from skerry.objects.trust_bundles import BUNDLES
 from skerry.objects.volumes import CLAIMS, VOLUMES
 from skerry.wire.frames import ObjectState
 
 _ROOTS: Final = frozenset((NODES, PODS, DEVICES, RULES, DEVICE_RULES, COMMANDS, MESSAGES))
 _LINKED: Final = frozenset((CLAIMS, VOLUMES))
 """What others refer to, and that refers to something itself."""
-_WIDE: Final = frozenset((ROLES, ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS))
-"""On a node because pods of a namespace are."""
+_WIDE: Final = frozenset((ROLES, ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS, BUNDLES))
+"""On a node because pods of a namespace are, or such as project bundles of a signer."""
 _RANKS: Final = {resource: rank for rank, resource in enumerate(ARRIVAL)}
 
 Parse = Callable[[bytes], JsonObject]
@@ -69,6 +71,8 @@ class _Root(Frozen):
     references: tuple[Key, ...]
     namespace: str
     """Whose Services it may reach; "" for none."""
+    signers: tuple[str, ...] = ()
+    """Scopes of the bundles that it projects."""
 
 
 class _Wide(Frozen):
@@ -162,6 +166,8 @@ class Views:
                 self._turn(self._entrances.service_turned(service, nodes), touched)
         elif key.resource in _WIDE:
             self._replace_wide(key, None if stored is None else self._wide_of(key, stored), touched)
+            for node in self._wanting(key):
+                touched[node][key] = None
         else:
             if key.resource in _LINKED:
                 self._link(key, {} if stored is None else self._parse(stored.body), touched)
@@ -239,7 +245,8 @@ class Views:
             return None
         namespace = key.namespace if key.resource == PODS else ""
         references = tuple(self._shared(reference) for reference in references_of(key, obj))
-        return _Root(node=intern(node), references=references, namespace=namespace)
+        signers = signers_wanted(key, obj)
+        return _Root(node=intern(node), references=references, namespace=namespace, signers=signers)
 
     def _wide_of(self, key: Key, stored: Stored) -> _Wide:
         if key.resource == ROLES:
@@ -307,6 +314,8 @@ class Views:
             self._reach.pod_came(root.namespace, root.node, touched)
             self._enter(root.namespace, root.node, touched)
             self._enter(EVERYWHERE, root.node, touched)
+        for scope in root.signers:
+            self._enter(scope, root.node, touched)
         touched[key] = None
 
     def _drop_root(self, key: Key, root: _Root, touched: dict[Key, None], *, stays: bool) -> None:
@@ -322,6 +331,8 @@ class Views:
             self._reach.pod_went(root.namespace, root.node, touched)
             self._leave(root.namespace, root.node, touched)
             self._leave(EVERYWHERE, root.node, touched)
+        for scope in root.signers:
+            self._leave(scope, root.node, touched)
 
     def _want(self, key: Key, node: str) -> bool:
         """One more root of the node refers to this; True when it is its first."""
@@ -354,11 +365,14 @@ class Views:
             wanted = self._reach.holds(node, key)
         elif key.resource in _WIDE:
             scopes = self._wide_objects.get(key, _NOWHERE).scopes
-            wanted = any(node in self._nodes_in.get(scope, ()) for scope in scopes)
+            wanted = any(node in self._nodes_in.get(scope, ()) for scope in scopes) or self._is_named(key, node)
         else:
-            by = self._wanted_by.get(key, ())
-            wanted = by == node if isinstance(by, str) else node in by
+            wanted = self._is_named(key, node)
         return self._objects.get(key) if wanted else None
+
+    def _is_named(self, key: Key, node: str) -> bool:
+        by = self._wanted_by.get(key, ())
+        return by == node if isinstance(by, str) else node in by
 
     def keys(self, node: str) -> set[Key]:
         """Every key of the view, wanted objects that don't exist included."""
@@ -370,7 +384,8 @@ class Views:
         keys.update(self._entrances.keys(node))
         namespaces = {key.namespace for key in roots if key.resource == PODS}
         keys.update(self._reach.keys(node, namespaces))
-        for scope in (*namespaces, EVERYWHERE) if namespaces else ():
+        signers = {scope for key in roots for scope in self._roots[key].signers}
+        for scope in (*namespaces, *signers, EVERYWHERE) if namespaces else ():
             for wide in self._wide.get(scope, ()):
                 keys.add(wide)
                 keys.update(self._wide_objects[wide].references)

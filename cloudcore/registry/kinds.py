@@ -244,6 +244,11 @@ def _workloads() -> list[Kind]:
         has_generation=False,
         acted_on=False,
     )
+    bundle = replace(
+        _over("certificates.k8s.io", "v1beta1", "ClusterTrustBundle", "clustertrustbundles"),
+        selectable=("spec.signerName",),
+        has_generation=False,
+    )
     return [
         hpa,
         replace(hpa, version="v1", stored_version="v2"),
@@ -276,6 +281,8 @@ def _workloads() -> list[Kind]:
             has_generation=False,
             acted_on=False,
         ),
+        bundle,
+        replace(bundle, version="v1alpha1", stored_version="v1beta1"),
     ]
 
 

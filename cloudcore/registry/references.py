@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import Key, namespace_of
+from skerry.objects.trust_bundles import BUNDLES, names_of
 from skerry.objects.volumes import CLAIMS, pod_claims
 
 
 def references_of(pod: JsonObject) -> frozenset[Key]:
-    """The ConfigMaps, Secrets, PersistentVolumeClaims and the ServiceAccount that a pod names."""
+    """The ConfigMaps, Secrets, PersistentVolumeClaims, ClusterTrustBundles and the ServiceAccount that it names."""
     namespace = namespace_of(pod)
-    return frozenset(Key(resource, namespace, name) for resource, name in (*_of_pod(pod), *_of_volumes(pod)) if name)
+    own = {Key(resource, namespace, name) for resource, name in (*_of_pod(pod), *_of_volumes(pod)) if name}
+    return frozenset(own | {Key(BUNDLES, "", name) for name in names_of(pod)})
 
 
 def _of_pod(pod: JsonObject) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from edgecore.pods.volumes import with_authority
 from skerry.objects.enrolment import TRUST_NAME
 from skerry.objects.json import JsonObject, bool_at, decode_object, dig, int_at, maps_at, str_at
 from skerry.objects.meta import Key, name_of, namespace_of, uid_of
+from skerry.objects.trust_bundles import BUNDLES
 from skerry.objects.volumes import VOLUMES
 
 GRACE_S: Final = 30.0
@@ -50,6 +51,7 @@ def surroundings(pod: JsonObject, sandbox: SandboxState | None, parts: PodParts,
         find=find,
         addresses=sandbox.addresses if sandbox is not None else (),
         services=services,
+        bundles=lambda: [decode_object(held.body) for held in parts.store.list(BUNDLES)],
         tokens=parts.tokens,
         api=api,
     )

@@ -86,6 +86,8 @@ class Surroundings(Frozen):
     """Of the pod; () where it has those of its node, or none yet."""
     services: Callable[[], Sequence[JsonObject]] = tuple
     """All Services that this gateway has."""
+    bundles: Callable[[], Sequence[JsonObject]] = tuple
+    """All ClusterTrustBundles that this gateway has."""
     api: ApiPlace | None = None
     """Where the pod finds the Kubernetes API; None: it is not told."""
 

@@ -30,6 +30,7 @@ from skerry.errors import NotFoundError, UnavailableError
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, uid_of
+from skerry.objects.trust_bundles import BUNDLES
 from skerry.objects.volumes import CLAIMS, VOLUMES
 
 log = logging.getLogger(__name__)
@@ -272,7 +273,7 @@ class PodManager:
         if pods:
             self._look.set()
         restored = any(name == META_EPOCH for name, _ in batch.meta)
-        volumes = any(key.resource == VOLUMES for key in changed)
+        volumes = any(key.resource in (VOLUMES, BUNDLES) for key in changed)
         for uid, key in self._keys.items():
             if key in pods or key.namespace in inputs or volumes:
                 self._workers[uid].poke(retry=True)

@@ -22,7 +22,7 @@ _NO_IMAGES: Final = (
 )
 
 
-_PROJECTED: Final = ("configMap", "secret", "downwardAPI", "serviceAccountToken")
+_PROJECTED: Final = ("configMap", "secret", "downwardAPI", "serviceAccountToken", "clusterTrustBundle")
 
 
 def unsupported(pod: JsonObject, abilities: Abilities) -> str:

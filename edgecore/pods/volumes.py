@@ -30,12 +30,13 @@ from edgecore.pods.env import (
 )
 from edgecore.pods.memory_volumes import MEMORY, memory_bytes_of, mount_memory, stays_on_disk
 from edgecore.pods.port import ImageMount, Mount
-from skerry.errors import AwaitedError, UnansweredError, UnavailableError
+from skerry.errors import AwaitedError, BadRequestError, UnansweredError, UnavailableError
 from skerry.files import unavailable
 from skerry.frozen import Frozen
 from skerry.objects.enrolment import TRUST_FIELD
 from skerry.objects.json import JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at
-from skerry.objects.meta import namespace_of
+from skerry.objects.meta import name_of, namespace_of
+from skerry.objects.trust_bundles import anchors_of, picked
 from skerry.objects.volumes import pod_claims
 
 _MODE: Final = 0o644
@@ -69,12 +70,33 @@ def files_of(volume: JsonObject, around: Surroundings) -> dict[str, File] | None
         for kind in ("configMap", "secret", "downwardAPI"):
             if isinstance(source.get(kind), dict):
                 files |= _source_files(kind, map_at(source, kind), default_mode, around)
+        if isinstance(source.get("clusterTrustBundle"), dict):
+            projection = map_at(source, "clusterTrustBundle")
+            files[_relative(str_at(projection, "path"))] = File(_anchors(projection, around), default_mode)
         if isinstance(source.get("serviceAccountToken"), dict):
             token = map_at(source, "serviceAccountToken")
             found = _token(token, around, str_at(volume, "name"))
             if found is not None:
                 files[_relative(str_at(token, "path"))] = File(found, default_mode)
     return files
+
+
+def _anchors(projection: JsonObject, around: Surroundings) -> bytes:
+    """Of a bundle by its name, or of all of a signer that the labels pick."""
+    name, optional = str_at(projection, "name"), bool_at(projection, "optional")
+    bundles = around.bundles()
+    if name:
+        found = [each for each in bundles if name_of(each) == name]
+        missing = f'clustertrustbundle "{name}" not found'
+    else:
+        try:
+            found = picked(projection, bundles)
+        except BadRequestError as error:
+            raise ConfigError(f"while parsing label selector: {error}") from error
+        missing = "combination of signerName and labelSelector matched zero ClusterTrustBundles"
+    if not found and not optional:
+        raise ConfigError(missing)
+    return anchors_of(found)
 
 
 def _token(source: JsonObject, around: Surroundings, volume: str) -> bytes | None:

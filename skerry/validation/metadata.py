@@ -128,9 +128,16 @@ def _address_faults(name: str) -> list[str]:
     return [] if canonical == name else ["must be in canonical form"]
 
 
+def _bundle_name_faults(name: str) -> list[str]:
+    """`example.com:signer:name` for one that is linked to a signer: what follows its prefix is a subdomain, as is the
+    name of one that is linked to none."""
+    return subdomain_faults(name.rpartition(":")[2])
+
+
 _NAMES: Final[dict[str, Callable[[str], list[str]]]] = {
     "namespaces": label_1123_faults,
     "services": label_1035_faults,
+    "clustertrustbundles.certificates.k8s.io": _bundle_name_faults,
     "events": path_segment_faults,
     "events.events.k8s.io": path_segment_faults,
     "ipaddresses.networking.k8s.io": _address_faults,

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from cloudcore.pki.certificates import new_authority
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import uid_of
 from tests.system.containerd import BUSYBOX_IMAGE, Containerd, ImageRecipe, containerd_server, until
@@ -29,6 +31,7 @@ ECHO = ImageRecipe(
     env=("OF=image",),
     working_dir="/var",
 )
+ANCHOR = new_authority(name="acme", now=datetime(2026, 1, 1, tzinfo=UTC)).pem
 PLACE: JsonObject = {"name": "v", "mountPath": "/v"}
 
 
@@ -352,6 +355,27 @@ VIEWS: dict[str, View] = {
             }
         ),
     ),
+    "trust-bundles": View(
+        script=f"cmp /v/named /v/signed && echo same; head -1 /v/named; {MODE} -L /v/named; cat /v/none | wc -c",
+        sees=("same", "-----BEGIN CERTIFICATE-----", "440", "0"),
+        container=MOUNTED,
+        pod=at_v(
+            projected={
+                "defaultMode": 0o440,
+                "sources": [
+                    {"clusterTrustBundle": {"name": "plain", "path": "named"}},
+                    {
+                        "clusterTrustBundle": {
+                            "signerName": "acme.example/root",
+                            "labelSelector": {},
+                            "path": "signed",
+                        }
+                    },
+                    {"clusterTrustBundle": {"name": "none", "optional": True, "path": "none"}},
+                ],
+            }
+        ),
+    ),
     "part-of-a-directory": View(
         script="touch /part/f; ls /v /v/part-of-a-directory",
         sees=("/v:", "part-of-a-directory", "", "/v/part-of-a-directory:", "f"),
@@ -441,6 +465,12 @@ def fleet(containerd: Containerd, tmp_path_factory: pytest.TempPathFactory) -> G
         made.create(f"{CORE}/secrets", {**secret, "stringData": {"key": "secret"}})
         plain: JsonObject = {"kind": "RuntimeClass", "metadata": {"name": "plain"}, "handler": "runc"}
         made.create("/apis/node.k8s.io/v1/runtimeclasses", {"apiVersion": "node.k8s.io/v1", **plain})
+        for name, signer in (("plain", ""), ("acme.example:root:live", "acme.example/root")):
+            spec: JsonObject = {"trustBundle": ANCHOR, **({"signerName": signer} if signer else {})}
+            bundle: JsonObject = {"kind": "ClusterTrustBundle", "metadata": {"name": name}, "spec": spec}
+            version = "v1alpha1" if signer else "v1beta1"
+            path = f"/apis/certificates.k8s.io/{version}/clustertrustbundles"
+            made.create(path, {"apiVersion": f"certificates.k8s.io/{version}", **bundle})
         for name, view in VIEWS.items():
             made.create(f"{CORE}/pods", pod(name, view))
         yield made

@@ -60,6 +60,7 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     (_RBAC, "ClusterRoleBinding"): cluster.validate_binding,
     ("coordination.k8s.io", "Lease"): cluster.validate_lease,
     ("certificates.k8s.io", "CertificateSigningRequest"): certificates.validate_signing_request,
+    ("certificates.k8s.io", "ClusterTrustBundle"): certificates.validate_trust_bundle,
     ("scheduling.k8s.io", "PriorityClass"): cluster.validate_priority_class,
     ("node.k8s.io", "RuntimeClass"): cluster.validate_runtime_class,
     ("policy", "PodDisruptionBudget"): cluster.validate_disruption_budget,

@@ -1,7 +1,7 @@
 """What a CertificateSigningRequest may say (`pkg/apis/certificates/validation`, for v1). Pure.
 
 Only the PEM frames of request and certificate are looked at: whether a signature holds is the signer's to check,
-who has the means for it.
+who has the means for it. The certificates of a ClusterTrustBundle are read, as whole fleets trust them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from cryptography import x509
+
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at, strs_at
+from skerry.objects.meta import name_of
 from skerry.objects.names import subdomain_faults
-from skerry.validation.faults import at_least, duplicate, invalid, one_of, required, unsupported
+from skerry.validation.faults import at_least, duplicate, invalid, one_of, required, too_long, unsupported
 
 _LIFE_S_MIN: Final = 600
 _USAGES: Final = (
@@ -58,6 +61,77 @@ def validate_signing_request(obj: JsonObject, old: JsonObject | None) -> Iterato
     certificate = str_at(status, "certificate")
     if certificate and not _is_pem(certificate, "CERTIFICATE"):
         yield invalid("status.certificate", "<certificate data>", "only CERTIFICATE PEM blocks are allowed")
+
+
+def validate_trust_bundle(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    """ClusterTrustBundle (`ValidateClusterTrustBundle`)."""
+    signer, name = str_at(obj, "spec", "signerName"), name_of(obj)
+    if old is not None and signer != str_at(old, "spec", "signerName"):
+        yield invalid("spec.signerName", signer, "field is immutable")
+    if signer:
+        yield from _signer_faults(signer)
+        prefix = f"{signer.replace('/', ':')}:"
+        if not name.startswith(prefix):
+            detail = f"ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"
+            yield invalid("metadata.name", name, detail)
+    elif ":" in name:
+        detail = 'ClusterTrustBundle without signer name must not have ":" in its name'
+        yield invalid("metadata.name", name, detail)
+    bundle = str_at(obj, "spec", "trustBundle")
+    if old is None or bundle != str_at(old, "spec", "trustBundle"):
+        yield from _bundle_faults(bundle)
+
+
+_BUNDLE_BYTES_MAX: Final = 1 << 20
+_BLOCK: Final = re.compile(r"-----BEGIN ([^-\n]+)-----\s*\n(.*?)-----END \1-----", re.DOTALL)
+_OMITTED: Final = "<value omitted>"
+
+
+def _bundle_faults(text: str) -> Iterator[Cause]:
+    field = "spec.trustBundle"
+    if len(text.encode()) > _BUNDLE_BYTES_MAX:
+        yield too_long(field, _BUNDLE_BYTES_MAX)
+        return
+    seen: dict[bytes, list[int]] = {}
+    faults: list[Cause] = []
+    for index, (label, body) in enumerate(_BLOCK.findall(text)):
+        if label != "CERTIFICATE":
+            faults.append(invalid(field, _OMITTED, f"entry {index} has bad block type: {label}"))
+        elif ":" in body:
+            faults.append(invalid(field, _OMITTED, f"entry {index} has PEM block headers"))
+        elif (der := _authority_in(body)) is None:
+            faults.append(invalid(field, _OMITTED, f"entry {index} does not parse as X.509"))
+        elif not _is_authority(der):
+            faults.append(invalid(field, _OMITTED, f"entry {index} does not have the CA bit set"))
+        else:
+            seen.setdefault(der, []).append(index)
+    yield from faults
+    if faults:
+        return
+    if not seen:
+        yield invalid(field, _OMITTED, "at least one trust anchor must be provided")
+    for indices in seen.values():
+        if len(indices) > 1:
+            said = " ".join(map(str, indices))
+            yield invalid(field, _OMITTED, f"duplicate trust anchor (indices [{said}])")
+
+
+def _authority_in(body: str) -> bytes | None:
+    """The certificate in a block; None where it is none."""
+    try:
+        der = base64.b64decode("".join(body.split()), validate=True)
+        x509.load_der_x509_certificate(der).extensions  # noqa: B018 - reading them is the check
+    except ValueError:
+        return None
+    return der
+
+
+def _is_authority(der: bytes) -> bool:
+    try:
+        found = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.BasicConstraints)
+    except x509.ExtensionNotFound:
+        return False
+    return found.value.ca
 
 
 def _is_pem(text: str, label: str, *, most: int = 100) -> bool:

@@ -139,6 +139,10 @@ def _runtime_class(obj: JsonObject, now_ms: int) -> list[Json]:
     return [_name(obj), str_at(obj, "handler"), age(obj, now_ms)]
 
 
+def _trust_bundle(obj: JsonObject, now_ms: int) -> list[Json]:
+    return [_name(obj), str_at(obj, "spec", "signerName") or NONE]
+
+
 def _signing_request(obj: JsonObject, now_ms: int) -> list[Json]:
     state = [name for name in ("Approved", "Denied", "Failed") if is_true(obj, name)] or ["Pending"]
     if str_at(obj, "status", "certificate"):
@@ -269,6 +273,9 @@ PRINTERS: Final = {
     ("certificates.k8s.io", "CertificateSigningRequest"): Printer(
         columns=columns("Name", "Age", "SignerName", "Requestor", "RequestedDuration", "Condition"),
         cells=_signing_request,
+    ),
+    ("certificates.k8s.io", "ClusterTrustBundle"): Printer(
+        columns=columns("Name", "SignerName"), cells=_trust_bundle
     ),
     ("", "ResourceQuota"): Printer(columns=columns("Name", "Request", "Limit", "Age"), cells=_quota),
     ("", "LimitRange"): Printer(columns=columns("Name", "Created At:date"), cells=_limit_range),

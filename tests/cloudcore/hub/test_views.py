@@ -22,9 +22,27 @@ def stored(key: Key, revision: int, obj: JsonObject) -> Stored:
     return Stored(key=key, uid=f"uid-{key.name}", revision=Revision(revision), body=encode_object(obj))
 
 
-def pod(node: str, *configs: str, namespace: str = "ns", claims: Sequence[str] = ()) -> JsonObject:
+BUNDLES = "clustertrustbundles.certificates.k8s.io"
+PROJECTIONS: list[JsonObject] = [
+    {"name": "b0", "path": "a"},
+    {"name": "b1", "path": "a"},
+    {"signerName": "a.example/s", "labelSelector": {}, "path": "a"},
+    {"signerName": "b.example/s", "labelSelector": {"matchLabels": {"x": "y"}}, "path": "b"},
+]
+
+
+def pod(
+    node: str,
+    *configs: str,
+    namespace: str = "ns",
+    claims: Sequence[str] = (),
+    bundles: Sequence[JsonObject] = (),
+) -> JsonObject:
     volumes: list[Json] = [{"name": name, "configMap": {"name": name}} for name in configs]
     volumes.extend({"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims)
+    sources: list[Json] = [{"clusterTrustBundle": each} for each in bundles]
+    if sources:
+        volumes.append({"name": "trust", "projected": {"sources": sources}})
     return {"metadata": {"namespace": namespace}, "spec": {"nodeName": node, "volumes": volumes}}
 
 
@@ -98,6 +116,7 @@ KEYS: dict[str, list[Key]] = {
     "deployments.apps": [Key("deployments.apps", "ns", "x")],
     "ingresses.networking.k8s.io": [Key("ingresses.networking.k8s.io", "ns", f"i{number}") for number in range(2)],
     "ingressclasses.networking.k8s.io": [Key("ingressclasses.networking.k8s.io", "", f"k{n}") for n in range(2)],
+    BUNDLES: [Key(BUNDLES, "", f"b{number}") for number in range(3)],
     "secrets": [Key("secrets", "ns", "t0"), Key("secrets", "ns", "t1"), Key("secrets", "ops", "all")],
 }
 SUBJECTS: st.SearchStrategy[tuple[str, str]] = st.sampled_from(
@@ -124,7 +143,10 @@ def writes(draw: st.DrawFn) -> tuple[Key, JsonObject | None]:
     if draw(st.integers(0, 3)) == 0:
         return key, None
     if key.resource == "pods":
-        return key, pod(draw(NODES), *draw(CONFIGS), namespace=key.namespace, claims=draw(CLAIMS))
+        bundles = draw(st.lists(st.sampled_from(PROJECTIONS), max_size=2))
+        return key, pod(draw(NODES), *draw(CONFIGS), namespace=key.namespace, claims=draw(CLAIMS), bundles=bundles)
+    if key.resource == BUNDLES:
+        return key, {"spec": {"signerName": draw(st.sampled_from(["", "a.example/s", "b.example/s"]))}}
     if key.resource == "persistentvolumeclaims":
         return key, {"spec": {"volumeName": draw(st.sampled_from(["", "v0", "v1", "v2"]))}}
     if key.resource == "persistentvolumes":
@@ -483,3 +505,29 @@ def test_a_binding_brings_its_role_along() -> None:
     key = Key(f"rolebindings.{RBAC}", "ns", "b")
     views = views_of((Key("pods", "ns", "p"), pod("n1")), (key, binding("reads", ("ServiceAccount", "ns"))))
     assert views.view("n1").closure(key) == (Key(f"clusterroles.{RBAC}", "", "reads"),)
+
+
+def test_bundles_are_where_pods_project_them_by_name_or_by_signer() -> None:
+    views = Views(json.loads)
+    by_name = pod("n1", bundles=[{"name": "b0", "path": "a"}])
+    by_signer = pod("n2", bundles=[{"signerName": "a.example/s", "labelSelector": {}, "path": "a"}])
+    objects = [
+        stored(Key("pods", "ns", "p1"), 1, by_name),
+        stored(Key("pods", "ns", "p2"), 1, by_signer),
+        stored(Key("pods", "ns", "p3"), 1, pod("n3")),
+        stored(Key(BUNDLES, "", "b0"), 1, {"spec": {"signerName": ""}}),
+        stored(Key(BUNDLES, "", "a.example:s:1"), 1, {"spec": {"signerName": "a.example/s"}}),
+        stored(Key(BUNDLES, "", "b.example:s:1"), 1, {"spec": {"signerName": "b.example/s"}}),
+    ]
+    views.load(objects, Revision(1))
+
+    def bundles(node: str) -> list[str]:
+        return [key.name for key, _ in views.view(node).stamps() if key.resource == BUNDLES]
+
+    assert (bundles("n1"), bundles("n2"), bundles("n3")) == (["b0"], ["a.example:s:1"], [])
+    key = Key(BUNDLES, "", "a.example:s:2")
+    after = encode_object({"spec": {"signerName": "a.example/s"}})
+    touched = views.apply(Change(revision=Revision(2), key=key, uid="u", before=None, after=after))
+    assert touched == {"n2": [key]} and bundles("n2") == ["a.example:s:1", "a.example:s:2"]
+    gone = views.apply(Change(revision=Revision(3), key=Key("pods", "ns", "p2"), uid="u", before=None, after=None))
+    assert set(gone["n2"]) >= {key} and bundles("n2") == []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from cloudcore.api.protobuf import protobuf_decoder
+from cloudcore.pki.certificates import issue_server, key_pem, new_authority
 from cloudcore.registry.builtin import KindRules
 from cloudcore.registry.custom import CustomKinds
 from cloudcore.registry.kinds import builtin_kinds, builtin_scheme
@@ -481,3 +483,33 @@ def test_a_resize_is_of_what_runs_on_and_changes_nothing_else() -> None:
 def test_a_resize_policy_is_checked(policy: Json, fault: str) -> None:
     asked = with_spec(sized(resizePolicy=policy), restartPolicy="Never")
     assert fault in faults(asked)[0]
+
+
+def trust_bundle(name: str, text: str, signer: str = "") -> JsonObject:
+    spec: JsonObject = {"trustBundle": text, **({"signerName": signer} if signer else {})}
+    return {"kind": "ClusterTrustBundle", "metadata": {"name": name}, "spec": spec}
+
+
+def test_a_trust_bundle_holds_authorities_each_once_under_the_name_of_its_signer() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    authority, other = (new_authority(name=name, now=now) for name in ("a", "b"))
+    leaf = issue_server(authority, names=["x"], now=now).certificate_pem
+    both = authority.pem + "a remark\n" + other.pem
+    assert faults(trust_bundle("plain", both)) == []
+    assert faults(trust_bundle("acme.example:root:live", both, "acme.example/root")) == []
+    where = "spec.trustBundle: Invalid value: "
+    for text, words in (
+        ("", "at least one trust anchor must be provided"),
+        (authority.pem * 2, "duplicate trust anchor (indices [0 1])"),
+        (other.pem + leaf, "entry 1 does not have the CA bit set"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "entry 0 does not parse as X.509"),
+        (key_pem(authority.key), "entry 0 has bad block type: PRIVATE KEY"),
+    ):
+        (fault,) = faults(trust_bundle("plain", text))
+        assert fault.startswith(where) and fault.endswith(words), fault
+    (fault,) = faults(trust_bundle("acme.example:other:live", both, "acme.example/root"))
+    assert fault.endswith("must be named with prefix acme.example:root:")
+    (fault,) = faults(trust_bundle("acme:x", both))
+    assert fault.endswith('ClusterTrustBundle without signer name must not have ":" in its name')
+    linked = trust_bundle("acme.example:root:live", both, "acme.example/root")
+    assert any("field is immutable" in each for each in faults(trust_bundle("plain", both), linked))

@@ -205,8 +205,8 @@ def test_an_image_that_is_still_missing_is_backed_off_longer() -> None:
         (pod(volumes=[{"name": "v", "nfs": {"server": "s", "path": "/"}}]), "spec.volumes[0].nfs"),
         (pod(volumes=[{"name": "v", "emptyDir": {"medium": "HugePages-2Mi"}}]), "emptyDir.medium"),
         (
-            pod(volumes=[{"name": "v", "projected": {"sources": [{"clusterTrustBundle": {}}]}}]),
-            "clusterTrustBundle",
+            pod(volumes=[{"name": "v", "projected": {"sources": [{"podCertificate": {}}]}}]),
+            "podCertificate",
         ),
     ],
 )

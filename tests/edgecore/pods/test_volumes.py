@@ -224,3 +224,64 @@ def test_what_may_be_secret_is_put_into_memory_where_that_may_be(
     assert shown == ([tmp_path / "p/volumes/v"] if asked else [])
     assert places["v"].stat().st_mode & 0o777 == 0o755
     assert (places["v"] / ("k" if asked else "a")).exists()
+
+
+def bundle(name: str, signer: str, *certificates: str, **labels: str) -> JsonObject:
+    return {
+        "metadata": {"name": name, "labels": {**labels}},
+        "spec": {"signerName": signer, "trustBundle": "what people write\n" + "".join(certificates)},
+    }
+
+
+def certificate(letter: str) -> str:
+    return f"-----BEGIN CERTIFICATE-----\n{letter * 4}\n-----END CERTIFICATE-----\n"
+
+
+ONE, TWO, THREE = certificate("A"), certificate("B"), certificate("C")
+BUNDLES = [
+    bundle("plain", "", TWO, ONE),
+    bundle("a.example:s:live", "a.example/s", ONE, TWO, canary="live"),
+    bundle("a.example:s:next", "a.example/s", TWO, THREE, canary="next"),
+    bundle("b.example:s:1", "b.example/s", THREE, canary="live"),
+]
+
+
+def projected(path: Path, bundles: list[JsonObject], **projection: Json) -> bytes:
+    source: JsonObject = {"clusterTrustBundle": {"path": "trust/anchors.pem", **projection}}
+    one = pod(volumes=[{"name": "v", "projected": {"defaultMode": 0o440, "sources": [source]}}])
+    place = sync_volumes(path, replace(around(one), bundles=lambda: bundles), Ways(kept=path / "kept"))["v"]
+    file = place / "trust" / "anchors.pem"
+    assert file.stat().st_mode & 0o777 == 0o440
+    return file.read_bytes()
+
+
+def test_trust_bundles_are_projected_by_name_or_by_signer_each_certificate_once(tmp_path: Path) -> None:
+    assert projected(tmp_path, BUNDLES, name="plain") == (ONE + TWO).encode()
+    everything: Json = {}
+    assert projected(tmp_path, BUNDLES, signerName="a.example/s", labelSelector=everything) == (
+        (ONE + TWO + THREE).encode()
+    )
+    live: Json = {"matchLabels": {"canary": "live"}}
+    assert projected(tmp_path, BUNDLES, signerName="a.example/s", labelSelector=live) == (ONE + TWO).encode()
+
+
+def test_a_bundle_that_changes_replaces_the_file_at_once(tmp_path: Path) -> None:
+    projected(tmp_path, BUNDLES, name="plain")
+    place = tmp_path / "volumes" / "v"
+    before = (place / "..data").readlink()
+    projected(tmp_path, BUNDLES, name="plain")
+    assert (place / "..data").readlink() == before, "in whatever order they come"
+    projected(tmp_path, [bundle("plain", "", THREE)], name="plain")
+    assert (place / "..data").readlink() != before
+
+
+def test_a_bundle_that_is_not_there_is_said_unless_it_is_optional(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='volume "v" : clustertrustbundle "gone" not found'):
+        projected(tmp_path, BUNDLES, name="gone")
+    matched = "combination of signerName and labelSelector matched zero ClusterTrustBundles"
+    with pytest.raises(ConfigError, match=matched):
+        projected(tmp_path, BUNDLES, signerName="c.example/s", labelSelector={})
+    with pytest.raises(ConfigError, match=matched):
+        projected(tmp_path, BUNDLES, signerName="a.example/s")  # no selector picks nothing
+    assert projected(tmp_path, BUNDLES, name="gone", optional=True) == b""
+    assert projected(tmp_path, [], signerName="a.example/s", optional=True) == b""
