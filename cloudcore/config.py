@@ -1,22 +1,20 @@
-"""What `cloudcore` can be told: one frozen dataclass, read once at start (see `skerry.settings`)."""
+"""What `cloudcore` can be told: read once at start (see `skerry.settings`)."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from cloudcore.controllers.noderange.plan import ClusterRange, cluster_ranges
 from skerry.errors import BadRequestError, InvalidError
 from skerry.objects.enrolment import split_address
-from skerry.settings import setting
+from skerry.settings import Settings, setting
 
 _DNS_NAME = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloudSettings:
+class CloudSettings(Settings):
     """Settings of the whole process."""
 
     data: Path = setting(help="directory for everything that is kept: store, keys, admin.kubeconfig")

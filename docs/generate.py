@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -47,7 +46,6 @@ def settings_page() -> str:
         ("edgecore run", EdgeSettings, PREFIX),
     )
     for program, settings, prefix in programs:
-        assert dataclasses.is_dataclass(settings)
         parts.append(f"\n## {program}\n\n| Flag | Variable | Default | |\n|---|---|---|---|\n")
         parts += [
             f"| `--{each.name.replace('_', '-')}` | `{each.variable}` | {each.default} | {each.help} |\n"

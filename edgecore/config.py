@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,7 +22,7 @@ from skerry.errors import InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.names import label_key_faults, label_value_faults, node_may_label, subdomain_faults
 from skerry.objects.quantity import Quantity, parse_quantity
-from skerry.settings import setting
+from skerry.settings import Settings, setting
 from skerry.sync.ports import SyncSettings
 
 if TYPE_CHECKING:
@@ -34,8 +33,7 @@ MIB: Final = 1 << 20
 DAYS_MAX: Final = 36_500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeSettings:
+class EdgeSettings(Settings):
     """`edgecore run`."""
 
     data: Path = setting(DATA, help="directory for everything that is kept: identity, store, volumes, logs")
@@ -361,8 +359,7 @@ class EdgeSettings:
         return self.data / "edgecore.sock"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinSettings:
+class JoinSettings(Settings):
     """`edgecore join`."""
 
     data: Path = setting(DATA, help="directory for everything that is kept")
@@ -380,8 +377,7 @@ class JoinSettings:
     log_level: str = setting("warning", help="what is logged", choices=("debug", "info", "warning", "error"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageSettings:
+class ImageSettings(Settings):
     """`edgecore image`."""
 
     data: Path = setting(DATA, help="directory of the agent: says which container runtime it uses")
@@ -396,8 +392,7 @@ class ImageSettings:
         return ImageRequest(load=self.load, pull=self.pull, auth_file=self.auth_file, prune=self.prune)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CleanupSettings:
+class CleanupSettings(Settings):
     """`edgecore cleanup`."""
 
     data: Path = setting(DATA, help="directory for everything that is kept; it stays")
@@ -419,8 +414,7 @@ class CleanupSettings:
         return self.data / "edgecore.sock"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MqttUserSettings:
+class MqttUserSettings(Settings):
     """`edgecore mqtt-user`."""
 
     data: Path = setting(DATA, help="directory for everything that is kept")

@@ -44,6 +44,7 @@ _SETTINGS: Final = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The console script."""
+    given = sys.argv[1:] if argv is None else [*argv]
     parser = argparse.ArgumentParser(
         prog="edgecore",
         description="The agent of a gateway: runs its pods, speaks to its devices, keeps in step with the cloud, and "
@@ -62,8 +63,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         ),
         ("mqtt-user", "add, remove or list the users of the embedded MQTT broker (run --mqtt-broker embedded)"),
     ):
-        add_arguments(commands.add_parser(name, help=text, description=text), _SETTINGS[name])
-    arguments = vars(parser.parse_args(argv))
+        its = commands.add_parser(name, help=text, description=text)
+        if name in given:  # the flags of one take milliseconds, and a gateway that starts is waited for
+            add_arguments(its, _SETTINGS[name])
+    arguments = vars(parser.parse_args(given))
     command = str(arguments.pop("command"))
     try:
         sys.exit(_run(command, arguments))

@@ -7,7 +7,6 @@ import hashlib
 import ipaddress
 import re
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,15 +17,14 @@ from cloudcore.dns.limiter import LimiterSettings
 from cloudcore.dns.streams import StreamSettings
 from skerry.dns.names import name_of
 from skerry.errors import InvalidError, UnavailableError
-from skerry.settings import setting
+from skerry.settings import Settings, setting
 
 KEYS_MAX: Final = 8
 _OWNER: Final = re.compile(r"[A-Za-z0-9.-]{1,63}")
 SECONDARIES_MAX: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DnsSettings:
+class DnsSettings(Settings):
     """Settings of the DNS server's processes."""
 
     zones: str = setting(
