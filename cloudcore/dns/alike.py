@@ -41,6 +41,11 @@ class Alike:
         self._leaves = places.alike(classes)
         self._bits: dict[bytes, int] = {}
 
+    @property
+    def by_places(self) -> Places | None:
+        """Clients by class; None where a database may tell more."""
+        return self._leaves if self._rules is None else None
+
     def scope(self, address: bytes, geo: GeoDatabase | None) -> int:
         """Of answers to a client at a packed address."""
         found, bits = self._leaves.find(address)

@@ -33,13 +33,15 @@ NAME: Final = 28
 """Of a sockaddr_in6, the longest there is here."""
 READY_MAX: Final = 200_000
 """Ready answers; when they are so many they are all forgotten, and made again as they are asked for."""
-PASSING_MAX: Final = 20_000
-"""Of these, answers for names that are in no zone: most are asked for once."""
+PASSING_MAX: Final = 50_000
+"""Of these, answers to what has no end, of which most is asked once: names that are in no zone, client subnets."""
 WAITING: Final = 4 << 20
 """Bytes of queries that wait in a socket, with what the kernel adds to each: some 10,000."""
+ONCE_MAX: Final = 100_000
 IDLE_S: Final = 1
 """A wait for packets ends after this, to look whether to stop."""
 _WAITFORONE: Final = 0x10000
+_INET: Final = struct.pack("=H", socket.AF_INET)
 _MAPPED: Final = b"\0" * 10 + b"\xff\xff"
 
 
@@ -66,6 +68,8 @@ class _Sized(ctypes.Structure):
 _Call = Callable[..., int]
 _Bytes = Any
 _PLACE: Final = struct.Struct("@PN")
+_BYTES_AT: Final = bytes.__basicsize__ - 1
+"""Where what is in an object of bytes begins, behind its head: in CPython, whose `id` is an address."""
 _MESSAGE_SIZE: Final = ctypes.sizeof(_Sized)
 _VECTOR_SIZE: Final = ctypes.sizeof(_Iovec)
 
@@ -117,6 +121,8 @@ class Datagrams:
     """One socket's packets, until told to stop."""
 
     def __init__(self, udp: socket.socket, responder: Responder, counts: Counts) -> None:
+        probe = b"as CPython has it"
+        assert ctypes.string_at(id(probe) + _BYTES_AT, len(probe)) == probe, "bytes lie where they are sent from"
         self._fd = udp.fileno()
         self._responder = responder
         self._counts = counts
@@ -126,7 +132,10 @@ class Datagrams:
         self._steered: list[bytes] = []
         """Queries whose ready answers depend on who is up."""
         self._passing: list[bytes] = []
-        """Queries for names that are in no zone by themselves, which have no end: those kept longest go first."""
+        """Queries that have no end: for names that are in no zone by themselves, and with client subnets, whose
+        answers may depend on who is up. Those kept longest go first."""
+        self._once: set[int] = set()
+        """Of such queries that were seen, hashes."""
         self._made: list[bytes] = []
         self._stopped = False
         self._lay_out()
@@ -210,18 +219,19 @@ class Datagrams:
         place = self._ready.get(folded)
         if place is not None and folded != packet[2:]:
             return self._recased(packet, name_end, place)
-        if quick := self._responder.quick(packet, name_end + 1, now_s):
-            rest, rcode, bounded = quick
+        address = self._address(number)
+        if quick := self._responder.quick(packet, name_end + 1, address, now_s):
+            rest, rcode, keeping = quick
             self._counts.add_quick(rcode)
             place = _place(rest)
-            if folded == packet[2:]:
-                self._keep(folded, rest, place)
-                if not bounded:
-                    self._note_passing(folded)
-            else:
+            if keeping == "never" or folded != packet[2:] or (keeping == "passing" and not self._is_again(folded)):
                 self._made.append(rest)
+            else:
+                self._keep(folded, rest, place)
+                if keeping == "passing":
+                    self._note_passing(folded)
             return place
-        client = Client(address=self._address(number), transport="udp")
+        client = Client(address=address, transport="udp")
         reply = self._responder.reply(packet, client, now_s)
         if reply is None:
             self._counts.dropped += 1
@@ -249,8 +259,9 @@ class Datagrams:
         return _place(rest)
 
     def _forget_steered(self) -> None:
-        self._forget(self._steered)
-        self._steered.clear()
+        for queries in (self._steered, self._passing):
+            self._forget(queries)
+            queries.clear()
 
     def _forget(self, queries: list[bytes]) -> None:
         # Those of this batch are still to be sent.
@@ -258,6 +269,16 @@ class Datagrams:
             self._ready.pop(query, None)
             if rest := self._held.pop(query, None):
                 self._made.append(rest)
+
+    def _is_again(self, query: bytes) -> bool:
+        """Most of what has no end is asked once, and is not worth keeping then."""
+        mark, once = hash(query), self._once
+        if mark in once:
+            return True
+        if len(once) >= ONCE_MAX:
+            once.clear()
+        once.add(mark)
+        return False
 
     def _note_passing(self, query: bytes) -> None:
         self._passing.append(query)
@@ -280,7 +301,7 @@ class Datagrams:
     def _address(self, number: int) -> bytes:
         """The client's, packed."""
         name: bytes = self._names[number * NAME : (number + 1) * NAME]
-        if int.from_bytes(name[:2], "little" if _LITTLE else "big") == socket.AF_INET:
+        if name.startswith(_INET):
             return name[4:8]
         address = name[8:24]
         return address[12:] if address.startswith(_MAPPED) else address
@@ -303,12 +324,9 @@ class Datagrams:
             begin = end + 1
 
 
-_LITTLE: Final = struct.pack("=H", 1) == b"\x01\x00"
 _PASSING: Final = frozenset({errno.EAGAIN, errno.EINTR, errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH})
 
 
 def _place(data: bytes) -> bytes:
     """Where the bytes lie and how many they are, as a vector has it; they must be held for as long."""
-    address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value
-    assert address is not None, "bytes lie somewhere"
-    return _PLACE.pack(address, len(data))
+    return _PLACE.pack(id(data) + _BYTES_AT, len(data))

@@ -30,8 +30,9 @@ from cloudcore.dns.options import (
     plain_options,
     subnet_of,
 )
-from cloudcore.dns.shapes import SHAPES_MAX, Shape, key_of, shape_of
-from cloudcore.dns.steering import SIZES, Service, choose
+from cloudcore.dns.places import Places
+from cloudcore.dns.shapes import SHAPES_MAX, SUBNET_AT, Shape, key_of, shape_of
+from cloudcore.dns.steering import SIZES, Choice, Service, choose, classes_of
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.transfer import Delta, changed_rows, messages, serial_of, whole_rows
 from cloudcore.dns.tsig import Signature, Signer, verify
@@ -91,9 +92,12 @@ _WHO: Final = (name_of("id.server"), name_of("hostname.bind"))
 _VERSION: Final = (name_of("version.server"), name_of("version.bind"))
 
 Transport = Literal["udp", "tcp", "tls"]
-Quick = tuple[bytes, int, bool]
-"""An answer behind its id, its rcode, and whether its name is in a zone by itself: of those there are so many and no
-more. It would be answered the same to anybody."""
+Keeping = Literal["long", "passing", "never"]
+"""Whether the same bytes would be answered the same, whoever asks. Of names that are in a zone by themselves there
+are so many and no more; of others, and of client subnets, there is no end: what is said to them is kept for a
+while."""
+Quick = tuple[bytes, int, Keeping]
+"""An answer behind its id, its rcode, and how long it may be kept; what passes may depend on who is up."""
 
 
 class Identity(Frozen):
@@ -168,6 +172,8 @@ class _Sections(Frozen):
     service: Service | None = None
     """Whose addresses are in it, if of any; then it is not signed yet."""
     signer: Signs | None = None
+    leaves: Places | None = None
+    """Classes of clients that the service has one choice for, where nothing else decides."""
 
 
 class Responder:
@@ -177,12 +183,16 @@ class Responder:
         self.desk = desk
         self._made: dict[tuple[bytes, int, bool], _Sections] = {}
         self._steered: dict[tuple[bytes, int, int, bool, tuple[bytes, ...]], _Sections] = {}
+        self._picked: dict[tuple[bytes, int, bool, str], _Sections] = {}
+        """The same by class of clients, as long as nobody's health changes."""
         self._seen: dict[bytes, Service] = {}
         """Services as they are now, by name."""
         self._number = -1
         self._day = -1
         self._absent: dict[tuple[bytes, int], Body] = {}
         self._shapes: dict[bytes, Shape] = {}
+        self._factor = None if desk.limiter is None else desk.limiter.settings.factor
+        """From so many times its query an answer is not made quickly."""
 
     def reply(self, packet: bytes, client: Client, now_s: float) -> Reply | None:
         """None: nothing is sent; it was no query, or an answer itself, with which two servers could go on for
@@ -197,50 +207,89 @@ class Responder:
             return _bare(packet, FORMERR if opcode == QUERY else NOTIMP)
         return self._answered(packet, query, client, now_s)
 
-    def quick(self, packet: bytes, name_end: int, now_s: float) -> Quick | None:
+    def quick(self, packet: bytes, name_end: int, address: bytes, now_s: float) -> Quick | None:
         """What `reply` says to a datagram behind the id, where a query of its shape was read before: the name, whose
-        zero byte may end at `name_end`, is all that is looked at. None: ask `reply`."""
+        zero byte may end at `name_end`, is all that is looked at, and the client's address. None: ask `reply`."""
         shape = self._shapes.get(key_of(packet, name_end)) if name_end else None
-        if shape is None:
+        if shape is None or len(packet) - name_end != shape.tail_size:
             return None
+        said = b""
+        if shape.subnet is not None:
+            said = shape.subnet_in(packet[name_end + SUBNET_AT :])
+            if said is None:
+                return None
         name = packet[HEADER_SIZE:name_end].lower()
         sections = self._made.get((name, shape.type, shape.wants))
+        keeping: Keeping = "long"
         if sections is None:
             zone = self._zone_of_sound(name)
             if zone is None or (shape.wants and zone.origin in self.desk.signers):
                 return None
             if is_absent(zone, name):
                 body = self._absent_from(zone, len(name))
-                return self._shaped(packet, name_end, shape, body, rcode=NXDOMAIN, flags=AA, bounded=False)
+                return self._shaped(packet, name_end, shape, body, rcode=NXDOMAIN, flags=AA, keeping="passing")
             sections = self._sections(zone, Asked(name=name, kind=shape.type, now_s=now_s, wants=shape.wants), None)
-        if sections.service is not None or sections.signer is not None:
+        if sections.signer is not None:
             return None
+        if not sections.bounded or shape.subnet is not None:
+            keeping = "passing"
+        scope = 0
+        if sections.service is not None:
+            sections, scope = self._picked_for(name, shape, sections, sections.service, said or address)
+            keeping = "passing" if said or not scope else "never"
         flags = AA if sections.authoritative else 0
         return self._shaped(
-            packet, name_end, shape, sections.body, rcode=sections.rcode, flags=flags, bounded=sections.bounded
+            packet,
+            name_end,
+            shape,
+            sections.body,
+            rcode=sections.rcode,
+            flags=flags,
+            keeping=keeping,
+            scope=scope if said else 0,
         )
 
+    def _picked_for(
+        self, name: bytes, shape: Shape, sections: _Sections, service: Service, address: bytes
+    ) -> tuple[_Sections, int]:
+        """What a service has for a client, and the scope; made once for all that are alike."""
+        about, scope = None, 0
+        if sections.leaves is not None:
+            alike, scope = sections.leaves.find(address)
+            about = name, shape.type, shape.wants, alike
+            if (made := self._picked.get(about)) is not None:
+                return made, scope
+        service = self._now(service)
+        choice = choose(service, shape.type, address, self.desk.geo)
+        made = self._steered_by(choice, service, sections, Asked(name=name, kind=shape.type, now_s=0.0))
+        if about is not None and sections.bounded and len(self._picked) < STEERED_MAX:
+            self._picked[about] = made
+        return made, choice.scope
+
     def _shaped(
-        self, packet: bytes, name_end: int, shape: Shape, body: Body, *, rcode: int, flags: int, bounded: bool
+        self,
+        packet: bytes,
+        name_end: int,
+        shape: Shape,
+        body: Body,
+        *,
+        rcode: int,
+        flags: int,
+        keeping: Keeping,
+        scope: int = 0,
     ) -> Quick | None:
         """None where it is too large, for the client or for a forger."""
-        name = packet[HEADER_SIZE:name_end]
-        if len(body.data) + len(name) > shape.room:
+        name, opt, data = packet[HEADER_SIZE:name_end], shape.opt, body.data
+        if len(data) + len(name) > shape.room:
             return None
-        opt, limiter = shape.opt, self.desk.limiter
-        head = _QUICK_HEAD.pack(
-            shape.flags | flags | rcode,
-            1,
-            body.answers,
-            body.authorities,
-            body.additionals + (1 if opt else 0),
-        )
-        data = head + name + shape.question_tail + body.data + opt
-        if limiter is not None:
-            factor = limiter.settings.factor
-            if not factor or len(data) + 2 > factor * len(packet):
-                return None
-        return data, rcode, bounded
+        if shape.subnet is not None:
+            opt += bytes((scope,)) + packet[name_end + SUBNET_AT :]
+        additionals = body.additionals + 1 if opt else body.additionals
+        head = _QUICK_HEAD.pack(shape.flags | flags | rcode, 1, body.answers, body.authorities, additionals)
+        made = head + name + shape.question_tail + data + opt
+        if self._factor is not None and len(made) + 2 > self._factor * len(packet):
+            return None
+        return made, rcode, keeping
 
     def _zone_of_sound(self, name: bytes) -> Zone | None:
         """The zone of a name that has the form of one: it was not read as one yet."""
@@ -268,6 +317,7 @@ class Responder:
             return False
         self._number = health.number if health is not None else 0
         self._seen.clear()
+        self._picked.clear()
         return True
 
     def _now(self, service: Service) -> Service:
@@ -306,7 +356,7 @@ class Responder:
         return self._within_limits(packet, draft, reply, now_s)
 
     def _learn(self, packet: bytes, draft: _Draft) -> None:
-        shape = shape_of(packet, draft.query, draft.options, draft.size_max())
+        shape = shape_of(packet, draft.query, draft.options, draft.subnet, draft.size_max())
         if shape is not None:
             if len(self._shapes) >= SHAPES_MAX:
                 self._shapes.clear()
@@ -452,37 +502,41 @@ class Responder:
             draft.scope(choice.scope)
         elif choice.scope:
             draft.lasting = False  # it depends on who asks, and not on the query alone
-        about = query.name, query.type, service.ttl, sections.signer is not None, choice.rdatas
+        return self._steered_by(choice, service, sections, draft.asked())
+
+    def _steered_by(self, choice: Choice, service: Service, sections: _Sections, asked: Asked) -> _Sections:
+        about = asked.name, asked.kind, service.ttl, sections.signer is not None, choice.rdatas
         made = self._steered.get(about)
-        if made is None:
-            found = sections.found
-            end = len(found.answer) - 1
-            steered = Found(
-                rcode=found.rcode,
-                authoritative=found.authoritative,
-                answer=[
-                    (owner, Rrset(type=rrset.type, ttl=service.ttl, rdatas=choice.rdatas))
-                    if number == end and rrset.type == query.type
-                    else (owner, rrset)
-                    for number, (owner, rrset) in enumerate(found.answer)
-                ],
-                authority=found.authority,
-                bounded=found.bounded,
-            )
-            if sections.signer is not None:
-                steered = sections.signer.signed(steered, draft.asked())
-            body = assemble(query.name, steered, room=1 << 30)
-            assert body is not None, "there is room for all"
-            made = _Sections(
-                body=body,
-                rcode=found.rcode,
-                authoritative=found.authoritative,
-                found=steered,
-                small=len(body.data),
-                bounded=sections.bounded,
-            )
-            if sections.bounded and len(self._steered) < STEERED_MAX:
-                self._steered[about] = made
+        if made is not None:
+            return made
+        found = sections.found
+        end = len(found.answer) - 1
+        steered = Found(
+            rcode=found.rcode,
+            authoritative=found.authoritative,
+            answer=[
+                (owner, Rrset(type=rrset.type, ttl=service.ttl, rdatas=choice.rdatas))
+                if number == end and rrset.type == asked.kind
+                else (owner, rrset)
+                for number, (owner, rrset) in enumerate(found.answer)
+            ],
+            authority=found.authority,
+            bounded=found.bounded,
+        )
+        if sections.signer is not None:
+            steered = sections.signer.signed(steered, asked)
+        body = assemble(asked.name, steered, room=1 << 30)
+        assert body is not None, "there is room for all"
+        made = _Sections(
+            body=body,
+            rcode=found.rcode,
+            authoritative=found.authoritative,
+            found=steered,
+            small=len(body.data),
+            bounded=sections.bounded,
+        )
+        if sections.bounded and len(self._steered) < STEERED_MAX:
+            self._steered[about] = made
         return made
 
     def _unsigned(self, draft: _Draft) -> Reply:
@@ -515,6 +569,7 @@ class Responder:
             bounded=found.bounded,
             service=service,
             signer=signer,
+            leaves=classes_of(service, asked.kind) if service is not None else None,
         )
         # Types that a name has not are 65,000; the answer to them is soon made.
         if found.bounded and (found.answer or not found.authoritative or asked.kind <= ANY):

@@ -149,6 +149,14 @@ def choose(service: Service, kind: int, address: bytes, geo: GeoDatabase | None 
             return _choice(candidates, scope=least, reason=f"{fell}all")
 
 
+def classes_of(service: Service, kind: int) -> Places | None:
+    """Clients by classes that are chosen for alike; None where more than places decides."""
+    alike = service.alike.get(kind)
+    if alike is None or service.sticky or service.canary is not None:
+        return None
+    return alike.by_places
+
+
 def _of_network(taken: Sequence[Endpoint], service: Service, address: bytes) -> Endpoint:
     """The one for all clients of a network."""
     network = address[: STICKY_BITS[len(address)] // 8]

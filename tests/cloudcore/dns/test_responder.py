@@ -220,7 +220,7 @@ def test_answering_leaves_nothing_to_the_collector() -> None:
     gc.disable()
     try:
         for packet in packets:
-            responder.quick(packet, packet.find(b"\0", 12) + 1, 1000.0)
+            responder.quick(packet, packet.find(b"\0", 12) + 1, HERE.address, 1000.0)
             responder.reply(packet, HERE, 1000.0)
         assert gc.collect() == 0
     finally:
