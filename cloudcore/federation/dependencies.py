@@ -1,8 +1,9 @@
 """What a workload names goes where it goes, with `followDependencies`: ConfigMaps, Secrets and claims.
 
 Each such object of the global cloud has rows of its own in the members of all workloads that name it; with the last
-of them it leaves, and a claim stays, as it has data. What a region has by that name already is left alone. An object
-that is federated by itself is not touched here. Keeps nothing.
+of them it leaves, and a claim stays, as it has data. While a new version of a workload is rolled out, a member that
+has the old one yet keeps what that names. What a region has by that name already is left alone. An object that is
+federated by itself is not touched here. Keeps nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.planner import Plan
 from cloudcore.federation.policy_lookup import acts, policy_of
+from cloudcore.federation.rollout_lookup import rollout_policy_of
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE, Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.objects.federation import (
@@ -112,6 +114,9 @@ class DependencyController:
                 yield source
             else:
                 yield from self._named_by(source)
+                if _changes_version(change):
+                    named = {one for side in (change.before, change.after) if side for one in _row_dependencies(side)}
+                    yield from (Key(kind, source.namespace, name) for kind, name in named)
         elif resource == POLICIES:
             for of in self._types():
                 for stored in self._tools.cache.select(of.resource, namespace=change.key.namespace):
@@ -173,13 +178,30 @@ class DependencyController:
             if of.name == key.resource and self._tools.cache.read(Key(of.resource, key.namespace, key.name)):
                 return frozenset()  # it is federated by itself
             for stored in self._tools.cache.select(of.resource, namespace=key.namespace):
-                if (key.resource, key.name) not in dependencies_of(self._tools.cache.obj(stored)):
-                    continue
                 policy = policy_of(self._tools.cache, stored.key, of.kind)
                 if policy is None or not bool_at(acts(policy), "spec", "followDependencies"):
                     continue
+                named = (key.resource, key.name) in dependencies_of(self._tools.cache.obj(stored))
+                if not named and rollout_policy_of(self._tools.cache, stored.key, of.kind) is None:
+                    continue
                 source = f"{stored.key.resource}/{stored.key.namespace}/{stored.key.name}"
-                rows = self._tools.cache.indexed(MEMBER_OBJECTS_BY_SOURCE, source)
-                wanted = [read_member_object(self._tools.cache.obj(each)) for each in rows]
-                found.update(row.member for row in wanted if not row.removal)
+                rows = [self._tools.cache.obj(e) for e in self._tools.cache.indexed(MEMBER_OBJECTS_BY_SOURCE, source)]
+                found.update(
+                    str_at(row, "spec", "member")
+                    for row in rows
+                    if not str_at(row, "spec", "remove")
+                    and (named or (key.resource, key.name) in _row_dependencies(row))
+                )
         return frozenset(found)
+
+
+def _row_dependencies(row: JsonObject) -> frozenset[tuple[str, str]]:
+    """Of a workload's MemberObject: what the version names that the member is to have."""
+    return dependencies_of({"spec": {"template": map_at(row, "spec", "manifest")}})
+
+
+def _changes_version(change: Seen) -> bool:
+    before, after = change.before, change.after
+    if before is None or after is None:
+        return True
+    return map_at(before, "spec", "manifest") != map_at(after, "spec", "manifest")

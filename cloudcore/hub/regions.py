@@ -66,6 +66,7 @@ _LOOK_S: Final = 1.0
 REPORT_BYTES_MAX: Final = 128 * 1024
 """Of what a region says of one row; it sends no more."""
 _DRIFTS_MAX: Final = 20
+_GENERATION_MAX: Final = 2**63 - 1
 _MESSAGE_LENGTH_MAX: Final = 1024
 
 
@@ -520,7 +521,7 @@ def _told(body: JsonObject) -> JsonObject:
         told["removed"] = True
     if remote := map_at(body, "remote"):
         told["remote"] = remote
-    if generation := int_at(body, "generation"):
+    if 0 < (generation := int_at(body, "generation")) <= _GENERATION_MAX:
         told["generation"] = generation
     if "backed" in body:
         told["backed"] = bool_at(body, "backed")

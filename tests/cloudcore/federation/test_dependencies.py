@@ -12,7 +12,16 @@ from cloudcore.federation.controller import FederationController
 from cloudcore.federation.dependencies import DependencyController, dependencies_of, manifest_of
 from cloudcore.federation.policy_controller import PolicyController
 from cloudcore.federation.type_controller import FederatedTypeController
-from skerry.objects.federation import MANAGED, MEMBER_OBJECTS, MEMBERS, NAMESPACE, POLICIES, TYPES
+from skerry.objects.federation import (
+    MANAGED,
+    MEMBER_OBJECTS,
+    MEMBERS,
+    NAMESPACE,
+    POLICIES,
+    REVISIONS,
+    ROLLOUT_POLICIES,
+    TYPES,
+)
 from tests.cloudcore.federation.test_types import config
 from tests.cloudcore.worlds import World, make_world
 
@@ -149,3 +158,32 @@ async def test_what_is_federated_by_itself_follows_nobody(stage: Stage) -> None:
     await stage.world.create(WORKLOADS, workload("web", USES))
     await stage.settle()
     assert stage.wanted("files") == {"south": "there"}
+
+
+async def test_what_the_version_before_names_stays_where_that_is_until_the_new_one_is_there(stage: Stage) -> None:
+    await policy(stage, "web", "north")
+    rules = {
+        "targets": [{"kind": "FederatedDeployment"}],
+        "waves": [{"name": "later", "clusterSelector": {}, "requiresApproval": True}],
+    }
+    await stage.world.create(ROLLOUT_POLICIES, {"metadata": {"name": "slow"}, "spec": rules})
+    ready = {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
+    key = stage.world.kind(MEMBERS).key(NAMESPACE, "north")
+    await stage.world.objects.update(
+        stage.world.kind(MEMBERS), key, lambda obj: {**obj, "status": ready}, subresource="status"
+    )
+    await stage.world.create(WORKLOADS, workload("web", USES))
+    await stage.settle()
+    assert stage.wanted("files") == {}, "its first version waits for approval"
+    (revision,) = stage.world.all(REVISIONS)
+    await stage.world.set_spec(REVISIONS, revision["metadata"]["name"], approved=["later"])
+    await stage.settle()
+    assert stage.wanted("files") == {"north": "there"}
+    bare = workload("web", {"containers": [{"name": "c", "image": "j"}]})
+    await stage.world.update(WORKLOADS, "web", lambda obj: {**obj, "spec": bare["spec"]})
+    await stage.settle()
+    assert stage.wanted("files") == {"north": "there"}, "the version there names it"
+    newest = max(stage.world.all(REVISIONS), key=lambda each: each["spec"]["revision"])
+    await stage.world.set_spec(REVISIONS, newest["metadata"]["name"], approved=["later"])
+    await stage.settle()
+    assert stage.wanted("files") == {"north": "Delete"}
