@@ -130,10 +130,16 @@ class RolloutPlanController:
         for target in targets_of(policy):
             if target.kind not in kinds:
                 yield f"no type is enabled that is federated as {target.kind}"
+        earlier: dict[str, str] = {}
         for wave in rules.waves:
             strangers = [name for name in wave.clusters or () if name not in members]
             if strangers:
                 yield f"wave {wave.name}: no member is called {', '.join(strangers[:NAMES_MAX])}"
+            taken = [f"{name} is in {earlier[name]}" for name in wave.clusters or () if name in earlier]
+            if taken:
+                yield f"wave {wave.name}: {', '.join(taken[:NAMES_MAX])}, which comes before it"
+            whole = wave.members is None and wave.selector is None
+            earlier.update({name: wave.name for name in wave.clusters or () if whole and name not in earlier})
 
     def _entry(
         self,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cloudcore.federation.planner import Plan, Scene, plan
-from cloudcore.federation.readiness import told_readiness
+from cloudcore.federation.readiness import Readiness, told_readiness
 from cloudcore.federation.rollout_lookup import rollout_policy_of
 from cloudcore.federation.rollout_memory import STALE_MS, Memory, Sight, remembered
 from cloudcore.federation.waves import Holds, Member, Past, Verdict, decide_rollout
@@ -291,8 +291,9 @@ def _member(stage: _Stage, name: str, obj: JsonObject, before: Memory | None, no
     target, base = stage.wanted.rows.get(name), stage.wanted_before.rows.get(name)
     planned_ms = 0 if row is None else ms_at(row.planned_at)
     observed_ms = ms_at(str_at(told, "observedAt"))
-    known = row is not None and told.get("revision") == row.revision and observed_ms + STALE_MS >= planned_ms
-    readiness = None
+    of_it = row is not None and told.get("revision") == row.revision
+    known = of_it and observed_ms + STALE_MS >= planned_ms
+    readiness = Readiness("progressing", "what it told was seen before the change") if of_it else None
     if row is not None and known:
         readiness = told_readiness(row.manifest, told, retains_replicas=REPLICAS in row.retain)
     heard = is_ready(obj)

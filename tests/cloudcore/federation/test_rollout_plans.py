@@ -60,6 +60,11 @@ async def test_what_is_about_nobody_is_said(rolling: Rolling) -> None:
     assert status["conditions"][0]["reason"] == "DryRun"
 
 
+async def test_that_a_wave_names_who_is_in_an_earlier_one_is_said(rolling: Rolling) -> None:
+    await rolling.policy(CANARY, {"name": "b", "clusters": [{"name": "north"}, {"name": "south"}]})
+    assert (await told(rolling))["message"] == "wave b: north is in canary, which comes before it"
+
+
 def request(operation: Any, actor: Actor, obj: Any, old: Any, of: Rolling) -> Request:
     return Request(
         kind=of.world.kind(REVISIONS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -281,3 +282,91 @@ async def test_a_policy_that_only_tells_changes_nothing_and_can_t_be_made_of_one
 async def test_a_policy_that_makes_no_sense_is_refused(rolling: Rolling) -> None:
     with pytest.raises(InvalidError, match=r"spec.waves\[0\].members: .*0% is not from 1%"):
         await rolling.policy({"name": "none", "members": "0%"})
+
+
+class Chaos:
+    """Members that come and go and take their time, and a cloud that is begun anew at any moment."""
+
+    def __init__(self, rolling: Rolling, seed: int) -> None:
+        self.rolling = rolling
+        self.chance = Random(seed)
+        self.up = dict.fromkeys(("north", "south", "west", "east", "mid"), True)
+        self.version = 1
+
+    def told(self, row: Any) -> bool:
+        return row.get("status", {}).get("revision") == row["spec"]["revision"]
+
+    def rows(self) -> dict[str, Any]:
+        rows = self.rolling.world.all(MEMBER_OBJECTS)
+        return {row["spec"]["member"]: row for row in rows if row["spec"]["object"]["name"] == "a"}
+
+    async def settle(self) -> None:
+        """With what never happens looked at, change by change of a member's row."""
+        before = {name: (row["spec"]["manifest"], self.told(row)) for name, row in self.rows().items()}
+        await self.rolling.settle()
+        newest = str(self.version)
+        for name, row in self.rows().items():
+            manifest, told = before.get(name, (None, False))
+            if manifest is not None and row["spec"]["manifest"] != manifest and not self.up[name]:
+                assert not told, "what a silent member has taken is left as it is"
+                assert row["spec"]["manifest"]["data"]["k"] != newest, "and it gets nothing new"
+        changing = [
+            name
+            for name, row in self.rows().items()
+            if self.up[name] and row["spec"]["manifest"]["data"]["k"] == newest and not self.told(row)
+        ]
+        fresh = [name for name in changing if before.get(name, ({}, False))[1]]
+        assert not fresh or len(changing) <= 2, "never more at a time than the budget"
+
+    async def step(self) -> None:
+        name = self.chance.choice([*self.up])
+        match self.chance.randrange(10):
+            case 0 | 1:
+                self.up[name] = not self.up[name]
+                await self.rolling.heard(name, ready=self.up[name])
+            case 2:
+                self.rolling.plans = FederationController(self.rolling.world.tools)
+            case 3 if self.version < 6:
+                self.version += 1
+                await self.rolling.world.set_spec(FEDERATED, "a", template={"data": {"k": str(self.version)}})
+            case 4:
+                self.rolling.world.clock.advance(self.chance.randint(0, 4))
+            case _ if self.up[name]:
+                await self.take(name)
+            case _:
+                pass
+        await self.settle()
+
+    async def take(self, name: str) -> None:
+        row = self.rows().get(name)
+        if row is not None:
+            now = time_text(self.rolling.world.clock.wall_ms())
+            told = {"revision": row["spec"]["revision"], "observedAt": now}
+            await self.rolling.world.set_status(MEMBER_OBJECTS, row["metadata"]["name"], **told)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_through_partitions_and_restarts_the_newest_version_is_everywhere_in_the_end(
+    rolling: Rolling, seed: int
+) -> None:
+    for name in ("east", "mid"):
+        await rolling.world.create(MEMBERS, {"metadata": {"name": name}, "spec": {"syncMode": "Pull"}}, NAMESPACE)
+        await rolling.heard(name)
+    await rolling.settle()
+    await rolling.takes("east", "mid")
+    waves = (CANARY, {"name": "some", "members": "40%"})
+    await start(rolling, *waves, maxUnavailable=2, progressDeadlineSeconds=3600)
+    chaos = Chaos(rolling, seed)
+    for _ in range(60):
+        await chaos.step()
+    for name, up in chaos.up.items():
+        if not up:
+            chaos.up[name] = True
+            await rolling.heard(name)
+    for _ in range(20):
+        await chaos.settle()
+        for name in chaos.up:
+            await chaos.take(name)
+        await rolling.look(seconds=1)
+    assert set(rolling.has().values()) == {str(chaos.version)}
+    assert rolling.status()["rollout"]["phase"] == "Complete"
