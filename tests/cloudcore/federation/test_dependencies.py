@@ -167,7 +167,7 @@ async def test_what_the_version_before_names_stays_where_that_is_until_the_new_o
         "waves": [{"name": "later", "clusterSelector": {}, "requiresApproval": True}],
     }
     await stage.world.create(ROLLOUT_POLICIES, {"metadata": {"name": "slow"}, "spec": rules})
-    ready = {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
+    ready: Any = {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
     key = stage.world.kind(MEMBERS).key(NAMESPACE, "north")
     await stage.world.objects.update(
         stage.world.kind(MEMBERS), key, lambda obj: {**obj, "status": ready}, subresource="status"
