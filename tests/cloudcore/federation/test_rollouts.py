@@ -290,7 +290,8 @@ class Chaos:
     def __init__(self, rolling: Rolling, seed: int) -> None:
         self.rolling = rolling
         self.chance = Random(seed)
-        self.up = dict.fromkeys("north south west east mid".split(), True)
+        names: list[str] = ["north", "south", "west", "east", "mid"]
+        self.up = dict.fromkeys(names, True)
         self.version = 1
 
     def told(self, row: Any) -> bool:
