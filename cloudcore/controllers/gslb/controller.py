@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from cloudcore.controllers.gslb.annotated import ANNOTATIONS, asks, brought, gslb_of, is_of
 from cloudcore.controllers.gslb.draft import (
     Draft,
     Ground,
@@ -27,9 +28,10 @@ from cloudcore.controllers.gslb.members import is_made, sources_of
 from cloudcore.controllers.gslb.plan import Composed, Judge, Listed, Wished, compose, owner_text
 from cloudcore.controllers.gslb.routes import parents_of, selected_by
 from cloudcore.registry.port import Transform
+from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
-from skerry.errors import AlreadyExistsError, NotFoundError
+from skerry.errors import AlreadyExistsError, InvalidError, NotFoundError
 from skerry.objects.conditions import Condition, with_condition
 from skerry.objects.gslb import (
     DNS_ENDPOINTS,
@@ -48,7 +50,7 @@ from skerry.objects.gslb import (
 )
 from skerry.objects.ingresses import INGRESSES
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
-from skerry.objects.meta import Key, being_deleted, generation_of, labels_of, name_of, uid_of
+from skerry.objects.meta import Key, annotations_of, being_deleted, generation_of, labels_of, name_of, uid_of
 from skerry.objects.multicluster_dns import ENDPOINTS, RECORDS, shards_of
 from skerry.objects.select import label_selector
 
@@ -79,6 +81,9 @@ class GslbController:
         """By wish: what was looked at for it."""
         self._led: dict[Key, frozenset[Key]] = {}
         """By wish: gateways and their Services, of the routes that it refers to."""
+        self._events = tools.recorder(self.name)
+        self._said: dict[str, tuple[str, ...]] = {}
+        """By uid of a Gslb: what was complained of last."""
         self._nodes: dict[str, NodeFacts] = {}
         self._node_at: dict[str, str] = {}
 
@@ -89,6 +94,7 @@ class GslbController:
             *(Keys(resource=resource, keys=self._of_endpoint) for resource in LISTED),
             *(Keys(resource=resource, keys=self._of_record) for resource in RECORDS),
             Keys(resource=INGRESSES, keys=self._of_referred),
+            Keys(resource=INGRESSES, keys=_annotated),
             Keys(resource=SERVICES, keys=self._of_referred),
             *(Keys(resource=resource, keys=self._of_referred) for resource in _CUSTOM),
             Keys(resource=SLICES, keys=self._of_slice),
@@ -108,6 +114,9 @@ class GslbController:
         if key.resource in LISTED:
             await self._observe(key, obj)
             return None
+        if key.resource == INGRESSES:
+            await self._gslb_of(key, obj)
+            return None
         return await self._tell(key, obj)
 
     # --- what wakes it ---
@@ -120,7 +129,12 @@ class GslbController:
         if after is None:
             self._behind.pop(change.key, None)
             self._led.pop(change.key, None)
-        return self._touched([change.key])
+            self._said.pop(uid_of(before) if before is not None else "", None)
+        keys = [*self._touched([change.key])]
+        # Who takes away the Gslb of an annotated Ingress has it made anew; who changes it, put right.
+        ingress = Key(INGRESSES, change.key.namespace, change.key.name)
+        stored = self._tools.cache.read(ingress) if change.key.resource in GSLBS else None
+        return [*keys, ingress] if stored is not None and asks(self._tools.cache.obj(stored)) else keys
 
     def _of_zone(self, change: Seen) -> Iterable[Key]:
         before, after = change.before, change.after
@@ -276,6 +290,8 @@ class GslbController:
 
         if transform(obj) is not obj:
             await self._write_status(key, transform)
+        if key.resource != GLOBAL_SERVICES:
+            await self._complain(obj, problems)
         return (made.next_ms - now_ms) / 1000 + 0.01 if made.next_ms else None
 
     async def _embed(self, key: Key, gslb: JsonObject) -> None:
@@ -313,6 +329,36 @@ class GslbController:
                 await self._tools.objects.update(kind, there, lambda current: with_exposed(current, wanted, gslb))
         except (AlreadyExistsError, NotFoundError):
             return
+
+    async def _gslb_of(self, key: Key, ingress: JsonObject) -> None:
+        """Make the Gslb of an annotated Ingress, and keep it as the annotations are."""
+        there = [Key(resource, key.namespace, key.name) for resource in GSLBS]
+        found = next(((each, stored) for each in there if (stored := self._tools.cache.read(each)) is not None), None)
+        before = self._tools.cache.obj(found[1]) if found is not None else None
+        if before is not None and not is_of(before, ingress):
+            why = f"there is a Gslb {key.name} that is not this Ingress's; its annotations are of no effect"
+            await self._events.say(ingress, Saying(type="Warning", reason="GslbExists", message=why))
+            return
+        try:
+            wanted = gslb_of(ingress, before)
+            if found is None:
+                await self._tools.objects.create(self._tools.kind(GSLBS[0]), key.namespace, wanted)
+            elif before is not None and brought(before, wanted) is not before:
+                kind = self._tools.kind(found[0].resource)
+                await self._tools.objects.update(kind, found[0], lambda current: brought(current, wanted))
+        except InvalidError as error:
+            await self._events.say(ingress, Saying(type="Warning", reason="GslbRefused", message=str(error)))
+        except (AlreadyExistsError, NotFoundError):
+            return  # the change that tells of it wakes this
+
+    async def _complain(self, obj: JsonObject, problems: Sequence[str]) -> None:
+        """By an Event, of what k8gb's status has no place for."""
+        said = tuple(problems[:5])
+        if self._said.get(uid_of(obj), ()) == said:
+            return
+        self._said[uid_of(obj)] = said
+        if said:
+            await self._events.say(obj, Saying(type="Warning", reason="Incomplete", message="; ".join(said)))
 
     async def _observe(self, key: Key, obj: JsonObject) -> None:
         generation = generation_of(obj)
@@ -401,6 +447,16 @@ class GslbController:
                 "spec": spec,
             }
             await self._tools.objects.create(kind, "", body)
+
+
+def _annotated(change: Seen) -> Iterable[Key]:
+    """Ingresses that a Gslb is wanted of."""
+    before, after = change.before, change.after
+    if after is None or not asks(after) or being_deleted(after):
+        return ()
+    said = {name: annotations_of(after).get(name) for name in ANNOTATIONS}
+    same = before is not None and said == {name: annotations_of(before).get(name) for name in ANNOTATIONS}
+    return () if same else [change.key]
 
 
 def _asked(obj: JsonObject) -> tuple[object, ...]:

@@ -202,7 +202,9 @@ def draft(wish: Wish, ground: Ground, now_ms: int) -> Draft:
             )
         )
     if not hosts:
-        problems.append("it names no host")
+        problems.append(
+            "it names no host: see the annotation k8gb.io/hostname" if wish.reference else "it names no host"
+        )
     ends = [ms_at(str_at(each, "until")) for each in wish.drains]
     return Draft(
         hosts=tuple(hosts),

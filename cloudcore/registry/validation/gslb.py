@@ -69,6 +69,8 @@ def validate_gslb(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
     for number, rule in enumerate(maps_at(ingress, "rules")):
         if not str_at(rule, "host"):
             yield required(f"spec.ingress.rules[{number}].host", "the name that DNS answers for")
+        if not maps_at(rule, "http", "paths"):
+            yield required(f"spec.ingress.rules[{number}].http.paths", "the Services behind the host")
     yield from annotated_probe(obj)
 
 

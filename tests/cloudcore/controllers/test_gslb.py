@@ -558,3 +558,57 @@ async def test_a_dnsendpoint_of_a_gslbs_name_that_is_somebodys_is_let_be(
     await world.settle(controller)
     assert world.get(DNS_ENDPOINTS, "web")["spec"]["endpoints"] == rows
     assert "x.example.com. 300 IN A 192.0.2.9" in snapshot(world)["zone"]
+
+
+async def annotate(world: World, **said: str | None) -> None:
+    notes = {f"k8gb.io/{name.replace('_', '-')}": value for name, value in said.items() if value is not None}
+    await world.update(INGRESSES, "web", lambda obj: {**obj, "metadata": {**obj["metadata"], "annotations": notes}})
+
+
+async def test_an_annotated_ingress_has_a_gslb_that_follows_its_annotations(
+    world: World, controller: GslbController
+) -> None:
+    await site(world)
+    await annotate(world, strategy="failover", primary_geotag="us", dns_ttl_seconds="7")
+    await world.settle(controller)
+    made = world.get(NEW, "web")
+    assert made["spec"]["strategy"] == {"type": "failover", "dnsTtlSeconds": 7, "primaryGeoTag": "us"}
+    assert made["metadata"]["ownerReferences"][0]["kind"] == "Ingress"
+    assert service(world)["policy"] == "failover" and service(world)["ttl"] == 7
+    await annotate(world, strategy="roundRobin", exposed_ip_addresses="198.51.100.7")
+    await world.settle(controller)
+    assert set(states(world)) == {"198.51.100.7"} and service(world)["ttl"] == 30
+    weighted = {**world.get(NEW, "web")["spec"]["strategy"], "weight": {"eu": 3}, "dnsTtlSeconds": 99}
+    await world.set_spec(NEW, "web", strategy=weighted, serviceHealthPolicy="All")
+    await world.settle(controller)
+    spec = world.get(NEW, "web")["spec"]
+    assert spec["strategy"] == {"type": "roundRobin", "dnsTtlSeconds": 30, "weight": {"eu": 3}}
+    assert spec["serviceHealthPolicy"] == "All", "what annotations don't say is whoever's who wrote it"
+    await world.delete(NEW, "web")
+    await world.settle(controller)
+    assert world.get(NEW, "web") is not None
+
+
+async def test_annotations_that_can_not_be_meant_and_a_gslb_of_somebody_are_told_by_an_event(
+    world: World, controller: GslbController
+) -> None:
+    await site(world)
+    await annotate(world, strategy="failover")
+    await world.settle(controller)
+    assert world.get(NEW, "web") is None
+    (event,) = world.events("GslbRefused")
+    assert "k8gb.io/primary-geotag" in event["message"] and event["involvedObject"]["kind"] == "Ingress"
+    await gslb(world)
+    before = world.get(NEW, "web")["spec"]
+    await annotate(world, strategy="roundRobin", dns_ttl_seconds="5")
+    await world.settle(controller)
+    assert world.get(NEW, "web")["spec"] == before and len(world.events("GslbExists")) == 1
+
+
+async def test_what_a_gslb_lacks_is_told_by_an_event(world: World, controller: GslbController) -> None:
+    await zone(world)
+    await world.create("services", {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}})
+    await gslb(world, resourceRef={"apiVersion": "v1", "kind": "Service", "name": "web"})
+    await world.settle(controller)
+    (event,) = world.events("Incomplete")
+    assert "k8gb.io/hostname" in event["message"]

@@ -1,0 +1,75 @@
+"""A Gslb of an Ingress that is annotated `k8gb.io/strategy`: k8gb makes one, and so do we. Pure.
+
+It has the Ingress's name, refers to it and goes with it. Weights are no annotation: who has written some into it
+keeps them. One of that name that is not the Ingress's own is somebody's, and is let be.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from skerry.errors import InvalidError
+from skerry.objects.gslb import EXPOSED, PROBE, STRATEGIES, TTL_DEFAULT_S
+from skerry.objects.json import JsonObject, map_at, maps_at, str_at
+from skerry.objects.meta import annotations_of, name_of, namespace_of, uid_of
+
+STRATEGY: Final = "k8gb.io/strategy"
+PRIMARY: Final = "k8gb.io/primary-geotag"
+TTL: Final = "k8gb.io/dns-ttl-seconds"
+KEPT: Final = (*EXPOSED, PROBE)
+"""Annotations that go along."""
+ANNOTATIONS: Final = (STRATEGY, PRIMARY, TTL, *KEPT)
+TTL_MAX_S: Final = 604_800
+
+
+def asks(ingress: JsonObject) -> bool:
+    """Whether there is to be a Gslb of it: annotated, and not itself made for one."""
+    made = any(str_at(each, "kind") == "Gslb" for each in maps_at(ingress, "metadata", "ownerReferences"))
+    return STRATEGY in annotations_of(ingress) and not made
+
+
+def is_of(gslb: JsonObject, ingress: JsonObject) -> bool:
+    return any(str_at(each, "uid") == uid_of(ingress) for each in maps_at(gslb, "metadata", "ownerReferences"))
+
+
+def gslb_of(ingress: JsonObject, before: JsonObject | None) -> JsonObject:
+    """`before` is the one that there is. Raises `InvalidError` that names the annotation."""
+    said = annotations_of(ingress)
+    kind, primary, ttl = said[STRATEGY], said.get(PRIMARY, ""), said.get(TTL, str(TTL_DEFAULT_S))
+    if kind not in STRATEGIES:
+        raise InvalidError(f"annotation {STRATEGY}: {kind!r} is not one of {', '.join(STRATEGIES)}")
+    if kind == "failover" and not primary:
+        raise InvalidError(f"annotation {PRIMARY}: the region that failover begins with is wanted")
+    if not ttl.isascii() or not ttl.isdigit() or int(ttl) > TTL_MAX_S:
+        raise InvalidError(f"annotation {TTL}: {ttl!r} is no number of seconds up to {TTL_MAX_S}")
+    strategy: JsonObject = {"type": kind, "dnsTtlSeconds": int(ttl)}
+    if primary:
+        strategy["primaryGeoTag"] = primary
+    if weights := map_at(before, "spec", "strategy", "weight") if before is not None else {}:
+        strategy["weight"] = weights
+    owner: JsonObject = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "name": name_of(ingress),
+        "uid": uid_of(ingress),
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    meta: JsonObject = {"name": name_of(ingress), "namespace": namespace_of(ingress), "ownerReferences": [owner]}
+    if kept := {name: said[name] for name in KEPT if name in said}:
+        meta["annotations"] = {**kept}
+    reference: JsonObject = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": name_of(ingress)}
+    spec: JsonObject = {"resourceRef": reference, "strategy": strategy}
+    return {"apiVersion": "k8gb.io/v1beta1", "kind": "Gslb", "metadata": meta, "spec": spec}
+
+
+def brought(current: JsonObject, wanted: JsonObject) -> JsonObject:
+    """What there is, with what is wanted; the same object where nothing is another."""
+    meta, new = map_at(current, "metadata"), map_at(wanted, "metadata")
+    others = {name: value for name, value in annotations_of(current).items() if name not in KEPT}
+    annotations: JsonObject = {**others, **map_at(new, "annotations")}
+    health = map_at(current, "spec").get("serviceHealthPolicy")
+    spec: JsonObject = {**map_at(wanted, "spec"), **({"serviceHealthPolicy": health} if health else {})}
+    if map_at(current, "spec") == spec and map_at(meta, "annotations") == annotations:
+        return current
+    return {**current, "metadata": {**meta, "annotations": annotations}, "spec": spec}
