@@ -80,7 +80,9 @@ class _Runner:
         self._queue: WorkQueue[Key] = WorkQueue()
         self._news = asyncio.Event()
         self._errors: dict[Key, str] = {}
-        self._watches = {watch.resource: watch.keys for watch in controller.watches()}
+        watches = controller.watches()
+        self._watches = {watch.resource: watch.keys for watch in watches}
+        assert len(self._watches) == len(watches), f"{controller.name} watches a resource once"
 
     @property
     def resources(self) -> frozenset[str] | None:

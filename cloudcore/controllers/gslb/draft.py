@@ -180,7 +180,7 @@ def services_behind(wish: Wish, referred: Sequence[tuple[Key, JsonObject]]) -> f
 
 def draft(wish: Wish, ground: Ground, now_ms: int) -> Draft:
     problems: list[str] = []
-    if wish.reference is not None and not ground.referred:
+    if wish.reference is not None and wish.embedded is None and not ground.referred:
         what = wish.reference.name or "with these labels"
         problems.append(f"there is no {wish.reference.kind} {what}")
     hosts: list[Host] = []
@@ -201,10 +201,9 @@ def draft(wish: Wish, ground: Ground, now_ms: int) -> Draft:
                 probe=probe,
             )
         )
-    if not hosts:
-        problems.append(
-            "it names no host: see the annotation k8gb.io/hostname" if wish.reference else "it names no host"
-        )
+    if not hosts and not problems and wish.embedded is None:
+        nameless = wish.reference is not None and wish.reference.kind in NAMELESS
+        problems.append("it names no host" + (": see the annotation k8gb.io/hostname" if nameless else ""))
     ends = [ms_at(str_at(each, "until")) for each in wish.drains]
     return Draft(
         hosts=tuple(hosts),
