@@ -34,6 +34,11 @@ def named(kinds: Sequence[Kind], word: str) -> Kind:
     raise NotFoundError(f"the server knows no kind {word!r}{hint}")
 
 
+def means(kind: Kind, word: str) -> bool:
+    """Whether a word names it."""
+    return word.lower() in _names(kind)
+
+
 def _names(kind: Kind) -> set[str]:
     names = {kind.plural, kind.singular or kind.kind.lower(), kind.kind.lower(), *kind.short_names}
     if kind.group:

@@ -14,6 +14,7 @@ from skerry.cli import kinds
 from skerry.cli.client import Client, path_of
 from skerry.cli.logs import seconds_of
 from skerry.cli.output import print_data, print_table, say
+from skerry.cli.region_types import disable_type, enable, enable_type, ensure_namespace, orphaning, type_config
 from skerry.cli.target import Target, with_target
 from skerry.cli.token import label_of, pin_of_cloud
 from skerry.errors import AlreadyExistsError, BadRequestError, NotFoundError
@@ -37,12 +38,8 @@ from skerry.objects.select import label_selector
 from skerry.objects.times import human_duration, ms_at, time_text
 
 _SECRETS: Final = Kind(group="", version="v1", kind="Secret", plural="secrets", namespaced=True)
-_NAMESPACES: Final = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False)
 _MEMBERS: Final = Kind(
     group=CORE_GROUP, version="v1beta1", kind="KubeFedCluster", plural="kubefedclusters", namespaced=True
-)
-_TYPES: Final = Kind(
-    group=CORE_GROUP, version="v1beta1", kind="FederatedTypeConfig", plural="federatedtypeconfigs", namespaced=True
 )
 _POLICIES: Final = Kind(
     group="skerry.dev", version="v1", kind="PlacementPolicy", plural="placementpolicies", namespaced=True
@@ -69,6 +66,11 @@ _DEFAULT_TYPES: Final = (
 @click.group("region")
 def region() -> None:
     """Members of a federation: regions whose clouds take what this one wants of them."""
+
+
+region.add_command(enable_type)
+region.add_command(disable_type)
+region.add_command(orphaning)
 
 
 @region.command("init")
@@ -325,46 +327,3 @@ def _progress(federated: JsonObject, member: str) -> str:
 def _state(client: Client) -> str:
     secret = client.request("GET", path_of(_SECRETS, NAMESPACE, MEMBERSHIP)).obj
     return annotations_of(secret).get(REGION_STATE, "")
-
-
-def ensure_namespace(client: Client) -> None:
-    body: JsonObject = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    try:
-        client.request("POST", path_of(_NAMESPACES), body=body)
-    except AlreadyExistsError:
-        return
-
-
-def type_config(group: str, version: str, kind: str, plural: str, scope: str) -> JsonObject:
-    """As `kubefedctl enable` makes it."""
-    target: JsonObject = {"kind": kind, "pluralName": plural, "scope": scope, "version": version}
-    if group:
-        target["group"] = group
-    federated: JsonObject = {
-        "group": TYPES_GROUP,
-        "kind": f"Federated{kind}",
-        "pluralName": f"federated{plural}",
-        "scope": "Namespaced" if plural == "namespaces" else scope,
-        "version": "v1beta1",
-    }
-    spec: JsonObject = {
-        "targetType": target,
-        "federatedType": federated,
-        "propagation": "Enabled",
-        "statusCollection": "Enabled",
-    }
-    return {
-        "apiVersion": f"{CORE_GROUP}/v1beta1",
-        "kind": "FederatedTypeConfig",
-        "metadata": {"name": f"{plural}.{group}" if group else plural, "namespace": NAMESPACE},
-        "spec": spec,
-    }
-
-
-def enable(client: Client, config: JsonObject) -> str:
-    """Make it; in a word what came of that."""
-    try:
-        client.request("POST", path_of(_TYPES, NAMESPACE), body=config)
-    except AlreadyExistsError:
-        return "is enabled already"
-    return "enabled"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.system.cloud_process import CloudProcess, cloud_process
 
@@ -249,6 +250,48 @@ def test_what_is_there_is_federated_by_one_command_and_orphaned(fed: Federation)
     fed.world.kubectl("delete", "federatedconfigmap", "rules", "-n", "shop")
     until(lambda: "kubefed.io/managed" not in get(west, "configmap", "rules")["metadata"].get("labels", {}))
     assert data(west, "rules") == {"a": "b"}
+
+
+def test_a_whole_namespace_is_federated_and_a_type_taken_out_again(fed: Federation, tmp_path: Path) -> None:
+    west, world = fed.regions["west"], fed.world
+    world.kubectl("create", "namespace", "cafe")
+    world.kubectl("create", "configmap", "menu", "-n", "cafe", "--from-literal=tea=3")
+    world.kubectl("create", "role", "reader", "-n", "cafe", "--verb=get", "--resource=pods")
+    refused = world.try_skerry("federate", "namespace", "cafe", "--contents")
+    assert refused.returncode != 0 and "not federated: Role: add --enable-type" in refused.stderr
+    assert get(world, "federatednamespace", "cafe", "cafe") is None, "nothing was written yet"
+    said = world.skerry("federate", "ns", "cafe", "--contents", "--enable-type")
+    assert "federatedroles.types.kubefed.io/reader created" in said
+    until(lambda: get(west, "role", "reader", "cafe"), within_s=60)
+    assert get(west, "configmap", "menu", "cafe")["data"] == {"tea": "3"}
+    assert get(world, "federatedconfigmap", "kube-root-ca.crt", "cafe") is None
+    assert "is there already" in world.skerry("federate", "ns", "cafe", "-c")
+    assert world.skerry("region", "orphaning", "status", "role", "reader", "-n", "cafe") == "Disabled\n"
+    world.skerry("region", "orphaning", "enable", "federatedrole", "reader", "-n", "cafe")
+    until(lambda: orphaned(world, "reader"))
+    refused = world.try_skerry("region", "disable", "roles", "--delete-crd")
+    assert "there is a FederatedRole reader yet" in refused.stderr
+    world.kubectl("delete", "federatedrole", "reader", "-n", "cafe")
+    until(lambda: "kubefed.io/managed" not in get(west, "role", "reader", "cafe")["metadata"].get("labels", {}))
+    world.skerry("region", "disable", "role", "--delete-crd")
+    until(lambda: "federatedroles" not in world.kubectl("api-resources", "--api-group=types.kubefed.io"))
+    assert "enabled" in world.skerry("region", "enable", "roles")
+    file = tmp_path / "some.yaml"
+    file.write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: b}\n---\n"
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n"
+    )
+    printed = list(yaml.safe_load_all(world.skerry("federate", "-f", str(file))))
+    assert [(each["kind"], each["metadata"]["namespace"]) for each in printed] == [
+        ("FederatedConfigMap", "b"),
+        ("FederatedNamespace", "b"),
+    ]
+
+
+def orphaned(cloud: CloudProcess, name: str) -> bool:
+    """Whether every row of it would be orphaned."""
+    rows = json.loads(cloud.kubectl("get", "memberobjects", "-o", "json"))["items"]
+    return all(row["spec"]["orphan"] for row in rows if row["spec"]["object"]["name"] == name)
 
 
 def test_a_plain_cluster_is_dialled_by_its_kubeconfig(fed: Federation, tmp_path: Path) -> None:

@@ -1,0 +1,216 @@
+"""`skerry region enable|disable|orphaning`: which types are federated, and what stays in members when an object goes
+(`kubefedctl enable`, `disable`, `orphaning-deletion`)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from skerry.cli import kinds
+from skerry.cli.client import Client, Server, path_of
+from skerry.cli.output import print_data, say
+from skerry.cli.target import Target, with_target
+from skerry.cli.waiting import wait_until
+from skerry.errors import AlreadyExistsError, BadRequestError, NotFoundError, UnavailableError
+from skerry.objects.federation import CORE_GROUP, NAMESPACE, ORPHAN, TYPES_GROUP, orphans
+from skerry.objects.json import JsonObject, maps_at, str_at
+from skerry.objects.meta import generation_of, name_of
+from skerry.objects.scheme import Kind
+
+_NAMESPACES: Final = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False)
+TYPES: Final = Kind(
+    group=CORE_GROUP, version="v1beta1", kind="FederatedTypeConfig", plural="federatedtypeconfigs", namespaced=True
+)
+_DEFINITIONS: Final = Kind(
+    group="apiextensions.k8s.io",
+    version="v1",
+    kind="CustomResourceDefinition",
+    plural="customresourcedefinitions",
+    namespaced=False,
+)
+_MERGE: Final = "application/merge-patch+json"
+
+
+def ensure_namespace(client: Server) -> None:
+    """That of the federation."""
+    body: JsonObject = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    try:
+        client.request("POST", path_of(_NAMESPACES), body=body)
+    except AlreadyExistsError:
+        return
+
+
+def type_config(group: str, version: str, kind: str, plural: str, scope: str) -> JsonObject:
+    """As `kubefedctl enable` makes it."""
+    target: JsonObject = {"kind": kind, "pluralName": plural, "scope": scope, "version": version}
+    if group:
+        target["group"] = group
+    federated: JsonObject = {
+        "group": TYPES_GROUP,
+        "kind": f"Federated{kind}",
+        "pluralName": f"federated{plural}",
+        "scope": "Namespaced" if plural == "namespaces" else scope,
+        "version": "v1beta1",
+    }
+    spec: JsonObject = {
+        "targetType": target,
+        "federatedType": federated,
+        "propagation": "Enabled",
+        "statusCollection": "Enabled",
+    }
+    return {
+        "apiVersion": f"{CORE_GROUP}/v1beta1",
+        "kind": "FederatedTypeConfig",
+        "metadata": {"name": f"{plural}.{group}" if group else plural, "namespace": NAMESPACE},
+        "spec": spec,
+    }
+
+
+def enable(client: Server, config: JsonObject) -> str:
+    """Make it; in a word what came of that."""
+    try:
+        client.request("POST", path_of(TYPES, NAMESPACE), body=config)
+    except AlreadyExistsError:
+        return "is enabled already"
+    return "enabled"
+
+
+def config_of(kind: Kind) -> JsonObject:
+    scope = "Namespaced" if kind.namespaced else "Cluster"
+    return type_config(kind.group, kind.version, kind.kind, kind.plural, scope)
+
+
+@click.command("enable")
+@click.argument("kind_word", metavar="TYPE")
+@click.option(
+    "-o", "--output", "form", type=click.Choice(["", "yaml", "json"]), default="", help="Print, write nothing."
+)
+@with_target
+def enable_type(target: Target, kind_word: str, form: str) -> None:
+    """Let objects of TYPE be federated: any type that this cloud serves. One that was disabled goes on."""
+    client = target.client()
+    kind = kinds.resolve(client, kind_word)
+    if kind.group.endswith("kubefed.io"):
+        raise BadRequestError(f"{kind.kind} is of the federation itself")
+    config = config_of(kind)
+    if form:
+        print_data(config, form)
+        return
+    ensure_namespace(client)
+    said = enable(client, config)
+    if said != "enabled":
+        _propagate(client, name_of(config), "Enabled")
+    _settled(client, name_of(config), "Running")
+    say(f"federated type {name_of(config)} {said}")
+
+
+@click.command("disable")
+@click.argument("kind_word", metavar="TYPE")
+@click.option("--delete-crd", is_flag=True, help="Its Federated kind goes as well; there must be no objects of it.")
+@with_target
+def disable_type(target: Target, kind_word: str, *, delete_crd: bool) -> None:
+    """Carry out nothing more of TYPE. Federated objects stay, and so does what members have of them."""
+    client = target.client()
+    name = _config_name(client, kind_word)
+    config = client.request("GET", path_of(TYPES, NAMESPACE, name)).obj
+    if delete_crd:
+        _check_none_left(client, config)
+    _propagate(client, name, "Disabled")
+    _settled(client, name, "NotRunning")
+    # First: the cloud makes the definition again while the type is there.
+    client.request("DELETE", path_of(TYPES, NAMESPACE, name))
+    if delete_crd:
+        said = ("spec", "federatedType")
+        definition = f"{str_at(config, *said, 'pluralName')}.{str_at(config, *said, 'group')}"
+        client.request("DELETE", path_of(_DEFINITIONS, "", definition))
+        say(f"definition {definition} deleted")
+    say(f"federated type {name} disabled; what members have stays there")
+
+
+def _config_name(client: Client, word: str) -> str:
+    """Of a word with a dot it is the name as it is: its kind may not be served any more."""
+    if "." in word:
+        return word
+    kind = kinds.resolve(client, word)
+    return name_of(config_of(kind))
+
+
+def _check_none_left(client: Client, config: JsonObject) -> None:
+    federated = str_at(config, "spec", "federatedType", "kind")
+    kind = next(
+        (each for each in kinds.discover(client) if each.kind == federated and each.group == TYPES_GROUP), None
+    )
+    if kind is None:
+        return
+    left = maps_at(client.request("GET", path_of(kind, ""), query={"limit": "1"}).obj, "items")
+    if left:
+        raise BadRequestError(f"there is a {federated} {name_of(left[0])} yet: delete it, or leave out --delete-crd")
+
+
+def _propagate(client: Client, name: str, word: str) -> None:
+    body: JsonObject = {"spec": {"propagation": word}}
+    client.request("PATCH", path_of(TYPES, NAMESPACE, name), body=body, content_type=_MERGE)
+
+
+def _settled(client: Client, name: str, word: str) -> None:
+    """Until the cloud says that it is so. Raises `UnavailableError` with why it is not."""
+    last: JsonObject = {}
+
+    def look() -> bool | None:
+        nonlocal last
+        last = client.request("GET", path_of(TYPES, NAMESPACE, name)).obj
+        known = last.get("status")
+        current = isinstance(known, dict) and known.get("observedGeneration") == generation_of(last)
+        return True if current and str_at(known, "propagationController") == word else None
+
+    if wait_until(look) is None:
+        raise UnavailableError(
+            f"{name} is not {word} yet: {str_at(last, 'status', 'message') or 'nothing is said why'}"
+        )
+
+
+@click.group("orphaning")
+def orphaning() -> None:
+    """Whether members keep an object when its federated object is deleted."""
+
+
+def _federated(client: Client, word: str, name: str, namespace: str) -> tuple[str, JsonObject]:
+    """Path of a federated object, and itself; `word` may be that of its target."""
+    served = kinds.discover(client)
+    kind = kinds.named(served, word)
+    if kind.group != TYPES_GROUP:
+        federated = f"Federated{kind.kind}"
+        found = next((each for each in served if each.kind == federated and each.group == TYPES_GROUP), None)
+        if found is None:
+            raise NotFoundError(f"{kind.kind} is not federated")
+        kind = found
+    path = path_of(kind, namespace if kind.namespaced else "", name)
+    return path, client.request("GET", path).obj
+
+
+def _orphaning(word: str, value: str | None, said: str, about: str) -> click.Command:
+    @click.command(word, help=about)
+    @click.argument("kind_word", metavar="TYPE")
+    @click.argument("name")
+    @click.option("-n", "--namespace", default="default", show_default=True, help="Where it is.")
+    @with_target
+    def command(target: Target, kind_word: str, name: str, namespace: str) -> None:
+        client = target.client()
+        path, obj = _federated(client, kind_word, name, namespace)
+        if said:
+            body: JsonObject = {"metadata": {"annotations": {ORPHAN: value}}}
+            client.request("PATCH", path, body=body, content_type=_MERGE)
+            say(f"{str_at(obj, 'kind')} {name}: {said}")
+        else:
+            say("Enabled" if orphans(obj) else "Disabled")
+
+    return command
+
+
+for _command in (
+    _orphaning("enable", "true", "members keep it when it is deleted", "Members keep what they have of it."),
+    _orphaning("disable", None, "it goes from members when it is deleted", "What members have of it goes with it."),
+    _orphaning("status", None, "", "Enabled or Disabled."),
+):
+    orphaning.add_command(_command)
