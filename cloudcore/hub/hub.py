@@ -229,9 +229,10 @@ class Hub:
         try:
             how = await session.run()
             log.info("node session ended node=%s code=%d reason=%s", session.node, how.code, how.reason)
-        except Exception:
+        except Exception as error:
             # The root of a session's work: its fault ends it alone, and the node comes back.
-            log.exception("node session failed node=%s", session.node)
+            said, fault = told_of(error)
+            log.warning("node session failed node=%s error=%s", session.node, said, exc_info=fault)
         finally:
             self._open.discard(session)
             self._behind.discard(session)

@@ -16,7 +16,7 @@ from typing import Final
 
 from cloudcore.hub.bounds import Bounds
 from cloudcore.hub.effects import Outcome
-from cloudcore.hub.sessions import NodeSession, SessionParts
+from cloudcore.hub.sessions import NodeSession, SessionParts, told_of
 from cloudcore.registry.port import Effect, Objects
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER
 from cloudcore.store.cache import WatchCache
@@ -146,9 +146,10 @@ class RegionHub:
         try:
             how = await session.run()
             log.info("region session ended region=%s code=%d reason=%s", session.node, how.code, how.reason)
-        except Exception:
+        except Exception as error:
             # The root of a session's work: its fault ends it alone, and the region comes back.
-            log.exception("region session failed region=%s", session.node)
+            said, fault = told_of(error)
+            log.warning("region session failed region=%s error=%s", session.node, said, exc_info=fault)
         finally:
             self._links[link.peer_name] -= 1
             self._open.discard(session)

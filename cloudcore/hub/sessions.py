@@ -17,6 +17,7 @@ from cloudcore.hub.bounds import Bounds
 from cloudcore.hub.effects import Outcome
 from cloudcore.registry.port import Objects
 from cloudcore.store.port import Advance, Store
+from skerry.daemon import leaves
 from skerry.errors import CallerError, FencedError, SkerryError
 from skerry.frozen import Frozen, field, replace
 from skerry.objects.cloud_calls import API_CALLS
@@ -55,6 +56,14 @@ NODE_USER_PREFIX = "system:node:"
 
 def node_user(node: str) -> str:
     return NODE_USER_PREFIX + node
+
+
+def told_of(error: Exception) -> tuple[str, Exception | None]:
+    """What is logged of a session that an error ended: words, and what is worth a traceback, which is only what nobody
+    foresaw."""
+    known = leaves(error)
+    words = "; ".join(str(each) or type(each).__name__ for each in known)
+    return words, None if all(isinstance(each, SkerryError) for each in known) else error
 
 
 class Reports(Protocol):
