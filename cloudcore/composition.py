@@ -39,6 +39,7 @@ from cloudcore.federation.region_controller import RegionController
 from cloudcore.hub.bounds import REFUSALS
 from cloudcore.hub.effects import kinds_in
 from cloudcore.hub.hub import Hub, HubParts, HubSettings
+from cloudcore.hub.lending import PodLending
 from cloudcore.hub.peers import hub_lease
 from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.registry.addresses import ServiceAddresses
@@ -69,6 +70,7 @@ from cloudcore.store.cache import WatchCache
 from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
 from cloudcore.store.port import Store
 from skerry.authz.attributes import Attributes
+from skerry.clocks import boot_id
 from skerry.errors import InvalidError, UnauthenticatedError
 from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject, str_at
@@ -272,7 +274,9 @@ def workers_of(
 
     def leader_parts() -> dict[str, Awaitable[None]]:
         return {
-            **_leader_parts(core, poster, tokens=tokens, ca_pem=ca_pem, housekeeping=housekeeping),
+            **_leader_parts(
+                core, poster, tokens=tokens, ca_pem=ca_pem, housekeeping=housekeeping, lending=hub.lending
+            ),
             "gateways as observers": GatewayObservers(core.leader_tools, hub.pipes.read).run(),
         }
 
@@ -297,13 +301,14 @@ def _leader_parts(
     tokens: ServiceTokens,
     ca_pem: str,
     housekeeping: HousekeepingSettings,
+    lending: PodLending,
 ) -> dict[str, Awaitable[None]]:
     """What one process alone does."""
     core.definitions.refresh()
     tools = core.leader_tools
     scheduler = Scheduler(tools)
     region = RegionMember(tools, requests_of)
-    lease = RegionLease(tools, region)
+    lease = RegionLease(tools, region, boot_id())
     controllers: list[Controller] = [
         *standard_controllers(
             tools, core.custom, signer=tokens, ca_pem=ca_pem, epoch=core.store.epoch, zone_judge=_zone_fault
@@ -325,7 +330,7 @@ def _leader_parts(
     return {
         "controllers": run_controllers(core.cache, core.clock, controllers, [scheduler]),
         "region": region.run(),
-        "region lease": lease.run(),
+        "region lease": lending.while_leading(lease.ago_s, lease.run()),
         "rules": _deliver(core, poster),
         "scheduler": scheduler.run(),
         "sinks": Sinks(_sink_parts(core)).run(),

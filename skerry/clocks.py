@@ -6,12 +6,14 @@ import random
 import secrets
 import time
 import uuid
+from pathlib import Path
 from typing import Final
 
 SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes' generateName alphabet: no vowels, so no words; no 0, 1 and 3, which are misread."""
 
 
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _UPTIME: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -21,6 +23,15 @@ def uptime_s() -> float:
     and begin commands whose time is over. Timers of the event loop do leave them out: they go off late, never early.
     """
     return time.clock_gettime(_UPTIME)
+
+
+def boot_id() -> str:
+    """Another one with each boot of the machine: what `uptime_s` said is worth nothing under another. "" where the
+    system has none."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
 
 
 class SystemClock:

@@ -28,6 +28,11 @@ class NodesHere(Protocol):
         """Bytes on the node's link that were counted here and not yet written down, as JSON."""
         ...
 
+    def lent(self) -> bytes:
+        """How long ago the global cloud was asked last what it answered this replica, as JSON: null in it where this
+        one does not know."""
+        ...
+
 
 def replica_endpoints(authenticator: Authenticator, gate: Gate, here: NodesHere) -> Mapping[str, Endpoint]:
     """By path."""
@@ -44,6 +49,8 @@ def replica_endpoints(authenticator: Authenticator, gate: Gate, here: NodesHere)
                 return Replied(status=101, body=b"", talk=talk)
             case ("POST", node, "traffic"):
                 return Replied(status=200, body=here.counted(node))
+            case ("POST", "-", "lent"):
+                return Replied(status=200, body=here.lent())
             case _:
                 raise NotFoundError("the server could not find the requested resource")
 

@@ -1,8 +1,10 @@
 """How long a region may run what must not run twice: so long after the global cloud answered last.
 
 It counts from when the region asked, so that an answer that was long on its way lends nothing, and only while all
-that the global cloud wants is here. The time is written down now and then, for a restart of the region's cloud: read
-by the wall clock, and worth nothing where that went back. A crash leaves a time that is older than the truth.
+that the global cloud wants is here. The time is written down now and then, for a restart of the region's cloud on the
+same machine, in the same boot of it: by the machine's own time, which nobody sets. To whoever leads on another
+machine, or after a boot, it proves nothing: nothing is lent until the global cloud has answered, and what is there is
+stopped if that takes longer than a handover. A crash leaves a time that is older than the truth.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from skerry.objects.meta import Key, Revision
 log = logging.getLogger(__name__)
 
 _NAME: Final = "skerry-region-lease"
-_FIELD: Final = "confirmedAtMs"
+_BOOT: Final = "bootId"
+_UP: Final = "confirmedUpMs"
+_HANDOVER_S: Final = 10.0
+"""Of one that leads without proof, until it stops what is there. Gateways stop by themselves, whoever leads."""
 _LOOK_S: Final = 1.0
 _WRITE_S: Final = 10.0
 _PARTS: Final = 5
@@ -31,9 +36,12 @@ _PARTS: Final = 5
 class RegionLease:
     """See the module. Run `run` in a task group."""
 
-    def __init__(self, tools: Tools, member: RegionMember) -> None:
+    def __init__(self, tools: Tools, member: RegionMember, boot_id: str) -> None:
+        """`boot_id`: changes with each boot of the machine; "" where that is not known."""
         self._tools = tools
         self._member = member
+        self._boot_id = boot_id
+        self._unproven_since_s: float | None = None
         self._kind = tools.kind("configmaps")
         self._confirmed_s: float | None = None
         self._looked_at = Revision(-1)
@@ -41,12 +49,19 @@ class RegionLease:
         self._asked_s = 0.0
         self._written_s = 0.0
 
-    def left_s(self, lease_s: int) -> float:
-        """Of a lease of so long; 0 or less: it has ended."""
+    def ago_s(self) -> float | None:
+        """How long ago the global cloud was asked what it answered last; None: that is not proven."""
         known = [each for each in (self._confirmed_s, self._member.confirmed_s) if each is not None]
-        if not known:
+        return self._tools.clock.monotonic_s() - max(known) if known else None
+
+    def left_s(self, lease_s: int) -> float:
+        """Of a lease of so long, until what is there is stopped; 0 or less: it has ended."""
+        ago_s = self.ago_s()
+        if ago_s is not None:
+            return lease_s - ago_s
+        if self._unproven_since_s is None:
             return 0.0
-        return max(known) + lease_s - self._tools.clock.monotonic_s()
+        return self._unproven_since_s + min(_HANDOVER_S, lease_s) - self._tools.clock.monotonic_s()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -58,6 +73,7 @@ class RegionLease:
     def remember(self) -> None:
         """Begin with what was written down before a restart."""
         self._confirmed_s = self._remembered()
+        self._unproven_since_s = self._tools.clock.monotonic_s()
 
     async def look(self) -> None:
         """Ask where it is time to, and take note of the answer."""
@@ -87,13 +103,16 @@ class RegionLease:
 
     def _remembered(self) -> float | None:
         stored = self._tools.objects.read(Key("configmaps", NAMESPACE, _NAME))
-        text = "" if stored is None else str_at(self._tools.cache.obj(stored), "data", _FIELD)
-        ago_ms = self._tools.clock.wall_ms() - int(text) if text.isdecimal() else -1
-        return None if ago_ms < 0 else self._tools.clock.monotonic_s() - ago_ms / 1000
+        data = {} if stored is None else map_at(self._tools.cache.obj(stored), "data")
+        boot_id, text = str_at(data, _BOOT), str_at(data, _UP)
+        if not boot_id or boot_id != self._boot_id or not text.isdecimal():
+            return None
+        return min(int(text) / 1000, self._tools.clock.monotonic_s())
 
     async def _write_down(self, confirmed_s: float) -> None:
-        ago_ms = round((self._tools.clock.monotonic_s() - confirmed_s) * 1000)
-        data: JsonObject = {_FIELD: str(self._tools.clock.wall_ms() - ago_ms)}
+        if not self._boot_id:
+            return
+        data: JsonObject = {_BOOT: self._boot_id, _UP: str(int(confirmed_s * 1000))}
 
         def noted(current: JsonObject) -> JsonObject:
             return {**current, "data": data}

@@ -41,7 +41,10 @@ REASONS_MAX: Final = 500
 """Members whose reasons are shown; those that have it first."""
 _LOOK_S: Final = 2.0
 """Between looks at whether a copy is gone."""
-_LEASE_S_MAX: Final = 3600
+_KEPT_S: Final = 2 * 3600
+"""For who left; the longest lease is an hour, and pods that take another one to end are few."""
+GRACE_S: Final = 30
+"""Of pods that say nothing else, to end; what was left of it may have been what they had before it was changed."""
 _REGION: Final = "topology.kubernetes.io/region"
 _ZONE: Final = "topology.kubernetes.io/zone"
 
@@ -116,7 +119,7 @@ class PolicyController:
         self._left_s = {
             name: now_s if name in left and name not in self._left_s else self._left_s[name]
             for name in {*left, *self._left_s}
-            if now_s - self._left_s.get(name, now_s) < _LEASE_S_MAX + MARGIN_S
+            if now_s - self._left_s.get(name, now_s) < _KEPT_S
         }
         silent = [name_of(member) for member in members if not is_ready(member)]
         self._silent_s = {name: self._silent_s.get(name, now_s) for name in silent}
@@ -139,15 +142,26 @@ class PolicyController:
             return _Others(runs={}, past=past & self._silent_s.keys() & self._with_rows(obj))
         holders = self._holders(obj, verdict.placed)
         there = {name_of(member) for member in members}
-        for name, lease_s in _had(obj).items():
+        for name, runs_s in self._may_run(obj, policy).items():
             if name not in there or name in self._left_s:
-                holders[name] = _longest(holders.get(name, 0), lease_s or policy.lease_s)
+                holders[name] = _longest(holders.get(name, 0), runs_s)
         runs: dict[str, int] = {}
         for name in sorted(holders.keys() - verdict.placed):
             lease_s = holders[name]
             if lease_s is None or self._quiet_s(name) < lease_s + MARGIN_S:
                 runs[name] = lease_s or 0
         return _Others(runs=runs, past=frozenset(holders.keys() - runs.keys() - verdict.placed))
+
+    def _may_run(self, obj: JsonObject, policy: Policy) -> dict[str, int]:
+        """Who had it or was waited for, and for how long after its last answer."""
+        end_s = max((self._end_s(source, []) for source in self._sources_of(obj)), default=GRACE_S)
+        status = map_at(obj, "status")
+        placed = {
+            str_at(each, "name"): (int_at(each, "leaseSeconds") or policy.lease_s) + end_s
+            for each in maps_at(status, "placed")
+        }
+        waits = {str_at(each, "name"): int_at(each, "leaseSeconds") for each in maps_at(status, "waitsFor")}
+        return placed | {name: runs_s or policy.lease_s + end_s for name, runs_s in waits.items()}
 
     def _quiet_s(self, name: str) -> float:
         """How long a member is known to have had no answer."""
@@ -166,7 +180,7 @@ class PolicyController:
         for of_one in rows.values():
             if any(row.member in placed and not row.removal for row, _ in of_one):
                 continue
-            end_s = self._end_s(of_one[0][0].source.key)
+            end_s = self._end_s(of_one[0][0].source.key, [row for row, _ in of_one])
             for row, lease_s in of_one:
                 found[row.member] = _longest(found.get(row.member, 0), None if lease_s is None else lease_s + end_s)
         return found
@@ -174,23 +188,26 @@ class PolicyController:
     def _with_rows(self, obj: JsonObject) -> frozenset[str]:
         return frozenset(read_member_object(self._tools.cache.obj(each)).member for each in self._rows_of(obj))
 
-    def _end_s(self, source: Key) -> int:
-        """How much longer than others pods of a federated object take to end."""
+    def _end_s(self, source: Key, rows: Iterable[MemberObject]) -> int:
+        """How long pods of a federated object may take to end, as it says or as a member's own overrides do."""
         stored = self._tools.cache.read(source)
-        spec = {} if stored is None else map_at(self._tools.cache.obj(stored), "spec", "template", "spec")
-        pods = [map_at(each, "template", "spec") for each in (spec, map_at(spec, "jobTemplate", "spec"))]
-        return max(0, *(int_at(pod, "terminationGracePeriodSeconds") - MARGIN_S for pod in pods))
+        template = {} if stored is None else map_at(self._tools.cache.obj(stored), "spec", "template")
+        specs = [map_at(template, "spec"), *(map_at(row.manifest, "spec") for row in rows)]
+        pods = [pod for spec in specs for pod in (*_pod_specs(spec), spec)]
+        return max([GRACE_S, *(int_at(pod, "terminationGracePeriodSeconds") for pod in pods)])
 
     def _rows_of(self, obj: JsonObject) -> Iterator[Stored]:
+        for key in self._sources_of(obj):
+            source = f"{key.resource}/{key.namespace}/{key.name}"
+            yield from self._tools.cache.indexed(MEMBER_OBJECTS_BY_SOURCE, source)
+
+    def _sources_of(self, obj: JsonObject) -> Iterator[Key]:
         types = [federated_type(self._tools.cache.obj(each)) for each in self._tools.cache.select(TYPES)]
         resources = {of.kind: of.resource for of in types}
         for target in targets_of(obj):
             resource, namespace = resources.get(target.kind, ""), namespace_of(obj)
             named = Key(resource, namespace, target.name)
-            sources = [named] if target.name else self._sources(resource, namespace)
-            for key in sources:
-                source = f"{key.resource}/{key.namespace}/{key.name}"
-                yield from self._tools.cache.indexed(MEMBER_OBJECTS_BY_SOURCE, source)
+            yield from [named] if target.name else self._sources(resource, namespace)
 
     def _sources(self, resource: str, namespace: str) -> Iterable[Key]:
         """Objects that are there, or have rows yet."""
@@ -238,6 +255,11 @@ class _Others(Frozen):
 
 
 _NO_OTHERS: Final = _Others(runs={}, past=frozenset())
+
+
+def _pod_specs(spec: JsonObject) -> Iterator[JsonObject]:
+    for each in (spec, map_at(spec, "jobTemplate", "spec")):
+        yield map_at(each, "template", "spec")
 
 
 def _longest(one: int | None, other: int | None) -> int | None:

@@ -21,6 +21,7 @@ from cloudcore.federation.apply import (
     trial_of,
     version_of,
 )
+from cloudcore.federation.lease_marks import LeaseMarks
 from cloudcore.registry.port import DeleteOptions, WriteOptions
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import Keys, Seen
@@ -48,7 +49,7 @@ REMOTE_BYTES_MAX: Final = 64 * 1024
 _LOOK_AGAIN_S: Final = 5.0
 """While something drifted that is to be put back once the region is in touch again."""
 _STOPPED_LOOK_S: Final = 1.0
-"""While something is stopped because its lease has ended."""
+"""While something is stopped because its lease has ended, or the gateways do not go by its lease yet."""
 _REMEMBERED: Final = 20
 """Drifts that are remembered of one object."""
 
@@ -87,6 +88,7 @@ class RegionController:
         self._noticed = noticed
         self._lease_left_s = lease_left_s
         self._recorder = tools.recorder("skerry-region")
+        self._marks = LeaseMarks(tools)
 
     def watches(self) -> Sequence[Keys]:
         return [Keys(resource="", keys=self._keys)]
@@ -97,6 +99,8 @@ class RegionController:
             return
         if change.key.name == MEMBERSHIP:
             self._noticed()
+        if lender := self._marks.see(change):
+            yield ObjectKey(REGION_OBJECTS, "", lender)
         for side in (change.before, change.after):
             row = "" if side is None else annotations_of(side).get(ROW, "")
             if row:
@@ -120,6 +124,7 @@ class RegionController:
     async def reconcile(self, key: ObjectKey) -> float | None:
         stored = self._tools.cache.read(key)
         if stored is None:
+            await self._marks.free(key.name)  # what it put here stays, and may run
             return None
         obj = self._tools.cache.obj(stored)
         row = read_member_object(obj)
@@ -144,6 +149,11 @@ class RegionController:
         decision, now = await self._carry_out(
             kind, target, present, decision, anew_as, how=row.deletion, whole=row.lease_s > 0
         )
+        if left_s is not None:
+            if not await self._marks.carry(row, before_s=int_at(obj, "status", "leaseSeconds")):
+                return _STOPPED_LOOK_S  # untold, so that the global cloud counts on no lease yet
+        elif row.removal != "Delete":
+            await self._marks.free(key.name)
         await self._note(key, obj, row, decision, now)
         if decision.code and left_s is None:
             raise UnfinishedError(f"{row.target}: {decision.message}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Protocol
 
 import orjson
@@ -15,9 +16,9 @@ import orjson
 from cloudcore.hub.leases import HubLeases
 from cloudcore.hub.streams import FULL
 from cloudcore.hub.traffic import TrafficLedger
-from cloudcore.runtime.replicas import Replica, stream_path, traffic_path
+from cloudcore.runtime.replicas import LENT_PATH, Replica, stream_path, traffic_path
 from cloudcore.store.port import Store
-from skerry.errors import UnavailableError
+from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.json import Json, encode_object
 from skerry.objects.traffic import Usage
 from skerry.ports import Pipe
@@ -67,6 +68,23 @@ class NodesElsewhere:
             raise UnavailableError(f"replica {replica.name} answers what makes no sense")
         return Usage.read(told)
 
+    async def lent_ago_s(self) -> float | None:
+        """See `cloudcore.hub.lending`: as the replica that leads says, whichever that is. None: nobody knows."""
+        if self._client is None:
+            return None
+        for hub in self._leases.others():
+            replica = Replica(name=hub, address=self._leases.address_of(hub), lives=partial(self._leases.lives, hub))
+            if not replica.address:
+                continue
+            try:
+                told: Json = orjson.loads(await self._client.ask(replica, LENT_PATH))
+            except (SkerryError, orjson.JSONDecodeError):
+                continue  # whoever leads may be another one
+            ago_s = told.get("agoSeconds") if isinstance(told, dict) else None
+            if isinstance(ago_s, int | float) and ago_s >= 0:
+                return float(ago_s)
+        return None
+
     async def _replica(self, node: str) -> Replica | None:
         """Where the node is; None: not at another replica, as far as is known."""
         entry = await self._store.entry(node) if self._leases.hub else None
@@ -83,9 +101,15 @@ class NodesElsewhere:
 class NodesHere:
     """Answers other replicas."""
 
-    def __init__(self, streams_of: Callable[[str], StreamHost | None], traffic: TrafficLedger) -> None:
+    def __init__(
+        self,
+        streams_of: Callable[[str], StreamHost | None],
+        traffic: TrafficLedger,
+        lent_ago_s: Callable[[], float | None],
+    ) -> None:
         self._streams_of = streams_of
         self._traffic = traffic
+        self._lent_ago_s = lent_ago_s
 
     async def carry(self, node: str, kind: str, near: Pipe, params: bytes) -> None:
         """See `cloudcore.api.replicas.NodesHere`."""
@@ -98,3 +122,7 @@ class NodesHere:
     def counted(self, node: str) -> bytes:
         """See `cloudcore.api.replicas.NodesHere`."""
         return encode_object(self._traffic.waiting(node).shown())
+
+    def lent(self) -> bytes:
+        """See `cloudcore.api.replicas.NodesHere`."""
+        return encode_object({"agoSeconds": self._lent_ago_s()})

@@ -23,13 +23,14 @@ from cloudcore.hub.effects import Kinds, Reporter, gateway_annotations
 from cloudcore.hub.elsewhere import Client, NodesElsewhere, NodesHere
 from cloudcore.hub.keys import NodeKeys
 from cloudcore.hub.leases import HubLeases, LeaseParts
+from cloudcore.hub.lending import PodLending
 from cloudcore.hub.liveness import SILENT_REASON, Liveness, LivenessSettings
 from cloudcore.hub.messages import MessageRoom
 from cloudcore.hub.orphans import Orphans, fence_of
 from cloudcore.hub.places import Places, PlaceSettings
 from cloudcore.hub.pushing import Pushing
 from cloudcore.hub.references import ARRIVAL, NODES, PODS
-from cloudcore.hub.sessions import Carried, NodeSession, SessionParts
+from cloudcore.hub.sessions import Carried, NodeSession, SessionParts, told_of
 from cloudcore.hub.streams import NodeCalls, NodeDevices, NodeLogs, NodePipes
 from cloudcore.hub.traffic import TrafficLedger, TrafficSources
 from cloudcore.hub.usage import NodeUsages
@@ -118,6 +119,8 @@ class Hub:
             messages_of=MessageRoom(parts.cache).of,
             settings=self._settings.bounds,
         )
+        self.lending = PodLending(parts.cache, parts.objects, parts.kinds.pod, parts.clock)
+        """Lends gateways what must never run twice in a federation."""
         self._session_parts = SessionParts(
             objects=parts.objects,
             store=parts.store,
@@ -126,6 +129,7 @@ class Hub:
             sync=self._settings.sync,
             hub=self._name,
             carried=lambda: self.carried,
+            lending=self.lending,
         )
         self.carried: Carried | None = None
         """What answers requests to the API that gateways carry here: whoever composes both says it."""
@@ -153,6 +157,7 @@ class Hub:
         self.bandwidths = Bandwidths(parts.clock, recorder, self._node, lambda: parts.leadership.leading)
         """The caps on what is sent to nodes."""
         elsewhere = NodesElsewhere(parts.store, self.leases, parts.replicas)
+        self.lending.elsewhere = elsewhere.lent_ago_s
         self._keys = NodeKeys(parts.cache, recorder, parts.clock)
         self.traffic = TrafficLedger(
             parts.store,
@@ -176,7 +181,7 @@ class Hub:
         self.devices = NodeDevices(self.pipes)
         self.calls = NodeCalls(self.pipes)
         """What gateways are asked of their devices, for the API."""
-        self.here = NodesHere(self._streams_of, self.traffic)
+        self.here = NodesHere(self._streams_of, self.traffic, self.lending.ago_here_s)
         """What other replicas ask of this one."""
 
     @property

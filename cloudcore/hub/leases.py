@@ -74,6 +74,10 @@ class HubLeases:
         """HOST:PORT of its replica's API; "" where that is not known."""
         return self._peers.address(hub)
 
+    def others(self) -> list[str]:
+        """Hubs beside this one that are to be believed in, by name."""
+        return self._peers.living(self._parts.clock.monotonic_s())
+
     async def departures(self) -> list[str]:
         """Return once a hub has left, or its Lease has ended; those whose Lease is still there, to be buried.
 

@@ -92,6 +92,10 @@ class Peers:
         held = self._seen.get(hub)
         return held[0].address if held is not None else ""
 
+    def living(self, now_s: float) -> list[str]:
+        """Those whose Lease has not ended, by name."""
+        return sorted(hub for hub in self._seen if self.lives(hub, now_s))
+
     def dead(self, now_s: float) -> list[str]:
         """Those whose Lease has ended."""
         return [hub for hub in self._seen if not self.lives(hub, now_s)]

@@ -23,6 +23,7 @@ from skerry.frozen import Frozen, field, replace
 from skerry.objects.cloud_calls import API_CALLS
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
+from skerry.objects.pod_leases import LEASES
 from skerry.objects.traffic import Usage
 from skerry.ports import Clock, Link, Pipe
 from skerry.sync.cloud import Admission, CloudSession, CloudState
@@ -59,8 +60,8 @@ def node_user(node: str) -> str:
 
 
 def told_of(error: Exception) -> tuple[str, Exception | None]:
-    """What is logged of a session that an error ended: words, and what is worth a traceback, which is only what nobody
-    foresaw."""
+    """What is logged of a session that an error ended: words, and what is worth a traceback, which is what nobody
+    foresaw alone."""
     known = leaves(error)
     words = "; ".join(str(each) or type(each).__name__ for each in known)
     return words, None if all(isinstance(each, SkerryError) for each in known) else error
@@ -142,6 +143,8 @@ class SessionParts(Frozen):
     """Whom a certificate has to be of for the name in a hello."""
     carried: Callable[[], Carried | None] = lambda: None
     """What answers requests that gateways carry to the API; None: nothing does."""
+    lending: Carried | None = None
+    """What answers for how much longer gateways may run pods that are lent; None: nothing does."""
 
 
 class NodeSession:
@@ -193,7 +196,8 @@ class NodeSession:
 
     def _talker(self, kind: str) -> Talker | None:
         """What is done on streams that the gateway opens, once it is known whose it is."""
-        carried = self._parts.carried() if kind == API_CALLS and self.node and self._fence is not None else None
+        answers = {API_CALLS: self._parts.carried(), LEASES: self._parts.lending}
+        carried = answers.get(kind) if self.node and self._fence is not None else None
         if carried is None:
             return None
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, Protocol
 
 from cloudcore.registry.custom import RESOURCE as DEFINITIONS
+from cloudcore.registry.leasing import lending_row
 from cloudcore.registry.node_pods import node_pod_refusal
 from cloudcore.registry.port import SYSTEM, Subresource
 from cloudcore.registry.refusals import forbidden, invalid
@@ -38,8 +39,9 @@ from skerry.objects.json import (
     str_at,
     str_map_at,
 )
-from skerry.objects.meta import Key, annotations_of, name_of
+from skerry.objects.meta import Key, annotations_of, name_of, with_annotations
 from skerry.objects.mirror_pods import CONFIG_MIRROR, api_references
+from skerry.objects.pod_leases import LEASE, UNTOLD, without_marks
 from skerry.objects.scheme import Kind
 from skerry.objects.traffic import BUDGET, parse_budget
 from skerry.objects.volumes import (
@@ -202,6 +204,25 @@ def default_tolerations(request: Request, _reader: Reader) -> JsonObject:
         return request.obj
     spec: JsonObject = {**map_at(request.obj, "spec"), "tolerations": [*tolerations, *missing]}
     return {**request.obj, "spec": spec}
+
+
+def lease_mark(request: Request, reader: Reader) -> JsonObject:
+    """A pod of what must never run twice in a federation says by which row it is lent: never anybody else's words."""
+    if not _new_pod(request):
+        return request.obj
+
+    def read(key: Key) -> JsonObject | None:
+        stored = reader.read(key)
+        return None if stored is None else reader.obj(stored)
+
+    row = lending_row(read, request.obj)
+    if row:
+        return with_annotations(request.obj, {LEASE: row})
+    if not {LEASE, UNTOLD} & annotations_of(request.obj).keys():
+        return request.obj
+    metadata = dict(map_at(request.obj, "metadata"))
+    metadata["annotations"] = without_marks(request.obj)
+    return {**request.obj, "metadata": metadata}
 
 
 def runtime_class(request: Request, reader: Reader) -> JsonObject:
@@ -370,6 +391,7 @@ STEPS: Final[tuple[Step, ...]] = (
     storage_protection,
     claim_resize,
     runtime_class,
+    lease_mark,
     desired_versions,
     link_annotations,
     certificate_requester,

@@ -34,6 +34,10 @@ _ANSWER_BYTES_MAX: Final = 256 * 1024
 """Of an answer that is read whole: counts by class, or a Status."""
 
 
+LENT_PATH: Final = f"{PREFIX}/-/lent"
+"""POST nothing; the answer is how long ago the region was lent what must run once alone, where that is known."""
+
+
 def stream_path(node: str, kind: str) -> str:
     """A WebSocket that carries the stream: `cloudcore.runtime.replica_pipes`."""
     return f"{PREFIX}/{node}/streams/{kind}"

@@ -8,12 +8,14 @@ without a link answers it, until those are there (`Later`). Keeps nothing; each 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 from edgecore.composition.ground import PodGround
 from edgecore.link.cloud_time import AgentClock
 from edgecore.network.settings import DnsSettings
 from edgecore.pods.env import ApiPlace, NodeFacts
+from edgecore.pods.leases import PodLeases
 from edgecore.pods.local_acts import Hold
 from edgecore.pods.manager import PodManager
 from edgecore.pods.node import Machine, allocatable_of
@@ -27,7 +29,7 @@ from edgecore.tokens.keeper import TokenKeeper, TokenParts
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
-from skerry.ports import Clock
+from skerry.ports import Clock, Pipe
 
 if TYPE_CHECKING:
     from skerry.objects.cloud_calls import CallHead, CloudAnswer
@@ -47,6 +49,8 @@ class Whole(Frozen):
     """Why a pod that is new may not begin now, in the gateway's own interest; "" where it may."""
     ask: Callable[[CallHead, bytes], Coroutine[Any, Any, CloudAnswer]]
     """A request to the cloud's API."""
+    pipe: Callable[[str, bytes], AbstractAsyncContextManager[Pipe]]
+    """A stream to the cloud."""
 
 
 class Later:
@@ -74,6 +78,12 @@ class Later:
             raise UnavailableError("the agent is starting: the cloud can't be asked yet")
         return await self._whole.ask(head, body)
 
+    def pipe(self, kind: str, params: bytes) -> AbstractAsyncContextManager[Pipe]:
+        """See `edgecore.link.session.EdgeLink`."""
+        if self._whole is None:
+            raise UnavailableError("the agent is starting: the cloud can't be reached yet")
+        return self._whole.pipe(kind, params)
+
 
 class Begun(Frozen):
     """Pods, and what they are made of."""
@@ -83,6 +93,8 @@ class Begun(Frozen):
     files: StaticPods
     hold: Hold
     tokens: TokenKeeper
+    lent: PodLeases
+    """For how much longer those may run that must never run twice in a federation."""
     pods: PodManager
     later: Later
 
@@ -114,7 +126,7 @@ def compose_pods(ground: PodGround) -> Begun:
             changed=lambda uid: pods.refresh(uid),  # noqa: PLW0108 - made below
         )
     )
-    hold = Hold(ground.store, time)
+    hold, lent = Hold(ground.store, time), PodLeases(ground.store, ground.clock, machine.boot_id, later)
     parts = PodParts(
         store=ground.store,
         runtime=ground.runtime,
@@ -126,6 +138,7 @@ def compose_pods(ground: PodGround) -> Begun:
         tokens=tokens.token,
         files=files,
         hold=hold,
+        lent=lent,
         asking=ground.asking,
         cgroups=ground.cgroups,
         apis=tuple(ApiPlace(host=host, port=port) for host, port in ground.local_api),
@@ -136,7 +149,7 @@ def compose_pods(ground: PodGround) -> Begun:
         dead=ground.dead,
     )
     pods = PodManager(parts, later.in_step)
-    return Begun(machine=machine, files=files, hold=hold, tokens=tokens, pods=pods, later=later)
+    return Begun(machine=machine, files=files, hold=hold, tokens=tokens, lent=lent, pods=pods, later=later)
 
 
 def _facts(ground: PodGround, machine: Machine) -> NodeFacts:

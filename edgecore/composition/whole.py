@@ -137,6 +137,7 @@ def compose(ground: Ground, begun: Begun) -> Agent:
     streams = cloud.streams_of(ground, talking, questions, RuleCalls(ground.node, rules, services))
     link = cloud.link_of(ground, boot_id, streams)
     link.on_welcome(begun.tokens.poke)
+    link.on_welcome(begun.lent.welcomed)
     calls = CloudCalls(link)
     mirrors = cloud.mirrors_of(ground, begun, calls, link)
     commands = cloud.commands_of(ground, boot_id, twins, pods, link)
@@ -199,6 +200,7 @@ def _answers(link: EdgeLink, calls: CloudCalls, evictor: Evictor) -> Whole:
         in_step=lambda: cloud.is_in_step(link),
         refusal=evictor.refusal,
         ask=calls.ask,
+        pipe=link.pipe,
     )
 
 

@@ -11,6 +11,7 @@ from edgecore.pods.cgroups import PodCgroups
 from edgecore.pods.dead_runs import DEAD_RUNS, DeadRuns
 from edgecore.pods.env import ApiPlace, NodeFacts, Tokens, no_tokens
 from edgecore.pods.host_ports import HostPorts
+from edgecore.pods.leases import AlwaysLent, Lent
 from edgecore.pods.memory_volumes import stays_on_disk
 from edgecore.pods.port import Runtime
 from edgecore.pods.sources import Files
@@ -70,6 +71,8 @@ class PodParts(Frozen):
     """Which pods may set beside the safe ones (`sysctls.sysctl_refusal`)."""
     dead: DeadRuns = DEAD_RUNS
     """How many runs that are over are kept."""
+    lent: Lent = field(default_factory=AlwaysLent)
+    """For how much longer those may run that must never run twice in a federation."""
     refusal: Callable[[JsonObject], str] = _welcome
     """Why a pod that is new here may not begin now; "" where it may."""
 

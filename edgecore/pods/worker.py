@@ -25,11 +25,12 @@ from edgecore.pods.heeding import heeded
 from edgecore.pods.holding import Stopped, as_kept, held_back
 from edgecore.pods.host_ports import REFUSED
 from edgecore.pods.last_words import LastWords
+from edgecore.pods.leases import ENDED
 from edgecore.pods.limits import Limits, keep_given
 from edgecore.pods.log_files import remove_log
 from edgecore.pods.part_mounts import end_parts
 from edgecore.pods.parts import PodParts
-from edgecore.pods.plan import Plan, Remove, RemoveSandbox, Seen, Start, Stop, StopSandbox, plan, restarts_of
+from edgecore.pods.plan import Plan, Remove, RemoveSandbox, Seen, Start, Stop, StopSandbox, Waiting, plan, restarts_of
 from edgecore.pods.port import ContainerState, SandboxState
 from edgecore.pods.probes import Health
 from edgecore.pods.probing import Known, Probing
@@ -94,6 +95,8 @@ class PodWorker:
         """A look is under way, and what happens in it was not told yet."""
         self._is_new = False
         """It begins here, and may be refused."""
+        self._unlent_ms = 0
+        """Since when it may not run, as nobody lends it any more; 0: it may."""
         self._early_end: tuple[Ending, float] | None = None
         """It is to end, and was not looked at yet."""
         boots = parts.store.boots()
@@ -374,6 +377,9 @@ class PodWorker:
         deadline_ms = self._deadline_ms(seen.pod)
         if deadline_ms is not None and not seen.terminating and not seen.finished:
             wakes.append(deadline_ms)
+        left_s = self._parts.lent.left_s(seen.pod)
+        if left_s:
+            wakes.append(self._parts.clock.wall_ms() + round(left_s * 1000))
         if not wakes:
             return LOOK_AGAIN_S
         return min(max((min(wakes) - self._parts.clock.wall_ms()) / 1000, SOON_S), LOOK_AGAIN_S)
@@ -412,6 +418,7 @@ class PodWorker:
             self._record = replace(self._kept, ending_ms=now_ms)
         pod_here = shown if terminating or finished else self._allocated(shown)
         record, hold = self._kept, self._parts.hold()
+        held_by = held_back(record.stopped, record.kept, hold) or self._unlent(pod, now_ms)
         return Seen(
             pod=pod_here,
             containers=containers,
@@ -421,8 +428,8 @@ class PodWorker:
             terminating=terminating,
             grace_s=record.grace_s,
             ending_ms=record.ending_ms,
-            held_back=held_back(record.stopped, record.kept, hold),
-            held_ms=record.stopped.at_ms if record.stopped is not None else 0,
+            held_back=held_by,
+            held_ms=record.stopped.at_ms if record.stopped is not None else self._unlent_ms,
             finished=finished,
             now_ms=now_ms,
             health=self._health(),
@@ -430,6 +437,21 @@ class PodWorker:
             spent=spent_of(record.status),
             dead=self._parts.dead,
         )
+
+    def _unlent(self, pod: JsonObject | None, now_ms: int) -> Waiting | None:
+        """Why it may not run now, where it must never run twice in a federation."""
+        left_s = None if pod is None else self._parts.lent.left_s(pod)
+        if left_s is None or left_s > 0:
+            self._unlent_ms = 0
+            return None
+        if not self._unlent_ms and self._over_is_news():
+            self._telling.happens(Happening(reason=ENDED.reason, message=ENDED.message, warning=True))
+        self._unlent_ms = self._unlent_ms or now_ms
+        return ENDED
+
+    def _over_is_news(self) -> bool:
+        """It ran here: of one that waits for its first answer there is nothing to tell."""
+        return str_at(self._kept.status, "phase") == "Running"
 
     def _now(self) -> Instant:
         clock = self._parts.clock

@@ -13,7 +13,7 @@ from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
 from skerry.clocks import SystemClock
 from skerry.objects.json import Json, JsonObject, dig, maps_at, str_at
 from tests.edgecore.pods.pods_of import container, pod
-from tests.edgecore.pods.test_manager import Gateway, going, init_states, ready
+from tests.edgecore.pods.stage import Gateway, going, init_states, ready
 
 pytestmark = pytest.mark.system
 

@@ -7,7 +7,7 @@ import pytest
 from cloudcore.api.authz.defaults import default_bindings, default_roles
 from cloudcore.api.ports import Posted, Presented, Replied
 from cloudcore.api.replicas import replica_endpoints
-from cloudcore.runtime.replicas import GROUP, PREFIX, stream_path, traffic_path
+from cloudcore.runtime.replicas import GROUP, LENT_PATH, PREFIX, stream_path, traffic_path
 from skerry.authz.attributes import Actor, Attributes
 from skerry.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from skerry.objects.json import dig, maps_at, strs_at
@@ -26,6 +26,9 @@ class Here:
 
     def counted(self, node: str) -> bytes:
         return f"counts of {node}".encode()
+
+    def lent(self) -> bytes:
+        return b"lent"
 
 
 class Door:
@@ -76,6 +79,7 @@ async def test_a_replica_reads_a_stream_and_counts() -> None:
     assert await near.read() == b"piece"
     assert here.asked == [("eu-1", "logs", b"{}")]
     assert (await ask("POST", traffic_path("eu-1"))).body == b"counts of eu-1"
+    assert (await ask("POST", LENT_PATH)).body == b"lent"
 
 
 @pytest.mark.parametrize(("group", "error"), [("", UnauthenticatedError), ("system:nodes", ForbiddenError)])

@@ -15,6 +15,8 @@ from skerry.objects.meta import Key
 from tests.cloudcore.hub.fleet import eventually
 from tests.cloudcore.worlds import World, make_world
 
+BOOT = "a boot"
+
 
 class FakeMember(RegionMember):
     """Whose questions are answered when a test says so."""
@@ -44,7 +46,7 @@ async def world() -> AsyncIterator[World]:
 
 async def test_a_lease_counts_from_the_question_that_was_answered(world: World) -> None:
     member = FakeMember(world)
-    lease = RegionLease(world.tools, member)
+    lease = RegionLease(world.tools, member, BOOT)
     assert lease.left_s(50) == 0.0, "nothing was lent yet"
     await lease.look()
     assert member.asked == 1
@@ -56,19 +58,44 @@ async def test_a_lease_counts_from_the_question_that_was_answered(world: World) 
     assert lease.left_s(50) == -10.0
 
 
-async def test_a_lease_lasts_over_a_restart_and_not_over_a_clock_that_went_back(world: World) -> None:
+async def test_a_lease_lasts_over_a_restart_whatever_the_clock_on_the_wall_says(world: World) -> None:
     member = FakeMember(world)
     member.answered_s = world.clock.monotonic_s()
-    await RegionLease(world.tools, member).look()
+    await RegionLease(world.tools, member, BOOT).look()
     world.clock.advance(10)
+    world.clock.step_wall(-100_000)
     await eventually(lambda: world.cache.select("configmaps"), "it is written down")
-    after = RegionLease(world.tools, FakeMember(world))
+    after = RegionLease(world.tools, FakeMember(world), BOOT)
     after.remember()
     assert after.left_s(50) == pytest.approx(40.0, abs=0.01)
-    world.clock.step_wall(-100_000)
-    wrong = RegionLease(world.tools, FakeMember(world))
-    wrong.remember()
-    assert wrong.left_s(50) == 0.0
+    assert after.ago_s() == pytest.approx(10.0, abs=0.01)
+
+
+async def test_what_another_machine_or_boot_wrote_down_lends_nothing_and_stops_nothing_within_a_handover(
+    world: World,
+) -> None:
+    member = FakeMember(world)
+    member.answered_s = world.clock.monotonic_s()
+    await RegionLease(world.tools, member, BOOT).look()
+    await eventually(lambda: world.cache.select("configmaps"), "it is written down")
+    other = FakeMember(world)
+    after = RegionLease(world.tools, other, "another boot")
+    after.remember()
+    assert after.ago_s() is None, "gateways are lent nothing"
+    assert after.left_s(50) == 10.0
+    world.clock.advance(10)
+    assert after.left_s(50) == 0.0
+    other.answered_s = world.clock.monotonic_s()
+    assert after.left_s(50) == 50.0
+
+
+async def test_where_no_boot_can_be_told_from_another_nothing_is_written_down(world: World) -> None:
+    member = FakeMember(world)
+    member.answered_s = world.clock.monotonic_s()
+    await RegionLease(world.tools, member, "").look()
+    after = RegionLease(world.tools, FakeMember(world), "")
+    after.remember()
+    assert after.ago_s() is None
 
 
 def row(kind: str, **spec: Any) -> MemberObject:

@@ -9,9 +9,12 @@ import pytest
 
 from cloudcore.federation.lease import RegionLease
 from cloudcore.federation.region_controller import RegionController
+from cloudcore.hub.lending import PodLending
+from cloudcore.registry.admission import lease_mark
 from cloudcore.runtime.manager import UnfinishedError
 from skerry.objects.endpoint_slices import SLICES
 from skerry.objects.federation import NAMESPACE, REGION_OBJECTS, ROW, Target, row_name
+from skerry.objects.pod_leases import LEASE, UNTOLD
 from tests.cloudcore.federation.test_lease import FakeMember
 from tests.cloudcore.worlds import World, make_world
 
@@ -22,7 +25,7 @@ class Stage:
     def __init__(self, world: World) -> None:
         self.world = world
         self.member = FakeMember(world)
-        self.lease = RegionLease(world.tools, self.member)
+        self.lease = RegionLease(world.tools, self.member, "a boot")
         self.controller = RegionController(
             world.tools,
             in_touch=lambda: True,
@@ -72,7 +75,7 @@ def deployment(**labels: str) -> Any:
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
-    async with make_world(real_rules=True) as world:
+    async with make_world(lease_mark, real_rules=True) as world:
         for name in (NAMESPACE, "d"):
             await world.create("namespaces", {"metadata": {"name": name}})
         world.clock.advance(10_000)
@@ -106,6 +109,78 @@ async def test_what_has_a_lease_from_now_on_runs_until_it_was_lent_once(stage: S
     stage.world.clock.advance(60)
     await stage.settle()
     assert stage.replicas == 0, "it had one before"
+
+
+async def a_pod(stage: Stage, name: str, node: str = "", **metadata: Any) -> Any:
+    """Of the Deployment, made as its ReplicaSet's controller does."""
+    owner = stage.world.get("deployments.apps", "a")
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a", "uid": owner["metadata"]["uid"]}
+    labels, references = {"app": "a"}, [{**reference, "controller": True}]
+    pod: Any = {
+        "metadata": {"name": name, "namespace": "d", "labels": labels, "ownerReferences": references, **metadata},
+        "spec": {"containers": [{"name": "c", "image": "i"}], **({"nodeName": node} if node else {})},
+    }
+    await stage.world.create("pods", pod)
+    return stage.world.get("pods", name)["metadata"].get("annotations", {})
+
+
+async def test_pods_of_what_is_lent_are_marked_as_they_are_made(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    assert (await a_pod(stage, "one", "gateway"))[LEASE] == NAME
+    await stage.want(manifest=deployment())
+    await stage.settle()
+    assert LEASE not in stage.world.get("pods", "one")["metadata"].get("annotations", {})
+    assert LEASE not in await a_pod(stage, "two", "gateway")
+
+
+async def test_nobody_but_a_row_marks_a_pod(stage: Stage) -> None:
+    await stage.want(manifest=deployment())
+    await stage.settle()
+    assert await a_pod(stage, "one", annotations={LEASE: NAME, "mine": "kept"}) == {"mine": "kept"}
+
+
+async def test_a_lease_that_comes_late_is_told_when_gateways_go_by_it(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment())
+    await stage.settle()
+    await a_pod(stage, "one", "gateway")
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    assert stage.world.get("pods", "one")["metadata"]["annotations"] == {LEASE: NAME, UNTOLD: "true"}
+    await stage.look()
+    assert stage.status["revision"] == 1, "the global cloud counts on no lease yet"
+    lending = PodLending(stage.world.cache, stage.world.objects, stage.world.kind("pods"), stage.world.clock)
+    assert await lending.left_ms("gateway", []) == {}
+    await stage.look()
+    assert stage.status["revision"] == 1, "the gateway did not name it"
+    await lending.left_ms("gateway", [stage.world.get("pods", "one")["metadata"]["uid"]])
+    await stage.settle()
+    assert stage.status["revision"] == 2
+
+
+async def test_a_shorter_lease_is_told_when_the_longer_one_is_over(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment(), leaseSeconds=600)
+    await stage.settle()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    assert stage.status["leaseSeconds"] == 600, "a gateway that is cut off may go by it yet"
+    stage.world.clock.advance(600)
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.look()
+    assert stage.status["leaseSeconds"] == 60
+
+
+async def test_what_is_no_member_of_a_federation_any_more_runs_on(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    assert (await a_pod(stage, "one", "gateway"))[LEASE] == NAME
+    await stage.world.delete(REGION_OBJECTS, NAME, "")
+    await stage.settle()
+    assert LEASE not in stage.world.get("pods", "one")["metadata"].get("annotations", {})
 
 
 async def test_what_cannot_be_applied_is_looked_at_when_its_lease_ends(stage: Stage) -> None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from cloudcore.hub.elsewhere import NodesHere
-from cloudcore.runtime.replicas import PREFIX, Replica
+from cloudcore.runtime.replicas import LENT_PATH, PREFIX, Replica
 from cloudcore.store.memory import MemoryState
 from edgecore.link.streams import StreamSource
 from skerry.errors import NotFoundError, SkerryError, UnavailableError
@@ -49,6 +49,8 @@ class Wire:
     async def ask(self, replica: Replica, path: str) -> bytes:
         self.asked.append(f"{replica.name} {replica.address} {path}")
         assert self.fleet is not None
+        if path == LENT_PATH and not self.answer:
+            return self.fleet.hub.here.lent()
         return self.answer or self.fleet.hub.here.counted(path.removeprefix(f"{PREFIX}/").split("/")[0])
 
 
@@ -122,6 +124,36 @@ async def test_what_another_replica_counted_is_added_and_nonsense_is_refused() -
             wire.answer = nonsense
             with pytest.raises(UnavailableError, match="north answers what makes no sense"):
                 await south.hub.traffic.book("eu-1", 0)
+
+
+async def test_what_a_region_was_lent_the_replica_that_leads_is_asked_and_nobody_where_none_knows() -> None:
+    async with two(lines) as (north, south, wire):
+        assert await south.hub.lending.ago_s() is None
+        leads = asyncio.Event()
+        task = asyncio.create_task(north.hub.lending.while_leading(lambda: 7.0, _waits(leads)))
+        await eventually(lambda: north.hub.lending.ago_here_s() is not None)
+        assert await north.hub.lending.ago_s() == 7.0
+        ago_s = await south.hub.lending.ago_s()
+        assert ago_s is not None
+        assert ago_s >= 7.0
+        asked = len(wire.asked)
+        await south.hub.lending.ago_s()
+        assert len(wire.asked) == asked, "one answer serves all gateways for a moment"
+        leads.set()
+        await task
+        for nonsense in (b"[]", b"{", b'{"agoSeconds": -1}'):
+            wire.answer = nonsense
+            assert await _asked_anew(south) is None
+
+
+async def _asked_anew(fleet: Fleet) -> float | None:
+    ask = fleet.hub.lending.elsewhere
+    assert ask is not None
+    return await ask()
+
+
+async def _waits(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def test_a_replica_that_does_not_say_where_it_is_reached_is_named() -> None:

@@ -19,6 +19,7 @@ def test_a_hub_lives_for_its_lease_from_when_its_renewal_was_seen_whatever_its_c
     assert peers.lives("a", 1039.9)
     assert not peers.lives("a", 1040.0), "seen again is not renewed"
     assert (peers.dead(1039.9), peers.dead(1040.0)) == ([], ["a"])
+    assert (peers.living(1039.9), peers.living(1040.0)) == (["a"], [])
     peers.see(HubLease(hub="a", duration_s=40, renewed="1969-01-01T00:00:00Z", address="a:1"), 1041.0)
     assert peers.lives("a", 1080.0)
     assert peers.dead(1080.0) == []

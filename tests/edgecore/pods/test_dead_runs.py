@@ -12,7 +12,7 @@ from edgecore.pods.plan import Remove, plan
 from skerry.frozen import replace
 from skerry.objects.json import str_at
 from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, state
-from tests.edgecore.pods.test_manager import Gateway, eventually
+from tests.edgecore.pods.stage import Gateway, eventually
 from tests.edgecore.pods.test_plan import seen
 
 HOUR_MS = 3_600_000

@@ -19,7 +19,7 @@ from skerry.frozen import replace
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from tests.edgecore.pods.pods_of import container, pod
-from tests.edgecore.pods.test_manager import Gateway, eventually
+from tests.edgecore.pods.stage import Gateway, eventually
 from tests.edgecore.pods.test_node import MACHINE
 
 MIB = 1 << 20

@@ -17,7 +17,7 @@ from skerry.errors import ConflictError, InvalidError, NotFoundError, StorageFul
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject, decode_object, dig, str_at
 from tests.edgecore.pods.pods_of import container, pod
-from tests.edgecore.pods.test_manager import Gateway, eventually
+from tests.edgecore.pods.stage import Gateway, eventually
 
 BY = "root (uid 0)"
 

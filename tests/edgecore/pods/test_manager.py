@@ -3,117 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgecore.pods.env import ApiPlace, Tokens, no_tokens
+from edgecore.pods.env import ApiPlace
 from edgecore.pods.logs import LogParts, PodLogs
-from edgecore.pods.manager import PodManager
-from edgecore.pods.parts import PodParts
 from edgecore.pods.runtimes.fake import FakeRuntime
 from edgecore.pods.status import Ending
-from edgecore.store.failing import FailingEdgeStore
 from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import META_EPOCH, EdgeBatch, Held
+from edgecore.store.port import EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
-from skerry.clocks import ManualClock, SeededIds
 from skerry.errors import AwaitedError, BadRequestError, NotFoundError, StorageFullError, UnavailableError
 from skerry.frozen import replace
 from skerry.objects.conditions import find_condition
-from skerry.objects.json import Json, JsonObject, decode_object, dig, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, dig, maps_at, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key
-from tests.edgecore.pods.pods_of import NODE, body_of, container, key_of, pod, stamp_of
+from tests.edgecore.pods.pods_of import NODE, container, pod, stamp_of
+from tests.edgecore.pods.stage import Gateway, eventually, gate, going, init_states, ready
 
-
-class Gateway:
-    """One agent's pods over memory parts."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        self.clock = ManualClock()
-        self.disk = FailingEdgeStore(MemoryEdgeStore(incarnation="i", clock=self.clock))
-        self.store = AsyncEdgeStore(self.disk)
-        self.runtime = FakeRuntime(self.clock)
-        self.directory = tmp_path
-        self.in_step = True
-        self.refuse: Callable[[JsonObject], str] = lambda _: ""
-        self.tokens: Tokens = no_tokens
-        self.apis: tuple[ApiPlace, ...] = ()
-
-    def parts(self) -> PodParts:
-        return PodParts(
-            store=self.store,
-            runtime=self.runtime,
-            clock=self.clock,
-            ids=SeededIds(1),
-            node=NODE,
-            directory=self.directory,
-            refusal=self.refuse,
-            tokens=self.tokens,
-            apis=self.apis,
-            authority=lambda _host: "own\n",
-        )
-
-    @asynccontextmanager
-    async def running(self) -> AsyncGenerator[PodManager]:
-        manager = PodManager(self.parts(), lambda: self.in_step)
-        task = asyncio.create_task(manager.run())
-        try:
-            yield manager
-            assert not task.done(), task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def put(self, obj: JsonObject, resource: str = "pods") -> None:
-        await self.store.apply(
-            EdgeBatch(puts=(Held(key=key_of(obj, resource), stamp=stamp_of(obj), body=body_of(obj)),))
-        )
-
-    async def meet_restored_cloud(self, epoch: str = "e2") -> None:
-        """As the link does, when everything told so far had its receipt."""
-        await self.store.prune_outbox(through=self.store.outbox_head())
-        await self.store.apply(EdgeBatch(meta=((META_EPOCH, epoch),)))
-
-    async def delete(self, obj: JsonObject) -> None:
-        await self.store.apply(EdgeBatch(deletes=(key_of(obj),)))
-
-    def reports(self, kind: str = "pod_status") -> list[JsonObject]:
-        return [decode_object(item.body) for item in self.store.outbox(after=0, limit=1000) if item.kind == kind]
-
-    def status(self) -> JsonObject:
-        told = self.reports()
-        status = told[-1]["status"] if told else {}
-        return status if isinstance(status, dict) else {}
-
-    def waiting(self) -> Json:
-        return dig(next(iter(maps_at(self.status(), "containerStatuses")), {}), "state", "waiting")
-
-    def reasons(self) -> list[str]:
-        """Of all events but those that come before each start."""
-        told = [str_at(event, "reason") for event in self.reports("event")]
-        return [reason for reason in told if reason not in ("Pulled", "Created")]
-
-    def told(self) -> list[str]:
-        """What events say, the reason first."""
-        return [f"{str_at(event, 'reason')}: {str_at(event, 'message')}" for event in self.reports("event")]
-
-
-async def eventually(level: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not level():
-            await asyncio.sleep(0.005)
-
-
-@pytest.fixture
-async def gate(tmp_path: Path) -> AsyncIterator[Gateway]:
-    gateway = Gateway(tmp_path)
-    yield gateway
-    gateway.store.close()
+__all__ = ["gate"]
 
 
 async def test_pods_tell_the_address_that_their_node_has_now(gate: Gateway) -> None:
@@ -551,11 +462,6 @@ async def test_a_pod_told_gone_runs_again_when_the_restored_cloud_knows_nothing_
 # --- the life of a pod --------------------------------------------------------------------------------------------
 
 
-def init_states(gate: Gateway) -> dict[str, str]:
-    told = maps_at(gate.status(), "initContainerStatuses")
-    return {str_at(each, "name"): next(iter(map_at(each, "state")), "") for each in told}
-
-
 async def test_init_containers_run_one_after_the_other_before_the_apps(gate: Gateway) -> None:
     async with gate.running():
         inits: Json = [container("first"), container("second", command=["exit", "0"])]
@@ -717,16 +623,6 @@ async def sandbox_gone(gate: Gateway) -> None:
     async with asyncio.timeout(10):
         while any(each.ready for each in await gate.runtime.sandboxes()):
             await asyncio.sleep(0.005)
-
-
-def going(obj: JsonObject, *, grace_s: int) -> JsonObject:
-    metadata = map_at(obj, "metadata")
-    deleted: JsonObject = {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace_s}
-    return {**obj, "metadata": metadata | deleted}
-
-
-def ready(gate: Gateway) -> str:
-    return str_at(find_condition(maps_at(gate.status(), "conditions"), "Ready") or {}, "status")
 
 
 async def test_an_ephemeral_container_joins_a_running_pod_and_sees_its_target(gate: Gateway) -> None:

@@ -12,7 +12,7 @@ from skerry.errors import AwaitedError, BadRequestError, UnavailableError
 from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.logs import LogRequest
 from tests.edgecore.pods.pods_of import container, pod
-from tests.edgecore.pods.test_manager import Gateway, eventually, gate
+from tests.edgecore.pods.stage import Gateway, eventually, gate
 
 __all__ = ["gate"]
 

@@ -6,7 +6,7 @@ from skerry.frozen import replace
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import Json, JsonObject, decode_object, dig, map_at, maps_at, str_at
 from tests.edgecore.pods.pods_of import container, pod
-from tests.edgecore.pods.test_manager import Gateway, eventually, gate
+from tests.edgecore.pods.stage import Gateway, eventually, gate
 
 __all__ = ["gate"]
 

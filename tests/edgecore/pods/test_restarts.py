@@ -12,7 +12,7 @@ from edgecore.pods.restarts import PodRestarts
 from skerry.objects.commands import Order, PodRestart
 from skerry.objects.json import dig
 from tests.edgecore.pods.pods_of import container, pod
-from tests.edgecore.pods.test_manager import Gateway
+from tests.edgecore.pods.stage import Gateway
 
 
 def order(container: str = "", uid: str = "uid-1", name: str = "web") -> Order:

@@ -15,7 +15,7 @@ from skerry.frozen import replace
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key
 from tests.edgecore.pods.pods_of import NOW_MS, pod
-from tests.edgecore.pods.test_manager import Gateway, eventually
+from tests.edgecore.pods.stage import Gateway, eventually
 from tests.edgecore.pods.test_plan import seen
 
 YEARS_MS = 3 * 365 * 86_400_000

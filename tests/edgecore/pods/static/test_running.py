@@ -22,7 +22,7 @@ from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key
 from skerry.objects.mirror_pods import mirror_of
 from tests.edgecore.pods.pods_of import pod
-from tests.edgecore.pods.test_manager import Gateway, eventually
+from tests.edgecore.pods.stage import Gateway, eventually
 
 KEY = Key("pods", "default", "web-gate-1")
 

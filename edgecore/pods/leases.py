@@ -1,0 +1,216 @@
+"""Asks the region's cloud for how much longer pods may run that must never run twice, and says when they may not.
+
+What was lent is in the edge store now and then (`META_LEASES`), for a restart of the agent: a crash leaves less than
+was lent. Pods whose time is over are stopped by their workers and stay held back, volumes and all, until they are
+lent again; nothing here ends a pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Protocol
+
+from edgecore.pods.lending import Lending
+from edgecore.pods.plan import Waiting
+from edgecore.store.port import EdgeBatch
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.errors import SkerryError, UnavailableError
+from skerry.objects.json import JsonObject, decode_object, encode_object
+from skerry.objects.meta import Key, uid_of
+from skerry.objects.pod_leases import ANSWER_BYTES_MAX, LEASE, LEASE_ENDED, LEASES, lease_of, left_of, question
+from skerry.ports import Clock, Pipe
+
+log = logging.getLogger(__name__)
+
+META_LEASES: Final = "pod_leases"
+_PODS: Final = "pods"
+_MARK: Final = LEASE.encode()
+_ANSWER_S_MAX: Final = 10.0
+"""For an answer. One that comes later would lend little."""
+_LOOK_S: Final = 5.0
+_WRITES: Final = 2
+"""What is written down is brought up to date so often in the time that is left: flash wears."""
+ENDED: Final = Waiting(
+    reason=LEASE_ENDED,
+    message="the region's cloud has not answered for as long as it may run: it is stopped until it does",
+)
+
+
+class Pipes(Protocol):
+    """The part of `EdgeLink` that is used."""
+
+    def pipe(self, kind: str, params: bytes) -> AbstractAsyncContextManager[Pipe]: ...
+
+
+Changed = Callable[[str], None]
+"""Told the uid of a pod of which something else is lent now."""
+
+
+class Lent(Protocol):
+    """What workers of pods ask."""
+
+    def left_s(self, pod: JsonObject) -> float | None:
+        """How much longer it may run; 0: not now. None: nobody lends it, and it may run anyhow."""
+        ...
+
+    async def run(self, changed: Changed) -> None:
+        """Until cancelled, or at once."""
+        ...
+
+
+class AlwaysLent:
+    """Where no pod is lent."""
+
+    def left_s(self, pod: JsonObject) -> float | None:
+        return None
+
+    async def run(self, changed: Changed) -> None:
+        return
+
+
+class PodLeases:
+    """See the module. Run `run` in a task group."""
+
+    def __init__(self, store: AsyncEdgeStore, clock: Clock, boot_id: str, pipes: Pipes) -> None:
+        self._store = store
+        self._clock = clock
+        self._pipes = pipes
+        kept = store.meta(META_LEASES)
+        try:
+            self._lending = Lending(boot_id, decode_object(kept.encode()) if kept else {})
+        except (ValueError, AssertionError):  # damaged: nothing is proven
+            self._lending = Lending(boot_id, {})
+        self._changed: Changed = _nobody
+        self._marked: dict[Key, str] = {}
+        """The pods here that are lent, and their uids."""
+        self._ended: set[str] = set()
+        """Of whom it was told."""
+        self._wake = asyncio.Event()
+        self._failed = ""
+        self._written_s: float | None = None
+        self._written: JsonObject = {}
+
+    def left_s(self, pod: JsonObject) -> float | None:
+        """See `Lent`."""
+        if not lease_of(pod):
+            return None
+        return self._lending.left_s(uid_of(pod), self._clock.monotonic_s())
+
+    def welcomed(self) -> None:
+        """The cloud is here again."""
+        self._lending.hasten()
+        self._wake.set()
+
+    async def run(self, changed: Changed) -> None:
+        """Until cancelled."""
+        self._changed = changed
+        stop = self._store.listen(self._committed)
+        for held in self._store.list(_PODS):
+            self._see(held.key, held.body)
+        try:
+            while True:
+                self._wake.clear()
+                if not self._marked:
+                    await self._wake.wait()
+                    continue
+                await self.ask()
+                wait_s = self._lending.ask_again_s({*self._marked.values()}, self._clock.monotonic_s())
+                await self._rest(wait_s)
+        finally:
+            stop()
+
+    async def _rest(self, wait_s: float) -> None:
+        """Until there is something to ask. Workers are told of what has ended now and then: their own timers do not
+        count the time in which the machine was suspended."""
+        clock = self._clock
+        until_s = clock.monotonic_s() + wait_s
+        while (left_s := until_s - clock.monotonic_s()) > 0:
+            try:
+                async with asyncio.timeout(min(left_s, _LOOK_S)):
+                    await self._wake.wait()
+                    return
+            except TimeoutError:
+                self._tell_of_ends()
+
+    def _tell_of_ends(self) -> None:
+        now_s = self._clock.monotonic_s()
+        ended = {uid for uid in self._marked.values() if self._lending.left_s(uid, now_s) <= 0}
+        for uid in ended - self._ended:
+            self._changed(uid)
+        self._ended = ended
+
+    async def ask(self) -> None:
+        """Once, for all pods that are lent here."""
+        uids = frozenset(self._marked.values())
+        clock, left = self._clock, dict[str, float]()
+        asked_s = clock.monotonic_s()
+        try:
+            async with asyncio.timeout(_ANSWER_S_MAX):
+                left = await self._answer(question(uids))
+        except (SkerryError, TimeoutError, ValueError, AssertionError) as error:
+            why = str(error) or "no answer in time"
+            if why != self._failed:
+                log.info("leases of pods are not renewed pods=%d reason=%s", len(uids), why)
+            self._failed = why
+        else:
+            self._failed = ""
+        now_s = clock.monotonic_s()
+        self._lending.answered(left, asked=uids, asked_s=asked_s, now_s=now_s)
+        if left:
+            await self._write_down(now_s)
+        for uid in uids:
+            self._changed(uid)
+
+    async def _answer(self, asked: bytes) -> dict[str, float]:
+        params = encode_object({"bodyBytes": len(asked)})
+        async with self._pipes.pipe(LEASES, params) as pipe:
+            await pipe.write(asked)
+            data = bytearray()
+            while piece := await pipe.read():
+                data += piece
+                if len(data) > ANSWER_BYTES_MAX:
+                    raise UnavailableError(f"the cloud answers more than {ANSWER_BYTES_MAX} bytes")
+        return left_of(bytes(data))
+
+    async def _write_down(self, now_s: float) -> None:
+        self._lending.keep({*self._marked.values()})
+        shown = self._lending.shown()
+        pods = {*self._marked.values()}
+        left_s = min((left for uid in pods if (left := self._lending.left_s(uid, now_s)) > 0), default=0.0)
+        due_s = 0.0 if self._written_s is None else self._written_s + left_s / _WRITES
+        if now_s < due_s and _names(shown) == _names(self._written):
+            return
+        try:
+            await self._store.apply(EdgeBatch(meta=((META_LEASES, encode_object(shown).decode()),)))
+        except UnavailableError as error:
+            log.warning("what is lent is not written down error=%s", error)
+        else:
+            self._written_s, self._written = now_s, shown
+
+    def _committed(self, batch: EdgeBatch) -> None:
+        for held in batch.puts:
+            if held.key.resource == _PODS:
+                self._see(held.key, held.body)
+        for key in batch.deletes:
+            self._marked.pop(key, None)
+
+    def _see(self, key: Key, body: bytes) -> None:
+        pod = decode_object(body) if _MARK in body else {}
+        if not lease_of(pod):
+            self._marked.pop(key, None)
+        elif self._marked.get(key) != uid_of(pod):
+            self._marked[key] = uid_of(pod)
+            self._lending.hasten()
+            self._wake.set()
+
+
+def _nobody(_uid: str) -> None:
+    """Nothing runs yet."""
+
+
+def _names(shown: JsonObject) -> frozenset[str]:
+    ends = shown.get("endsMs")
+    return frozenset(ends) if isinstance(ends, dict) else frozenset()

@@ -1,0 +1,69 @@
+"""What may run only while it is lent, for both ends: which pods that is, and what gateway and cloud say of it. Pure.
+
+A pod that must never run twice in a federation is marked with the row of its region that lends it. A gateway asks its
+region's cloud now and then, over a stream, for how much longer it may run the pods that it names. The answer is a
+length, counted from when the gateway asked: no clock is compared with another (docs/decisions/0470).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from skerry.errors import BadRequestError
+from skerry.objects.json import Json, JsonObject, decode_object, encode_object, int_at, map_at, strs_at
+from skerry.objects.meta import annotations_of
+
+LEASE: Final = "skerry.dev/lease"
+"""Annotation of a pod: the row (RegionObject) by which it is lent."""
+UNTOLD: Final = "skerry.dev/lease-untold"
+"""Annotation of a pod that ran before it was lent: its gateway has not said yet that it goes by the lease."""
+LEASES: Final = "leases"
+"""Kind of the stream, which a gateway opens."""
+LEASE_ENDED: Final = "LeaseEnded"
+"""Reason of what is stopped, as nobody lends it."""
+QUESTION_BYTES_MAX: Final = 64 * 1024
+ANSWER_BYTES_MAX: Final = 64 * 1024
+PODS_MAX: Final = 1000
+"""Of one question; a gateway has a tenth of that."""
+_LEFT_MS_MAX: Final = 3_600_000
+"""No lease is longer."""
+
+
+def lease_of(obj: JsonObject) -> str:
+    """The row by which a pod is lent; "" where it may run anyhow."""
+    return annotations_of(obj).get(LEASE, "")
+
+
+def without_marks(obj: JsonObject) -> JsonObject:
+    """The annotations of a pod that may run anyhow."""
+    return {name: value for name, value in annotations_of(obj).items() if name not in (LEASE, UNTOLD)}
+
+
+def question(uids: Iterable[str]) -> bytes:
+    """For how much longer may these run here?"""
+    asked: list[Json] = [*sorted(uids)[:PODS_MAX]]
+    return encode_object({"pods": asked})
+
+
+def asked_of(body: bytes) -> list[str]:
+    """Raises `BadRequestError`."""
+    try:
+        uids = strs_at(decode_object(body), "pods")
+    except (ValueError, AssertionError) as error:
+        raise BadRequestError("a question for leases is a JSON object with the uids of pods") from error
+    if len(uids) > PODS_MAX:
+        raise BadRequestError(f"a question for {len(uids)} pods: at most {PODS_MAX}")
+    return uids
+
+
+def answer(left_ms: Mapping[str, int]) -> bytes:
+    """By uid. Who is not named is not lent."""
+    return encode_object({"leftMs": dict[str, Json](left_ms)})
+
+
+def left_of(body: bytes) -> dict[str, float]:
+    """Seconds by uid, as an answer says. Raises `ValueError` for one that makes no sense."""
+    told = map_at(decode_object(body), "leftMs")
+    found = {uid: int_at(told, uid) for uid in told}
+    return {uid: min(ms, _LEFT_MS_MAX) / 1000 for uid, ms in found.items() if ms > 0}

@@ -1,0 +1,157 @@
+"""A gateway that asks for leases of its pods, and what it does without."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from edgecore.pods.leases import META_LEASES, PodLeases
+from edgecore.pods.port import ContainerState
+from edgecore.pods.runtimes.fake import FakeRuntime
+from edgecore.store.port import EdgeBatch
+from skerry.errors import UnavailableError
+from skerry.objects.json import JsonObject, decode_object, map_at, str_at
+from skerry.objects.meta import with_annotations
+from skerry.objects.pod_leases import LEASE, LEASES, answer, asked_of
+from skerry.ports import Pipe
+from tests.edgecore.pods.pods_of import container, pod
+from tests.edgecore.pods.stage import Gateway, eventually
+
+
+class Answering:
+    """The cloud's end of one stream."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._answers: list[bytes] = []
+
+    async def write(self, data: bytes) -> None:
+        uids = asked_of(data)
+        self._cloud.asked.append(uids)
+        self._answers.append(answer(dict.fromkeys(uids, self._cloud.left_ms)))
+
+    async def read(self) -> bytes:
+        return self._answers.pop() if self._answers else b""
+
+
+class Cloud:
+    """A link to a region's cloud that lends for as long as it is told to; None: it is not there."""
+
+    def __init__(self) -> None:
+        self.left_ms = 60_000
+        self.there = True
+        self.asked: list[list[str]] = []
+        self.leases: PodLeases | None = None
+
+    @asynccontextmanager
+    async def pipe(self, kind: str, params: bytes) -> AsyncGenerator[Pipe]:
+        assert kind == LEASES
+        if not self.there:
+            raise UnavailableError("no link")
+        yield Answering(self)  # type: ignore[misc]
+
+    def back(self) -> None:
+        self.there = True
+        if self.leases is not None:
+            self.leases.welcomed()
+
+
+class Stage(Gateway):
+    def __init__(self, tmp_path: Path) -> None:
+        super().__init__(tmp_path)
+        self.containers: dict[str, ContainerState] = {}
+        self.runtime = FakeRuntime(self.clock, containers=self.containers)
+        self.cloud = Cloud()
+        self.boot("one")
+
+    def boot(self, boot_id: str) -> None:
+        self.lent = self.cloud.leases = PodLeases(self.store, self.clock, boot_id, self.cloud)
+
+    def runs(self) -> bool:
+        return any(each.phase == "running" for each in self.containers.values())
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    made = Stage(tmp_path)
+    yield made
+    made.store.close()
+
+
+def lent_pod() -> JsonObject:
+    return with_annotations(pod(container()), {LEASE: "north.row"})
+
+
+async def test_a_pod_runs_once_it_is_lent_and_stops_by_itself_when_nobody_answers(stage: Stage) -> None:
+    stage.cloud.there = False
+    async with stage.running() as pods:
+        await stage.put(lent_pod())
+        await eventually(lambda: stage.waiting() is not None)
+        assert not stage.runs()
+        stage.cloud.back()
+        await eventually(stage.runs)
+        stage.cloud.there = False
+        stage.clock.advance(59)
+        pods.wake("uid-1")
+        assert stage.runs()
+        stage.clock.advance(1)
+        pods.wake("uid-1")
+        await eventually(lambda: not stage.runs())
+        assert str_at(stage.status(), "reason") == "LeaseEnded"
+        await eventually(lambda: "LeaseEnded" in stage.reasons())
+        stage.cloud.back()
+        await eventually(stage.runs)
+
+
+async def test_a_pod_that_is_not_lent_is_nobodys_to_stop(stage: Stage) -> None:
+    stage.cloud.there = False
+    async with stage.running():
+        await stage.put(pod(container()))
+        await eventually(stage.runs)
+    assert stage.cloud.asked == []
+
+
+async def test_after_a_restart_of_the_agent_it_goes_on_and_after_a_boot_it_waits_for_an_answer(stage: Stage) -> None:
+    async with stage.running():
+        await stage.put(lent_pod())
+        await eventually(stage.runs)
+    stage.cloud.there = False
+    stage.boot("one")
+    stage.clock.advance(10)
+    async with stage.running() as pods:
+        await asyncio.wait_for(pods.begun.wait(), 10)
+        assert stage.runs()
+    stage.boot("two")
+    async with stage.running():
+        await eventually(lambda: not stage.runs())
+        stage.cloud.back()
+        await eventually(stage.runs)
+
+
+async def test_what_is_written_down_is_not_written_with_each_answer(stage: Stage) -> None:
+    lent = PodLeases(stage.store, stage.clock, "one", stage.cloud)
+    await stage.put(lent_pod())
+    task = asyncio.create_task(lent.run(lambda _: None))
+    try:
+        await eventually(lambda: stage.store.meta(META_LEASES))
+        first = stage.store.meta(META_LEASES) or ""
+        stage.clock.advance(5)
+        await lent.ask()
+        assert stage.store.meta(META_LEASES) == first
+        stage.clock.advance(30)
+        await lent.ask()
+        assert stage.store.meta(META_LEASES) != first
+        ends = map_at(decode_object((stage.store.meta(META_LEASES) or "").encode()), "endsMs")
+        assert list(ends) == ["uid-1"]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_was_written_down_and_makes_no_sense_lends_nothing(stage: Stage) -> None:
+    await stage.store.apply(EdgeBatch(meta=((META_LEASES, "{not json"),)))
+    assert PodLeases(stage.store, stage.clock, "one", stage.cloud).left_s(lent_pod()) == 0

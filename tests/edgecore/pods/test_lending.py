@@ -1,0 +1,63 @@
+"""How much longer a gateway may run what is lent to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgecore.pods.lending import ASK_S_MAX, ASK_S_MIN, REFUSED_S_MAX, Lending
+from skerry.objects.json import JsonObject
+from skerry.objects.pod_leases import answer, asked_of, left_of, question
+
+
+def lent(boot: str = "b", kept: JsonObject | None = None) -> Lending:
+    return Lending(boot, kept or {})
+
+
+def test_an_answer_counts_from_when_it_was_asked_for() -> None:
+    lending = lent()
+    lending.answered({"p": 60.0}, asked={"p"}, asked_s=100.0, now_s=150.0)
+    assert lending.left_s("p", 150.0) == 10.0
+    assert lending.left_s("p", 161.0) == 0.0
+    assert lending.left_s("another", 150.0) == 0.0
+
+
+def test_what_was_lent_is_not_taken_back_and_what_was_not_asked_for_is_not_taken() -> None:
+    lending = lent()
+    lending.answered({"p": 60.0, "q": 60.0}, asked={"p"}, asked_s=100.0, now_s=100.0)
+    lending.answered({}, asked={"p"}, asked_s=110.0, now_s=110.0)
+    assert lending.left_s("p", 110.0) == 50.0
+    assert lending.left_s("q", 110.0) == 0.0
+
+
+def test_it_lasts_over_a_restart_and_not_over_a_boot() -> None:
+    lending = lent()
+    lending.answered({"p": 60.0}, asked={"p"}, asked_s=100.0, now_s=100.0)
+    assert lent("b", lending.shown()).left_s("p", 110.0) == 50.0
+    assert lent("another", lending.shown()).left_s("p", 5.0) == 0.0
+    assert lent("", Lending("", lending.shown()).shown()).left_s("p", 5.0) == 0.0, "boots can't be told apart"
+
+
+def test_it_asks_often_enough_that_a_lost_question_ends_nothing_and_seldom_enough() -> None:
+    lending = lent()
+    lending.answered({"p": 60.0, "q": 3000.0}, asked={"p", "q"}, asked_s=0.0, now_s=0.0)
+    assert lending.ask_again_s({"p", "q"}, 0.0) == 12.0
+    assert lending.ask_again_s({"q"}, 0.0) == ASK_S_MAX
+    assert lending.ask_again_s({"p"}, 59.9) == ASK_S_MIN
+    waits: list[float] = []
+    for _ in range(8):
+        lending.answered({}, asked={"r"}, asked_s=0.0, now_s=0.0)
+        waits.append(lending.ask_again_s({"r"}, 0.0))
+    assert waits == sorted(waits)
+    assert waits[-1] == REFUSED_S_MAX
+    lending.hasten()
+    assert lending.ask_again_s({"r"}, 0.0) == 1.0
+
+
+@pytest.mark.parametrize("body", [b'{"leftMs": {"p": -5, "q": 0}}', b'{"leftMs": []}', b"{}"])
+def test_an_answer_that_lends_nothing_lends_nothing(body: bytes) -> None:
+    assert left_of(body) == {}
+
+
+def test_no_answer_lends_more_than_the_longest_lease() -> None:
+    assert left_of(answer({"p": 10**12})) == {"p": 3600.0}
+    assert asked_of(question(["b", "a"])) == ["a", "b"]
