@@ -145,14 +145,7 @@ class Hub:
         self._stops = False
         """Who still comes is told so: it was at the door before that closed."""
         self.liveness = Liveness(parts.objects, parts.kinds, parts.clock, self._settings.liveness)
-        lease_parts = LeaseParts(
-            objects=parts.objects,
-            store=parts.store,
-            cache=parts.cache,
-            kind=parts.kinds.lease,
-            clock=parts.clock,
-        )
-        self.leases = HubLeases(lease_parts, hub=self._name, renew_s=self._settings.liveness.lease_s)
+        self.leases = HubLeases(_lease_parts(parts), hub=self._name, renew_s=self._settings.liveness.lease_s)
         recorder = EventRecorder(parts.objects, parts.kinds.event, parts.clock, component="skerry-hub")
         self.bandwidths = Bandwidths(parts.clock, recorder, self._node, lambda: parts.leadership.leading)
         """The caps on what is sent to nodes."""
@@ -496,6 +489,16 @@ class Hub:
     def _streams_of(self, node: str) -> StreamHost | None:
         slot = self._slots.get(node)
         return slot.session.streams if slot is not None and slot.session is not None else None
+
+
+def _lease_parts(parts: HubParts) -> LeaseParts:
+    return LeaseParts(
+        objects=parts.objects,
+        store=parts.store,
+        cache=parts.cache,
+        kind=parts.kinds.lease,
+        clock=parts.clock,
+    )
 
 
 def _noting(node: JsonObject, *, said: Mapping[str, str], authority: str) -> JsonObject:
