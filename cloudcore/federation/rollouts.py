@@ -136,6 +136,7 @@ class Rollouts:
         )
         verdict = self._decide(stage, subject.members)
         target = await self._remember(stage, verdict, said)
+        await self._supersede(versions, target)
         await self._prune(versions, target, base, policy.history_limit)
         return Staged(plan=_staged(stage, verdict), told=_told(said, target, verdict), again_s=verdict.again_s)
 
@@ -236,6 +237,24 @@ class Rollouts:
             sayings.append(Saying(type=kind, reason=f"Rollout{verdict.phase}", message=text[:1000]))
         for saying in sayings:
             await self._recorder.say(stage.federated, saying)
+
+    async def _supersede(self, versions: Sequence[Version], target: Version) -> None:
+        """Of those that were the newest: what became of them stays, and not how far they are."""
+        for each in versions:
+            ended = _ended(each)
+            if each.name == target.name or map_at(each.obj, "status") == ended:
+                continue
+
+            def ending(current: JsonObject, uid: str = uid_of(each.obj)) -> JsonObject:
+                if uid_of(current) != uid:
+                    return current
+                return {**current, "status": _ended(version_of(current))}
+
+            key = self._revisions.key(namespace_of(each.obj), each.name)
+            try:
+                await self._tools.objects.update(self._revisions, key, ending, subresource="status")
+            except NotFoundError:
+                continue
 
     async def _prune(self, versions: Sequence[Version], target: Version, base: Version | None, limit: int) -> None:
         keep = [target.name] if base is None else [target.name, base.name]
@@ -346,6 +365,17 @@ def _staged(stage: _Stage, verdict: Verdict) -> Plan:
             case _:
                 continue
     return replace(stage.wanted, rows=rows)
+
+
+def _ended(version: Version) -> JsonObject:
+    """The status of one that is not the newest any more."""
+    before = map_at(version.obj, "status")
+    kept = ("policy", "message", "outcome", "startedAt", "completedAt")
+    phase = version.outcome or ("Aborted" if version.aborted else "Abandoned")
+    status = {name: before[name] for name in kept if name in before}
+    if phase == "Complete":
+        status.pop("message", None)
+    return {**status, "phase": phase}
 
 
 def _status(before: JsonObject, verdict: Verdict, policy: str, now: str) -> JsonObject:

@@ -29,6 +29,7 @@ def definition_of(config: JsonObject) -> JsonObject:
         _column("Members", "integer", ".status.counts.members"),
         _column("Current", "integer", ".status.counts.current"),
         _column("Unknown", "integer", ".status.counts.unknown"),
+        _column("Rollout", "string", ".status.rollout.phase"),
         _column("Age", "date", ".metadata.creationTimestamp"),
     ]
     version: JsonObject = {

@@ -24,7 +24,7 @@ from skerry.objects.meta import annotations_of, generation_of, name_of, namespac
 from skerry.objects.patches import difference
 from skerry.objects.placement_policies import targets_of
 from skerry.objects.scheme import Kind
-from skerry.objects.times import human_duration, ms_at
+from skerry.objects.times import human_duration, ms_at, time_text
 
 REVISIONS: Final = Kind(
     group="skerry.dev", version="v1", kind="FederatedRevision", plural="federatedrevisions", namespaced=True
@@ -332,6 +332,30 @@ def _version_before(found: Rolled) -> JsonObject:
     if before is None:
         raise NotFoundError(f"no other version of {found.word} was everywhere: say which, with --to-revision")
     return before.obj
+
+
+@rollout.command("restart")
+@_object
+@_namespace
+@with_target
+def restart(target: Target, object_words: Sequence[str], namespace: str) -> None:
+    """Declare a version that is the same but for new pods, which begins in the first wave: also to try again what
+    was aborted or taken back."""
+    client = target.client()
+    found = _read(client, object_words, namespace)
+    template = map_at(found.obj, "spec", "template")
+    if not map_at(template, "spec", "template"):
+        raise BadRequestError(f"{found.word} has no pods of its own: declare another version of it")
+    patch = restarting(time_text(round(time.time() * 1000)))
+    path = path_of(found.kind, namespace_of(found.obj), name_of(found.obj))
+    client.request("PATCH", path, body=patch, content_type=_MERGE_PATCH)
+    say(f"{found.word} is declared with new pods")
+
+
+def restarting(now: str) -> JsonObject:
+    """A merge patch of a federated workload, by the annotation that kubectl restarts with."""
+    annotated: JsonObject = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}
+    return {"spec": {"template": {"spec": {"template": annotated}}}}
 
 
 @rollout.command("plan")

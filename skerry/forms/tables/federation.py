@@ -55,6 +55,59 @@ def _preference(obj: JsonObject, now_ms: int) -> list[Json]:
     ]
 
 
+def _placement_policy(obj: JsonObject, now_ms: int) -> list[Json]:
+    frozen = condition_of(obj, "Frozen") or {}
+    return [
+        str_at(obj, "metadata", "name"),
+        _targets(obj),
+        str_at(obj, "status", "choice") or NONE,
+        len(maps_at(obj, "status", "placed")),
+        str_at(condition_of(obj, "Placed") or {}, "status") or "Unknown",
+        str_at(frozen, "status") or "Unknown",
+        "yes" if bool_at(obj, "spec", "dryRun") else "no",
+        age(obj, now_ms),
+        str_at(obj, "status", "message") or NONE,
+    ]
+
+
+def _rollout_policy(obj: JsonObject, now_ms: int) -> list[Json]:
+    waves = [str_at(each, "name") for each in maps_at(obj, "spec", "waves")]
+    phases = [str_at(each, "phase") for each in maps_at(obj, "status", "targets")]
+    return [
+        str_at(obj, "metadata", "name"),
+        _targets(obj),
+        ",".join(waves) or NONE,
+        len(phases),
+        sum(phase == "Complete" for phase in phases),
+        "yes" if bool_at(obj, "spec", "paused") else "no",
+        "yes" if bool_at(obj, "spec", "dryRun") else "no",
+        age(obj, now_ms),
+        str_at(obj, "status", "message") or NONE,
+    ]
+
+
+def _targets(obj: JsonObject) -> str:
+    said = [(str_at(each, "kind"), str_at(each, "name")) for each in maps_at(obj, "spec", "targets")]
+    return ",".join(f"{kind}/{name}" if name else kind for kind, name in said)
+
+
+def _revision(obj: JsonObject, now_ms: int) -> list[Json]:
+    waves = maps_at(obj, "status", "waves")
+    return [
+        str_at(obj, "metadata", "name"),
+        f"{str_at(obj, 'spec', 'source', 'kind')}/{str_at(obj, 'spec', 'source', 'name')}",
+        int_at(obj, "spec", "revision"),
+        str_at(obj, "status", "phase") or NONE,
+        str_at(obj, "status", "wave") or NONE,
+        sum(int_at(each, "members") for each in waves),
+        sum(int_at(each, "updated") for each in waves),
+        sum(int_at(each, "failed") for each in waves),
+        sum(int_at(each, "pending") for each in waves),
+        age(obj, now_ms),
+        str_at(obj, "status", "message") or NONE,
+    ]
+
+
 def _row(obj: JsonObject, now_ms: int) -> list[Json]:
     target = ("spec", "object")
     place = str_at(obj, *target, "namespace")
@@ -119,6 +172,27 @@ PRINTERS: Final = {
             "Name", "Target", "Total:integer", "Placed:integer", "Unplaced:integer", "Age", wide=("Message",)
         ),
         cells=_preference,
+    ),
+    ("skerry.dev", "PlacementPolicy"): Printer(
+        columns=columns(
+            "Name", "Targets", "Choice", "Has:integer", "Placed", "Frozen", "Dry-Run", "Age", wide=("Message",)
+        ),
+        cells=_placement_policy,
+    ),
+    ("skerry.dev", "RolloutPolicy"): Printer(
+        columns=columns(
+            *("Name", "Targets", "Waves", "Objects:integer", "Complete:integer", "Paused", "Dry-Run", "Age"),
+            wide=("Message",),
+        ),
+        cells=_rollout_policy,
+    ),
+    ("skerry.dev", "FederatedRevision"): Printer(
+        columns=columns(
+            *("Name", "Object", "Revision:integer", "Phase", "Wave", "Members:integer", "Updated:integer"),
+            *("Failed:integer", "Pending:integer", "Age"),
+            wide=("Message",),
+        ),
+        cells=_revision,
     ),
     ("skerry.dev", "MemberObject"): _ROW,
     ("skerry.dev", "RegionObject"): _ROW,

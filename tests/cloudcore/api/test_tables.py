@@ -153,6 +153,33 @@ def test_rows_have_the_cells_that_people_know(resource: str, obj: dict[str, Any]
     assert {name: row[name] for name in cells} == cells
 
 
+def test_how_far_rollouts_are_is_shown() -> None:
+    policy = {
+        "spec": {
+            "targets": [{"kind": "FederatedConfigMap", "name": "a"}],
+            "waves": [{"name": "canary"}],
+            "paused": True,
+        },
+        "status": {"targets": [{"phase": "Complete"}, {"phase": "Halted"}], "message": "why"},
+    }
+    cells = shown("rolloutpolicies.skerry.dev", policy)
+    assert [cells[name] for name in ("Targets", "Waves", "Objects", "Complete", "Paused", "Message")] == [
+        *("FederatedConfigMap/a", "canary", 2, 1, "yes", "why")
+    ]
+    revision = {
+        "spec": {"source": {"kind": "FederatedConfigMap", "name": "a"}, "revision": 3},
+        "status": {
+            "phase": "Halted",
+            "wave": "eu",
+            "waves": [{"members": 2, "updated": 1, "failed": 1}, {"members": 3}],
+        },
+    }
+    cells = shown("federatedrevisions.skerry.dev", revision)
+    assert [cells[name] for name in ("Object", "Revision", "Phase", "Wave", "Members", "Updated", "Failed")] == [
+        *("FederatedConfigMap/a", 3, "Halted", "eu", 5, 1, 1)
+    ]
+
+
 def test_every_built_in_kind_prints_an_object_that_has_nothing_but_a_name() -> None:
     for kind in builtin_kinds():
         printer = printer_of(kind, ())

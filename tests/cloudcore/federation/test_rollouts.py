@@ -187,6 +187,20 @@ async def test_the_newest_version_wins_and_members_on_an_abandoned_one_go_on_to_
     assert rolling.has() == {"north": "3", "south": "3", "west": "3"}
 
 
+async def test_of_a_version_that_is_not_the_newest_any_more_what_became_of_it_stays(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    await rolling.declare("2")
+    first, second = sorted(rolling.world.all(REVISIONS), key=lambda each: each["spec"]["revision"])
+    assert (first["status"]["phase"], "members" in first["status"]) == ("Complete", False)
+    await rolling.declare("3")
+    second = rolling.world.get(REVISIONS, second["metadata"]["name"])
+    assert (second["status"]["phase"], "begun" in second["status"]) == ("Abandoned", False)
+    await rolling.change(rolling.newest(), aborted=True)
+    third = rolling.newest()["metadata"]["name"]
+    await rolling.declare("4")
+    assert rolling.world.get(REVISIONS, third)["status"]["phase"] == "Aborted"
+
+
 async def test_a_silent_member_holds_nobody_up_and_gets_it_on_return(rolling: Rolling) -> None:
     await start(rolling, CANARY)
     await rolling.heard("north", ready=False)
