@@ -15,7 +15,7 @@ from typing import Final, Literal
 from skerry.frozen import Frozen, replace
 from skerry.objects.federation import MANAGED, ROW, MemberObject, object_version
 from skerry.objects.json import Json, JsonObject, clone, map_at, str_at
-from skerry.objects.meta import annotations_of, being_deleted, with_annotations
+from skerry.objects.meta import annotations_of, being_deleted, labels_of, with_annotations
 from skerry.objects.patches import difference, merge_patch
 
 _FOUND_LENGTH_MAX: Final = 200
@@ -33,6 +33,7 @@ LEASE_ENDED: Final = "LeaseEnded"
 _REPLICAS: Final = "/spec/replicas"
 HAD: Final = "skerry.dev/replicas-before-stop"
 """Annotation of what is stopped, and whose replicas the member decides by itself: as many as it had."""
+_LEFT_ALONE: Final = f"it has the label {MANAGED}: false in the member, and is left alone"
 _ENDED: Final = "the global cloud has not answered for as long as it may run: it is stopped until it does"
 
 Outcome = Literal["Kept", "Reverted"]
@@ -140,6 +141,8 @@ def decide(row: MemberObject, present: JsonObject | None, applied: JsonObject, *
         return Decision(act="create", obj=_noted(row.manifest, row.name))
     if being_deleted(present):
         return Decision(act="wait", code="UpdateFailed", message="it is being deleted in the member")
+    if is_unmanaged(present) and not row.lease_s:  # what may run once alone is stopped, whatever its label says
+        return Decision(act="none", code="ManagedLabelFalse", message=_LEFT_ALONE)
     if not ours and not row.adopt:
         return Decision(act="none", code="AlreadyExists", message="it is there already, and adoption is disabled")
     base = applied if ours else {}
@@ -166,13 +169,18 @@ def _told(drift: Iterable[tuple[str, str]], outcome: Outcome, *, is_secret: bool
 
 
 def _removal(row: MemberObject, present: JsonObject | None, *, ours: bool) -> Decision:
-    if present is None or not ours:
+    if present is None or not ours or (is_unmanaged(present) and not row.lease_s):
         return Decision(act="none", removed=True)
     if row.removal == "Orphan":
         return release(present)
     if being_deleted(present):
         return Decision(act="wait", code="WaitingForRemoval", message="finalizers hold it")
     return Decision(act="delete")
+
+
+def is_unmanaged(present: JsonObject) -> bool:
+    """Somebody in the member took it out of the federation's hands, as KubeFed lets him."""
+    return labels_of(present).get(MANAGED) == "false"
 
 
 def release(present: JsonObject) -> Decision:

@@ -111,6 +111,16 @@ def test_a_strangers_object_is_taken_over_only_where_that_is_wished() -> None:
     assert (refused.act, refused.code) == ("none", "AlreadyExists")
 
 
+def test_what_a_member_took_out_of_the_federations_hands_is_left_alone() -> None:
+    present = there(a="9")
+    present["metadata"] = {**present["metadata"], "labels": {"kubefed.io/managed": "false"}}
+    found = decide(ROW_OF, present, MANIFEST, in_touch=True)
+    assert (found.act, found.code) == ("none", "ManagedLabelFalse")
+    gone = decide(replace(ROW_OF, manifest={}, removal="Delete"), present, MANIFEST, in_touch=True)
+    assert (gone.act, gone.removed) == ("none", True), "its own from now on"
+    assert decide(replace(ROW_OF, lease_s=60), present, MANIFEST, in_touch=True).act == "update"
+
+
 def test_a_tombstone_removes_what_is_ours_and_nothing_else() -> None:
     gone = replace(ROW_OF, manifest={}, removal="Delete")
     assert decide(gone, there(), MANIFEST, in_touch=True).act == "delete"
