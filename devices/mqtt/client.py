@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol, cast
 
-import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -26,6 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from devices.credentials import UnusableFileError, read_secret, tls_context
 from devices.mqtt.collected import Collected
 from devices.mqtt.config import Broker
+from devices.mqtt.library import paho
 from devices.mqtt.port import Delivery, Hooks, Outgoing
 from devices.payload import PAYLOAD_BYTES_MAX
 from skerry.errors import UnavailableError, UncertainError
