@@ -4,8 +4,7 @@
 
 Idle: no cloud answers, as offline. At work: in step with a real cloud over mutual TLS, two pods running, a Modbus
 device and an MQTT device read and told. Budgets: 40 MB resident idle, 45 at work, 60 over QUIC, 3 MB private for a
-supervisor. Where dnspython is installed, as the cloud needs it, the MQTT client loads it, with QUIC if that is there:
-10 MB that a gateway's own environment does not have. KubeEdge's figure was measured elsewhere.
+supervisor. KubeEdge's figure was measured elsewhere.
 Medians of several runs; figures are the kernel's, from /proc/PID/smaps_rollup.
 
 The Modbus slave is thirty lines here, so that what is measured owes nothing to the library it uses.

@@ -89,6 +89,8 @@ class PodWorker:
         self._limits = Limits(parts.runtime, parts.cgroups, uid)
         self._told_backoff: set[str] = set()
         self._last: JsonObject | None = None
+        self._needs: tuple[JsonObject, Mapping[str, JsonObject], Mapping[str, int]] | None = None
+        """What `holds` was reckoned from, and the sum: all others ask for it at each of their looks."""
         self._failure = self._trouble = ""
         """What the last look came to; what it had to leave for another one."""
         self._is_looking = False
@@ -124,7 +126,10 @@ class PodWorker:
             return {}
         if record.ending is not None and record.ending.refused:
             return {}
-        return needs_of(with_allocation(self._last, record.allocated))
+        of = self._last, record.allocated
+        if self._needs is None or self._needs[0] is not of[0] or self._needs[1] is not of[1]:
+            self._needs = *of, needs_of(with_allocation(*of))
+        return self._needs[2]
 
     @property
     def is_deferred(self) -> bool:

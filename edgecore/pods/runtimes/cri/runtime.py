@@ -222,15 +222,15 @@ class CriRuntime:
         """Of one that is ready its addresses are kept, and its end is listened for. None where there is none."""
         try:
             request = cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id, verbose=True)
-            told = await self._ask("PodSandboxStatus", request, ASK_S)
+            told: cri.PodSandboxStatusResponse = await self._ask("PodSandboxStatus", request, ASK_S)
         except RefusedError as error:
             if error.status is not Status.NOT_FOUND:
                 raise
             return None
-        status: cri.PodSandboxStatus = told.status or cri.PodSandboxStatus()
+        status = told.status or cri.PodSandboxStatus()
         if status.state == cri.SANDBOX_READY:
             self._addresses[sandbox_id] = addresses_of(status)
-            self._watch(sandbox_id, status.labels.get(POD_UID, ""), told.info)
+            self._watch(sandbox_id, status.labels.get(POD_UID, ""), begun_in(told.info).pid)
         return status
 
     async def run_sandbox(self, spec: SandboxSpec) -> SandboxState:
