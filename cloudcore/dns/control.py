@@ -149,9 +149,23 @@ def _drain(question: JsonObject, control: Control) -> JsonObject:
     made = drain_of(
         str_at(question, "target"), str_at(question, "service"), seconds, str_at(question, "reason"), now_s
     )
+    places = drained_places([made], control.zones(), now_s)
+    if not places:
+        raise NotFoundError(_nowhere(made, control.zones()))
     others = [each for each in control.drains if (each.target, each.service) != (made.target, made.service)]
     control.set_drains([*others, made])
-    return {"drained": len(drained_places([made], control.zones(), now_s)), "target": made.target}
+    return {"drained": len(places), "target": made.target}
+
+
+def _nowhere(drain: Drain, zones: Mapping[bytes, Zone]) -> str:
+    """Why a drain is of nothing: a word that was mistyped would be taken for one that holds."""
+    services = {text_of(each.name): each for zone in zones.values() for each in zone.services.values()}
+    if drain.service and drain.service not in services:
+        return f"--service: {drain.service} is no service here"
+    asked = [services[drain.service]] if drain.service else services.values()
+    regions = sorted({each.region for service in asked for each in service.endpoints if each.region})
+    where = f"regions are {', '.join(regions[:20])}" if regions else "there are no regions"
+    return f"no endpoint is at {drain.target}; {where}"
 
 
 def _undrain(question: JsonObject, control: Control) -> JsonObject:
@@ -192,9 +206,20 @@ def _zone(text: str, zones: Mapping[bytes, Zone]) -> Zone:
     return found
 
 
+def _named(text: str, zone: Zone) -> bytes:
+    """A name of the zone, as a whole or as a zone file has it. Raises `NotFoundError`."""
+    asked = (
+        [zone.origin] if text == "@" else [name_of(text).lower(), name_of(f"{text}.{text_of(zone.origin)}").lower()]
+    )
+    found = next((name for name in asked[: 1 if text.endswith(".") else 2] if name in zone.nodes), None)
+    if found is None:
+        raise NotFoundError(f"there is no {text_of(asked[0])} in {text_of(zone.origin)}")
+    return found
+
+
 def _records(question: JsonObject, zones: Mapping[bytes, Zone]) -> list[Json]:
     zone = _zone(str_at(question, "zone"), zones)
-    only_name = name_of(str_at(question, "name")).lower() if str_at(question, "name") else None
+    only_name = _named(str_at(question, "name"), zone) if str_at(question, "name") else None
     only_type = type_of(str_at(question, "type")) if str_at(question, "type") else None
     rows: list[Json] = []
     for owner in sorted(zone.nodes, key=canonical):

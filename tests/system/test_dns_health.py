@@ -105,6 +105,11 @@ def test_a_drain_holds_over_a_restart_until_it_ends(tmp_path: Path) -> None:
             assert "not drained any more" in server.skerry("undrain", "eu")
             assert answer(server) == "127.0.0.2"
             assert "is not drained here" in server.skerry("undrain", "eu")
+            assert "no endpoint is at mars; regions are eu, us" in server.skerry("drain", "mars")
+            assert "is no service here" in server.skerry("drain", "eu", "--service", "wwww.example.com")
+            assert "drained here" not in server.skerry("health"), "what was mistyped is not kept"
+            assert server.skerry("records", "example.com", "www").count("127.0.0") == 2
+            assert "there is no wwww." in server.skerry("records", "example.com", "wwww")
             server.skerry("drain", "127.0.0.2", "--for", "1s")
             seconds_until(lambda: answer(server) == "127.0.0.2", server)
 
