@@ -18,7 +18,7 @@ import pytest
 from tests.system.cloud_process import CloudProcess, cloud_process
 from tests.system.pretended_node import pretended_node
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(240)]
 
 _SDK = Path("/usr/lib/google-cloud-sdk/bin")
 _GIVEN = os.environ.get("SKERRY_KUBECTLS", "").split(os.pathsep)

@@ -13,7 +13,7 @@ from skerry.errors import UnavailableError
 from skerry.testkit.real.clocks import compiler
 from skerry.testkit.real.rig import may_isolate
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(240)]
 
 QUICK = {"token-life", "devices-meanwhile", "recreated", "certificate", "restarts"}
 CASES = [case for case in (*offline.CASES, *devices.CASES) if case.name in QUICK]

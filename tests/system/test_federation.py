@@ -15,7 +15,7 @@ import yaml
 
 from tests.system.cloud_process import CloudProcess, cloud_process
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 REGIONS = ("north", "south", "west")
 NAMESPACE = """

@@ -13,7 +13,7 @@ from benchmarks.matrix.faults import FAULTS
 from benchmarks.matrix.phases import PHASES
 from skerry.testkit.real.rig import may_isolate
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(240)]
 
 CELLS = {"power loss": ("starting", "deleting"), "DNS gone": ("updating",)}
 

@@ -13,7 +13,7 @@ import pytest
 from tests.system.cloud_process import cloud_process
 from tests.system.test_federation import free_port, get, until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 REGIONS = ("north", "south", "west")
 OBJECTS = """

@@ -38,7 +38,7 @@ from tests.contracts.store_contract import (
 )
 from tests.postgres_server import PASSWORD, PostgresServer, postgres_server
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 WRITTEN = Path(__file__).parents[1] / "cloudcore" / "store" / "written"
 

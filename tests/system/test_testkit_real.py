@@ -13,7 +13,7 @@ from skerry.testkit.fleets import FleetOptions, open_fleet
 from skerry.testkit.real.clocks import compiler
 from skerry.testkit.real.rig import may_isolate
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(300)]
 
 APP = """
 apiVersion: v1
