@@ -37,7 +37,7 @@ _ORIGIN: Final = re.compile(r"^\$ORIGIN[ \t]+(\S+)", re.IGNORECASE)
 def read_zone(path: Path) -> Zone:
     """Raises `InvalidError` that names file and line, `UnavailableError` where it can't be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark before the first line
     except OSError as error:
         raise UnavailableError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-START_S_MAX = 60.0
+START_S_MAX = 180.0
 
 
 @dataclass(slots=True)

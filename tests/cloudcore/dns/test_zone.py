@@ -115,3 +115,8 @@ def test_two_files_of_one_zone_are_a_problem(tmp_path: Path) -> None:
 def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="none"):
         Library(tmp_path / "none").load()
+
+
+def test_a_mark_before_the_first_line_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "example.com.zone").write_bytes(b"\xef\xbb\xbf$TTL 60\r\n" + HEAD.replace("\n", "\r\n").encode())
+    assert read_zone(tmp_path / "example.com.zone").origin == ORIGIN
