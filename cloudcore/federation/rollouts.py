@@ -46,7 +46,7 @@ from skerry.objects.federation import (
 )
 from skerry.objects.json import Json, JsonObject, map_at, str_at, strs_at
 from skerry.objects.meta import Key, annotations_of, labels_of, name_of, namespace_of, uid_of
-from skerry.objects.rollout_policies import RolloutPolicy, read_rollout_policy
+from skerry.objects.rollout_policies import REST, Amount, RolloutPolicy, Wave, read_rollout_policy
 from skerry.objects.times import ms_at, time_text
 
 MEMBERS_MAX: Final = 500
@@ -112,13 +112,13 @@ class Rollouts:
         """What its members get now, once that is written down."""
         key, federated, of, found = subject.key, subject.federated, subject.of, subject.wanted
         said = rollout_policy_of(self._tools.cache, key, of.kind)
-        if said is None or found.reason:
+        if found.reason or (said is None and not self._stopped(federated, of)):
             self.forget(key)
             return Staged(plan=found)
         try:
-            policy = read_rollout_policy(said)
+            policy = _ALL_AT_ONCE if said is None else read_rollout_policy(said)
         except InvalidError as error:  # of a policy that was written before its field was checked
-            why = f"the RolloutPolicy {name_of(said)}: {error}"
+            why = f"the RolloutPolicy {name_of(said or {})}: {error}"
             return Staged(plan=replace(found, rows={}, faults=dict.fromkeys(subject.members, why)))
         versions = self._versions(federated)
         target = await self._target(federated, of, versions)
@@ -135,10 +135,11 @@ class Rollouts:
             rows=_held(subject.rows),
         )
         verdict = self._decide(stage, subject.members)
-        target = await self._remember(stage, verdict, said)
+        name = "" if said is None else name_of(said)
+        target = await self._remember(stage, verdict, name)
         await self._supersede(versions, target)
         await self._prune(versions, target, base, policy.history_limit)
-        return Staged(plan=_staged(stage, verdict), told=_told(said, target, verdict), again_s=verdict.again_s)
+        return Staged(plan=_staged(stage, verdict), told=_told(name, target, verdict), again_s=verdict.again_s)
 
     def _decide(self, stage: _Stage, members: Mapping[str, JsonObject]) -> Verdict:
         target = stage.target
@@ -171,6 +172,14 @@ class Rollouts:
         found = self._tools.cache.indexed(BY_OWNER, uid_of(federated))
         return [version_of(self._tools.cache.obj(each)) for each in found if each.key.resource == REVISIONS]
 
+    def _stopped(self, federated: JsonObject, of: FederatedType) -> bool:
+        """What is declared was aborted, or taken back from all: that holds without a policy as well."""
+        versions = self._versions(federated)
+        newest = max(versions, key=lambda each: each.number, default=None)
+        if newest is None or not (newest.aborted or newest.outcome == "RolledBack") or newest.outcome == "Complete":
+            return False
+        return newest.name == version_name(of.kind, federated, data_of(federated))
+
     async def _target(self, federated: JsonObject, of: FederatedType, versions: Sequence[Version]) -> Version:
         """The version that is declared, which is written down. One that was declared before begins another life."""
         data = data_of(federated)
@@ -202,10 +211,10 @@ class Rollouts:
         await self._tools.objects.update(self._revisions, key, begun_anew, subresource="status")
         return version_of((await self._tools.objects.update(self._revisions, key, renumbered)).obj)
 
-    async def _remember(self, stage: _Stage, verdict: Verdict, policy: JsonObject) -> Version:
+    async def _remember(self, stage: _Stage, verdict: Verdict, policy: str) -> Version:
         """What was decided, before anything comes of it."""
         before = map_at(stage.target.obj, "status")
-        status = _status(before, verdict, name_of(policy), time_text(self._tools.clock.wall_ms()))
+        status = _status(before, verdict, policy, time_text(self._tools.clock.wall_ms()))
         if status == before:
             return stage.target
         uid, name = uid_of(stage.target.obj), stage.target.name
@@ -267,6 +276,7 @@ class Rollouts:
 
 
 _NOTHING: Final = Plan(rows={}, faults={})
+_ALL_AT_ONCE: Final = RolloutPolicy(waves=(Wave(name=REST),), max_unavailable=Amount(100, True))
 _OF_A_LIFE: Final = ("approved", "aborted")
 
 
@@ -433,10 +443,10 @@ def _with_newer(status: JsonObject, current: JsonObject) -> JsonObject:
     return {**status, "begun": begun, **({"outcome": outcome} if outcome else {})}
 
 
-def _told(policy: JsonObject, target: Version, verdict: Verdict) -> JsonObject:
+def _told(policy: str, target: Version, verdict: Verdict) -> JsonObject:
     """Of the federated object, in short."""
     told: JsonObject = {
-        "policy": name_of(policy),
+        "policy": policy,
         "revision": target.number,
         "phase": verdict.phase,
         "updated": sum(each.state == "Updated" for each in verdict.states.values()),

@@ -537,8 +537,9 @@ def _told(body: JsonObject) -> JsonObject:
 
 def _with_told(obj: JsonObject, *, told: JsonObject, observed: str) -> JsonObject:
     before = map_at(obj, "status")
-    if int_at(before, "revision") > int_at(told, "revision"):
-        return obj  # of an older wish
+    known = int_at(before, "revision")
+    if known > int_at(told, "revision") and known <= int_at(obj, "spec", "revision", default=known):
+        return obj  # of an older wish; what was said of none that there ever was stands in nobody's way
     return {**obj, "status": {**told, "observedAt": observed}}
 
 

@@ -284,6 +284,18 @@ async def test_without_the_policy_everybody_has_the_newest_at_once(rolling: Roll
     assert "rollout" not in rolling.status()
 
 
+async def test_what_was_stopped_stays_so_without_the_policy(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    await rolling.declare("2")
+    await rolling.change(rolling.newest(), aborted=True)
+    await rolling.world.delete(ROLLOUT_POLICIES, "p")
+    await rolling.settle()
+    assert rolling.has() == {"north": "2", "south": "1", "west": "1"}
+    assert rolling.status()["rollout"]["phase"] == "Aborted"
+    await rolling.declare("3")
+    assert set(rolling.has().values()) == {"3"}
+
+
 async def test_a_policy_that_only_tells_changes_nothing_and_can_t_be_made_of_one_that_acts(rolling: Rolling) -> None:
     await rolling.policy(CANARY, dryRun=True)
     await rolling.declare("2")

@@ -67,6 +67,8 @@ async def test_what_is_of_no_type_that_others_rely_on_is_left_out(world: World) 
 async def test_what_is_said_of_an_older_wish_changes_nothing(world: World) -> None:
     (effect,) = said(world, "north.abc", {"revision": 3, "removed": True})
     newer = {"status": {"revision": 4}}
+    lies = {"spec": {"revision": 3}, "status": {"revision": 4}}
+    assert effect.transform(lies)["status"]["revision"] == 3, "there never was a 4"
     assert effect.transform(newer) is newer
 
 
