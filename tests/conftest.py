@@ -75,6 +75,13 @@ def what_a_file_left_open_is_its_own_fault() -> Iterator[None]:
     gc.collect()
 
 
+_HANGS_S: Final = 300.0
+"""System tests have deadlines of their own that say what did not come; this is longer, for those that hang."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that are marked as long come first."""
+    for item in items:
+        if item.get_closest_marker("system") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_HANGS_S))
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
