@@ -32,6 +32,7 @@ from skerry.frozen import Frozen
 from skerry.objects.endpoint_slices import SERVICE_LABEL, has_ready
 from skerry.objects.federation import Deletion, Target
 from skerry.objects.json import Json, JsonObject, bool_at, encode_object, map_at, maps_at, str_at, str_map_at, strs_at
+from skerry.objects.meta import labels_of
 from skerry.objects.yaml_reader import read_yaml
 
 TIMEOUT_S: Final = 10.0
@@ -45,6 +46,20 @@ _ERRORS: Final[dict[int, type[CallerError]]] = {
     404: NotFoundError,
     422: InvalidError,
 }
+
+
+_REGION: Final = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
+_ZONE: Final = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
+_NAMES_ALONE: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+"""Labels are all that is looked at of nodes."""
+_PAGES_MAX: Final = 40
+
+
+class Place(Frozen):
+    """Where a member is, as labels of its nodes say."""
+
+    region: str
+    zones: tuple[str, ...]
 
 
 class Access(Frozen):
@@ -178,6 +193,24 @@ class ClusterApi:
             return None
         return any(has_ready(each) for each in maps_at(found, "items"))
 
+    async def place(self) -> Place | None:
+        """Where its nodes are; None where that can't be known."""
+        regions, zones, more = set[str](), set[str](), ""
+        try:
+            for _ in range(_PAGES_MAX):
+                page = await self._ask("GET", f"/api/v1/nodes?limit=500{more}", accept=_NAMES_ALONE)
+                for node in maps_at(page, "items"):
+                    labels = labels_of(node)
+                    regions.update(labels[name] for name in _REGION if name in labels)
+                    zones.update(labels[name] for name in _ZONE if name in labels)
+                token = str_at(page, "metadata", "continue")
+                if not token:
+                    break
+                more = f"&continue={quote(token, safe='')}"
+        except (NotFoundError, ForbiddenError):
+            return None
+        return Place(region=min(regions, default=""), zones=tuple(sorted(zones)))
+
     async def create(self, path: str, obj: JsonObject, *, dry_run: bool = False) -> JsonObject:
         return await self._ask("POST", f"{path}?dryRun=All" if dry_run else path, obj)
 
@@ -195,14 +228,17 @@ class ClusterApi:
             options["gracePeriodSeconds"] = how.grace_s
         await self._ask("DELETE", f"{path}/{quote(name, safe='')}", options)
 
-    async def _ask(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject:
+    async def _ask(self, method: str, path: str, body: JsonObject | None = None, *, accept: str = "") -> JsonObject:
         assert self._session is not None, "it was entered"
         try:
             async with self._session.request(
                 method,
                 self._access.url.rstrip("/") + path,
                 data=None if body is None else encode_object(body),
-                headers={} if body is None else {"Content-Type": "application/json"},
+                headers={
+                    **({} if body is None else {"Content-Type": "application/json"}),
+                    **({"Accept": accept} if accept else {}),
+                },
                 proxy=self._access.proxy or None,
                 allow_redirects=False,
             ) as response:

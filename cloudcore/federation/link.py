@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 
 _SELF_S: Final = 60.0
 """Between looks at what the region says of itself."""
+_SETTLE_S: Final = 2.0
+"""After news, until what the region says of itself is looked at."""
 _TRY_AGAIN_S: Final = 10.0
 """After a join that failed."""
 _RENEW_AGAIN_S_MAX: Final = 3600.0
@@ -208,8 +210,8 @@ class RegionMember:
         renewal = _Renewal()
         try:
             while not work.done():
+                self._news.clear()  # first: what comes while it looks is news
                 await self._say_self()
-                self._news.clear()
                 await self._renew_in_time(renewal)
                 news = asyncio.create_task(self._news.wait())
                 await asyncio.wait([work, news], timeout=_SELF_S, return_when=asyncio.FIRST_COMPLETED)
@@ -217,6 +219,8 @@ class RegionMember:
                 now = self._membership()
                 if now is None or now.uid != membership.uid or now.credentials != credentials:
                     return
+                if self._news.is_set():
+                    await asyncio.wait([work], timeout=_SETTLE_S)  # more may follow, which is told with it
             await work
         finally:
             work.cancel()

@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from cloudcore.federation.apply import Decision, anew, decide, may_recreate, release, trial_of, version_of
-from cloudcore.federation.cluster_api import Access, ClusterApi, access_of
+from cloudcore.federation.cluster_api import Access, ClusterApi, Place, access_of
 from cloudcore.federation.rounds import Rounds
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER, Keys, Seen
 from cloudcore.runtime.manager import Tools
@@ -62,6 +62,8 @@ class MemberApi(Protocol):
 
     async def read(self, path: str, name: str) -> JsonObject | None: ...
 
+    async def place(self) -> Place | None: ...
+
     async def backed(self, namespace: str, service: str) -> bool | None: ...
 
     async def create(self, path: str, obj: JsonObject, *, dry_run: bool = False) -> JsonObject: ...
@@ -87,6 +89,8 @@ class PushController:
         self._failures: dict[str, int] = {}
         self._rounds: dict[str, Rounds] = {}
         """By member."""
+        self._placed_s: dict[str, float] = {}
+        """By member: when it was asked last where it is, monotonic."""
 
     def watches(self) -> Sequence[Keys]:
         return [
@@ -100,6 +104,7 @@ class PushController:
         if member is None or is_pulling(member):
             self._failures.pop(key.name, None)
             self._rounds.pop(key.name, None)
+            self._placed_s.pop(key.name, None)
             return None
         secret = self._tools.objects.read(Key("secrets", NAMESPACE, str_at(member, "spec", "secretRef", "name")))
         try:
@@ -109,7 +114,7 @@ class PushController:
             async with self._reach(access) as api:
                 version = await api.version()
                 self._failures[key.name] = 0
-                await self._note(key, member, _heard(), version)
+                await self._note(key, member, _heard(), version, await self._place(key.name, api))
                 await self._carry_out(key.name, api)
         except (InvalidError, ssl.SSLError, ValueError) as error:
             await self._note(key, member, _malformed(str(error)), "")
@@ -284,7 +289,21 @@ class PushController:
         except NotFoundError:
             return
 
-    async def _note(self, key: Key, member: JsonObject, facts: Sequence[Condition], version: str) -> None:
+    async def _place(self, member: str, api: MemberApi) -> Place | None:
+        """Where it is; None where it was asked lately, or does not say: then it is where it was."""
+        now_s = self._tools.clock.monotonic_s()
+        if now_s - self._placed_s.get(member, -PLACE_S) < PLACE_S:
+            return None
+        self._placed_s[member] = now_s
+        try:
+            return await api.place()
+        except (CallerError, UnavailableError) as error:
+            log.warning("where a member is is not known member=%s error=%s", member, error)
+            return None
+
+    async def _note(
+        self, key: Key, member: JsonObject, facts: Sequence[Condition], version: str, place: Place | None = None
+    ) -> None:
         now_ms = self._tools.clock.wall_ms()
 
         def noting(current: JsonObject) -> JsonObject:
@@ -296,6 +315,9 @@ class PushController:
             status: JsonObject = {**map_at(current, "status"), "conditions": conditions}
             if version:
                 status["kubernetesVersion"] = version
+            if place is not None:
+                zones: list[Json] = [*place.zones]
+                status |= {"region": place.region, "zones": zones}
             return {**current, "status": status}
 
         if noting(member) == member:
@@ -345,3 +367,7 @@ def _malformed(why: str) -> tuple[Condition, ...]:
         Condition(type="Ready", status="False", reason="ClusterNotReady", message=why[:300]),
         Condition(type="ClusterConfigMalformed", status="True", reason="ClusterConfigMalformed", message=why[:300]),
     )
+
+
+PLACE_S: Final = 60.0
+"""Between looks at where a member's nodes are."""

@@ -38,10 +38,12 @@ from skerry.objects.federation import (
     Target,
     read_member_object,
 )
+from skerry.objects.gslb import REGION_LABEL
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key as ObjectKey
 from skerry.objects.meta import annotations_of, generation_of, labels_of, uid_of
 from skerry.objects.scheme import Kind, split_api_version
+from skerry.objects.sites import ZONE_LABEL
 from skerry.objects.times import time_text
 
 REMOTE_BYTES_MAX: Final = 64 * 1024
@@ -57,6 +59,8 @@ _OWN: Final = frozenset({"applied", "observedAt", "leaseSeconds"})
 """What is not told of a row."""
 
 _AS_USUAL: Final = Deletion()
+
+NODES: Final = "nodes"
 
 LeaseLeft = Callable[[int], float]
 """Seconds that are left of a lease of so many; 0 or less: it has ended."""
@@ -97,7 +101,7 @@ class RegionController:
         if change.key.resource == REGION_OBJECTS:
             yield change.key
             return
-        if change.key.name == MEMBERSHIP:
+        if change.key.name == MEMBERSHIP or (change.key.resource == NODES and _moved(change)):
             self._noticed()
         if lender := self._marks.see(change):
             yield ObjectKey(REGION_OBJECTS, "", lender)
@@ -311,6 +315,15 @@ class RegionController:
         if bare == status:
             return before
         return {**status, "observedAt": time_text(self._tools.clock.wall_ms())}
+
+
+def _moved(change: Seen) -> bool:
+    """Whether the region may be elsewhere by now, as its nodes say."""
+    places = [
+        None if side is None else (labels_of(side).get(REGION_LABEL), labels_of(side).get(ZONE_LABEL))
+        for side in (change.before, change.after)
+    ]
+    return places[0] != places[1]
 
 
 def _is_new(obj: JsonObject, row: MemberObject) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloudcore.federation.cluster_api import Access
+from cloudcore.federation.cluster_api import Access, Place
 from cloudcore.federation.push_controller import PROBE_S, PushController
 from skerry.errors import ForbiddenError, InvalidError, NotFoundError, UnansweredError, UnavailableError
 from skerry.objects.federation import (
@@ -36,6 +36,8 @@ class FakeApi:
         self.deletions: list[tuple[str, Deletion]] = []
         self.versions: int | None = None
         """How often it is still there; None: always."""
+        self.ready: bool | None = None
+        """Whether its Services have ready endpoints."""
 
     def __call__(self, _access: Access) -> FakeApi:
         return self
@@ -66,7 +68,11 @@ class FakeApi:
         return self.held.get(name)
 
     async def backed(self, namespace: str, service: str) -> bool | None:
-        return None
+        return self.ready
+
+    async def place(self) -> Place | None:
+        self.asked.append("place")
+        return Place(region="eu", zones=("eu-1", "eu-2"))
 
     async def create(self, path: str, obj: Any, *, dry_run: bool = False) -> Any:
         if dry_run:
@@ -229,3 +235,21 @@ async def test_a_namespace_of_this_cloud_itself_is_let_go_of_and_not_deleted(wor
         assert api.held["shop"]["metadata"] == {"name": "shop", "uid": uid}
     else:
         assert "shop" not in api.held
+
+
+async def test_it_is_said_where_a_member_is_and_whether_its_services_are_backed(world: World) -> None:
+    api = FakeApi()
+    controller = PushController(world.tools, api)
+    api.ready = True
+    target = Target(api_version="v1", kind="Service", namespace="d", name="web")
+    where = {"apiVersion": "v1", "kind": "Service", "namespace": "d", "name": "web"}
+    manifest = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "d"}}
+    name = row_name("far", target)
+    spec = {"member": "far", "object": where, "source": {"name": "web"}, "revision": 1, "manifest": manifest}
+    await world.create(MEMBER_OBJECTS, {"metadata": {"name": name}, "spec": spec})
+    await look(world, controller)
+    told = world.get(MEMBERS, "far", NAMESPACE)["status"]
+    assert (told["region"], told["zones"]) == ("eu", ["eu-1", "eu-2"])
+    assert status(world, name)["backed"] is True
+    await look(world, controller)
+    assert api.asked.count("place") == 1, "once in a while"

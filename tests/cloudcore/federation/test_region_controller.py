@@ -232,3 +232,22 @@ async def test_a_service_is_told_with_whether_anybody_is_ready_behind_it(stage: 
     await stage.world.delete(SLICES, "web-1")
     await stage.settle()
     assert stage.world.get(REGION_OBJECTS, name, "")["status"]["backed"] is False
+
+
+async def test_it_is_news_where_nodes_are_and_not_how_they_are(stage: Stage) -> None:
+    news: list[str] = []
+    controller = RegionController(
+        stage.world.tools,
+        in_touch=lambda: True,
+        tell=lambda *_: None,
+        noticed=lambda: news.append("moved"),
+        lease_left_s=stage.lease.left_s,
+    )
+    await stage.world.settle(controller)
+    news.clear()
+    await stage.world.create("nodes", {"metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "eu-1"}}})
+    await stage.world.settle(controller)
+    assert news == ["moved"]
+    await stage.world.set_status("nodes", "n1", conditions=[{"type": "Ready", "status": "True"}])
+    await stage.world.settle(controller)
+    assert news == ["moved"]
