@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from skerry.frozen import replace
 from skerry.objects.scheme import Kind, Scheme
 
 _READ: Final = ("get", "list", "watch")
@@ -140,14 +141,8 @@ SCHEME: Final = Scheme(
     ]
 )
 
-EVENT: Final = Kind(
-    group="",
-    version="v1",
-    kind="Event",
-    plural="events",
-    singular="event",
-    namespaced=True,
-    short_names=("ev",),
+EVENT: Final = replace(
+    _core("Event", "events", "ev"),
     verbs=("create", "get", "list"),
     selectable=(
         *(f"involvedObject.{name}" for name in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")),

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Final
@@ -22,6 +21,7 @@ from edgecore.local_api.bounds import HEAD_BYTES_MAX, Answers, Room
 from edgecore.local_api.places import Door, listening_at
 from edgecore.local_api.served import ServedCertificates
 from skerry.errors import TooManyRequestsError, UnavailableError
+from skerry.shares import Bound, Shares
 from skerry.transport.liveness import keep_alive
 
 log = logging.getLogger(__name__)
@@ -29,12 +29,10 @@ log = logging.getLogger(__name__)
 BODY_BYTES_MAX: Final = 3 << 20
 """As the cloud's API takes."""
 BODIES_BYTES_MAX: Final = 8 << 20
-CONNECTIONS_MAX: Final = 192
-OF_ONE_MAX: Final = 48
+SERVED: Final = Bound(total=192, of_one=48)
 """From one address: a pod with an operator in it has one for each kind that it watches."""
-TURNED_AWAY_MAX: Final = 32
-TURNED_AWAY_OF_ONE_MAX: Final = 8
-"""Beyond those, who are told that there is no room; whoever comes after them is hung up on."""
+TAKEN_IN: Final = Bound(total=224, of_one=56)
+"""With those who are told that there is no room; whoever comes after them is hung up on."""
 ACCEPT_AGAIN_S: Final = 1.0
 TURN_AWAY_S: Final = 5.0
 TOLD_S: Final = 60.0
@@ -67,8 +65,7 @@ class SecureApi:
         self._names = list(names)
         self._made = made
         self._room = Room(body_bytes_max=BODY_BYTES_MAX, bytes_max=BODIES_BYTES_MAX)
-        self._open: Counter[str] = Counter()
-        """Connections by address."""
+        self._open = Shares()
         self._told_s = float("-inf")
         """When it was last said that there is no room."""
 
@@ -124,20 +121,14 @@ class SecureApi:
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
             address = str(peer[0])
-            if self._open.total() < CONNECTIONS_MAX + TURNED_AWAY_MAX and self._share_of(address) < 0:
+            if self._open.has_room(address, TAKEN_IN, shares=_shares(address)):
                 tasks.create_task(self._connected(sock, address, host))
             else:
                 sock.close()
                 self._tell_of(address)
 
-    def _share_of(self, address: str) -> int:
-        """By how many connections more than may come from this address there are; below 0 there is room. Applications
-        on the gateway itself share an address, and so have no share of their own."""
-        is_own = ip_address(address).is_loopback if address else True
-        return -CONNECTIONS_MAX if is_own else self._open[address] - OF_ONE_MAX - TURNED_AWAY_OF_ONE_MAX
-
     async def _connected(self, sock: socket.socket, address: str, host: str) -> None:
-        self._open[address] += 1
+        self._open.take(address)
         keep_alive(sock)
         try:
             await self._converse(sock, address, self._certificates.context(host))
@@ -145,8 +136,7 @@ class SecureApi:
             # The root of this worker: one request must not end the agent.
             log.exception("local api request failed")
         finally:
-            self._open[address] -= 1
-            self._open += Counter()  # without those that have none
+            self._open.give(address)
 
     async def _converse(self, sock: socket.socket, address: str, context: ssl.SSLContext) -> None:
         loop = asyncio.get_running_loop()
@@ -181,7 +171,7 @@ class SecureApi:
                 await writer.wait_closed()
 
     def _has_room(self, address: str) -> bool:
-        room = self._open.total() <= CONNECTIONS_MAX and self._share_of(address) <= -TURNED_AWAY_OF_ONE_MAX
+        room = self._open.is_within(address, SERVED, shares=_shares(address))
         if not room:
             self._tell_of(address)
         return room
@@ -190,7 +180,7 @@ class SecureApi:
         now_s = asyncio.get_running_loop().time()
         if now_s - self._told_s >= TOLD_S:
             self._told_s = now_s
-            log.warning("the local API has no room for more connections from=%s open=%d", address, self._open.total())
+            log.warning("the local API has no room for more connections from=%s open=%d", address, self._open.total)
 
     async def _turn_away(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(TURN_AWAY_S):
@@ -201,3 +191,8 @@ class SecureApi:
             head = f"HTTP/1.1 429 Too Many Requests\r\n{head}Content-Length: {len(answer.body)}\r\n\r\n"
             writer.write(head.encode() + answer.body)
             await writer.drain()
+
+
+def _shares(address: str) -> bool:
+    """Applications on the gateway itself have one address, and so no share of their own."""
+    return bool(address) and not ip_address(address).is_loopback

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from skerry.errors import UnavailableError
 from skerry.listening import datagram_socket, listening_socket
+from skerry.shares import Bound, Shares
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -32,9 +33,8 @@ TURN_S_MAX: Final = 0.005
 _DATAGRAM_BYTES_MAX: Final = 4096
 """What is longer is no question."""
 Address = tuple[str, int] | tuple[str, int, int, int]
-CONNECTIONS_MAX: Final = 64
-CLIENT_CONNECTIONS_MAX: Final = 16
-"""From one address: what is cut over UDP is asked again over TCP, and by everybody."""
+CONNECTIONS: Final = Bound(total=64, of_one=16)
+"""From one address as well: what is cut over UDP is asked again over TCP, and by everybody."""
 IDLE_S: Final = 10.0
 """For a question to be there, whole, and for an answer to be taken (RFC 7766 section 6.2.3)."""
 
@@ -59,8 +59,7 @@ class DnsServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._of_clients: Counter[str] = Counter()
         """How many of these are each client's."""
-        self._connections: Counter[str] = Counter()
-        """By client."""
+        self._connections = Shares()
         self._tcp: asyncio.Server | None = None
         self._udp: socket.socket | None = None
 
@@ -76,7 +75,7 @@ class DnsServer:
     async def listen(self) -> None:
         """Raises `UnavailableError`."""
         try:
-            stream = listening_socket(self._host, self._port, backlog=CONNECTIONS_MAX)
+            stream = listening_socket(self._host, self._port, backlog=CONNECTIONS.total)
         except OSError as error:
             raise UnavailableError(f"DNS on {self._host}:{self._port}: {error.strerror}") from error
         self._port = stream.getsockname()[1]
@@ -145,10 +144,10 @@ class DnsServer:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         address: str = (writer.get_extra_info("peername") or ("",))[0]
-        if self._connections.total() >= CONNECTIONS_MAX or self._connections[address] >= CLIENT_CONNECTIONS_MAX:
+        if not self._connections.has_room(address, CONNECTIONS):
             writer.close()
             return
-        self._connections[address] += 1
+        self._connections.take(address)
         try:
             while True:
                 async with asyncio.timeout(IDLE_S):
@@ -163,8 +162,7 @@ class DnsServer:
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             return  # it has said all that it wanted
         finally:
-            self._connections[address] -= 1
-            self._connections += Counter()  # without those that have none
+            self._connections.give(address)
             writer.close()
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Final, Literal, Protocol, TypeAlias
 
+from edgecore.pods.dialing import dial_fault
 from edgecore.pods.handlers import ExecHandler, GrpcHandler, Handler, HttpHandler, SleepHandler, TcpHandler
 from edgecore.pods.port import ExecResult
 from edgecore.pods.web import Page, Url, get, redirected, target_of
@@ -141,15 +141,11 @@ def _text(page: Page) -> str:
 
 
 async def _connect(host: str, port: int, timeout_s: float) -> Answer:
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         async with asyncio.timeout(timeout_s):
             _, writer = await asyncio.open_connection(host, port)
-    except TimeoutError:
-        return Answer(outcome="failure", text=f"dial tcp {place}: i/o timeout")
-    except (OSError, ValueError) as error:
-        why = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
-        return Answer(outcome="failure", text=f"dial tcp {place}: connect: {why}")
+    except (OSError, ValueError) as error:  # a time-out among them
+        return Answer(outcome="failure", text=dial_fault(host, port, error))
     writer.close()
     with contextlib.suppress(OSError):
         writer.transport.abort()

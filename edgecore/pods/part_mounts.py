@@ -1,8 +1,8 @@
 """Parts of volumes in which containers write, mounted by the agent for runtimes that mount volumes as a whole.
 
-The way to the part is opened step by step without following links, and what is held open is mounted below the pod's
-directory: the runtime gets a path in which no container can put a link (docs/decisions/0343). Keeps nothing: mounts
-outlive the agent and not the boot; they go with the run that has them, or with the pod.
+The way to the part is opened step by step without following links out of it, and what is held open is mounted below
+the pod's directory: the runtime gets a path in which no container can put a link (docs/decisions/0343). Keeps
+nothing: mounts outlive the agent and not the boot; they go with the run that has them, or with the pod.
 """
 
 from __future__ import annotations

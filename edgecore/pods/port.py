@@ -32,7 +32,8 @@ class Mount(Frozen):
     propagation: Literal["private", "host_to_container", "bidirectional"] = "private"
     sub_path: str = ""
     """What of `host_path` is mounted, made where it is missing; "" for all. Containers may write there, so no link on
-    the way is followed: at the moment of the mount, not before. Only for runtimes with `Abilities.sub_paths`."""
+    the way is followed out of it: at the moment of the mount, not before. Only for runtimes with
+    `Abilities.sub_paths`."""
     image: ImageMount | None = None
     """Mounted in place of `host_path`, or `sub_path` of it; only for runtimes with `Abilities.image_volumes`."""
 

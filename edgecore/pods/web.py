@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
 
+from edgecore.pods.dialing import dial_fault, place_of
 from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import Frozen
 
@@ -36,8 +37,7 @@ class Url(Frozen):
 
     @property
     def authority(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return place_of(self.host, self.port)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}{self.target}"
@@ -104,8 +104,7 @@ async def get(url: Url, headers: Sequence[tuple[str, str]], *, agent: str) -> Pa
     except ssl.SSLError as error:
         raise UnavailableError(_said(error)) from error
     except (OSError, ValueError) as error:
-        place = f"[{url.host}]:{url.port}" if ":" in url.host else f"{url.host}:{url.port}"
-        raise UnavailableError(f"dial tcp {place}: {_said(error, doing='connect')}") from error
+        raise UnavailableError(dial_fault(url.host, url.port, error)) from error
     try:
         sent = request_headers(url, headers, agent=agent)
         fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent]
@@ -164,9 +163,9 @@ def _trusting() -> ssl.SSLContext:
     return context
 
 
-def _said(error: BaseException, *, doing: str = "read") -> str:
+def _said(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         return f"tls: {error.reason or error}"
     if isinstance(error, OSError) and error.errno:
-        return f"{doing}: {os.strerror(error.errno).lower()}"
+        return f"read: {os.strerror(error.errno).lower()}"
     return str(error) or type(error).__name__

@@ -376,6 +376,25 @@ VIEWS: dict[str, View] = {
             }
         ),
     ),
+    "part-behind-a-link": View(
+        script="cat /now/f; touch /now/g; ls /v/rel/3",
+        sees=("three", "f", "g"),
+        container={
+            "volumeMounts": [PLACE, {"name": "v", "mountPath": "/now", "subPath": "current"}],
+        },
+        pod={
+            **at_v(emptyDir={}),
+            "initContainers": [
+                {
+                    "name": "lay",
+                    "image": BUSYBOX_IMAGE,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["sh", "-c", "cd /v; mkdir -p rel/3; echo three > rel/3/f; ln -s rel/3 current"],
+                    "volumeMounts": [PLACE],
+                }
+            ],
+        },
+    ),
     "part-of-a-directory": View(
         script="touch /part/f; ls /v /v/part-of-a-directory",
         sees=("/v:", "part-of-a-directory", "", "/v/part-of-a-directory:", "f"),
@@ -599,6 +618,6 @@ def test_a_link_in_the_place_of_a_part_leads_nowhere(fleet: RealFleet, tmp_path:
         waiting = map_at(status_of(fleet, "linked"), "state", "waiting")
         return f"{str_at(waiting, 'reason')}: {str_at(waiting, 'message')}"
 
-    until(lambda: "is a symbolic link" in waits(), "it is refused", waits)
+    until(lambda: "leads out of the volume" in waits(), "it is refused", waits)
     assert waits().startswith("CreateContainerConfigError")
     delete(fleet, "linked")

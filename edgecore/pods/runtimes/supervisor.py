@@ -259,25 +259,59 @@ class Mounts:
         self.covered.add(base)
 
 
+LINKS_MAX = 40  # as the kernel follows (path_resolution(7))
+
+
 def beneath(source: str, part: str) -> int:
-    """A file or directory of a volume, opened from step to step: no link leads elsewhere, whoever puts one there
-    meanwhile. What is missing is made, as open to others as the volume."""
-    fd = posix.open(source, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
-    mode = posix.fstat(fd).st_mode & 0o7777
-    for step in part.split("/"):
-        try:
-            posix.mkdir(step, 0o700, dir_fd=fd)
-            made = True
-        except FileExistsError:
-            made = False
-        below = posix.open(step, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=fd)
-        posix.close(fd)
-        fd = below
-        if posix.fstat(fd).st_mode & S_IFMT == S_IFLNK:
-            raise OSError(errno.ELOOP, f"subPath {part}: {step} is a symbolic link")
+    """A file or directory of a volume, opened from step to step: whoever puts links there meanwhile, nothing outside
+    the volume is reached. What is missing is made, as open to others as the volume. Links are followed where they
+    stay inside, as a kubelet does it: what one says is walked in the same way, and `..` leads to the directory that
+    the walk came through, which is held open."""
+    walk = [posix.open(source, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)]
+    try:
+        return _walked(walk, part, posix.fstat(walk[0]).st_mode & 0o7777)
+    finally:
+        for fd in walk:
+            posix.close(fd)
+
+
+def _walked(walk: list[int], part: str, mode: int) -> int:
+    """`walk`: what is held open, the volume first. What is returned is not among it."""
+    steps, links = [(step, True) for step in part.split("/")], 0
+    while steps:
+        step, may_be_made = steps.pop(0)
+        if step in ("", "."):
+            continue
+        if step == "..":
+            if len(walk) == 1:
+                raise OSError(errno.EXDEV, f"subPath {part}: a symbolic link leads out of the volume")
+            posix.close(walk.pop())
+            continue
+        made = may_be_made and _make_directory(step, walk[-1])
+        below = posix.open(step, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=walk[-1])
+        if posix.fstat(below).st_mode & S_IFMT == S_IFLNK:
+            target = posix.readlink("", dir_fd=below)
+            posix.close(below)
+            if target.startswith("/"):
+                raise OSError(errno.EXDEV, f"subPath {part}: the symbolic link {step} leads out of the volume")
+            if (links := links + 1) > LINKS_MAX:
+                raise OSError(errno.ELOOP, f"subPath {part}: too many symbolic links")
+            steps[:0] = [(each, False) for each in target.split("/")]
+            continue
+        walk.append(below)
         if made:
-            posix.chmod(f"/proc/self/fd/{fd}", mode)
-    return fd
+            posix.chmod(f"/proc/self/fd/{below}", mode)
+    if len(walk) == 1:
+        return posix.open(f"/proc/self/fd/{walk[0]}", posix.O_PATH | posix.O_CLOEXEC)
+    return walk.pop()
+
+
+def _make_directory(name: str, fd: int) -> bool:
+    try:
+        posix.mkdir(name, 0o700, dir_fd=fd)
+    except FileExistsError:
+        return False
+    return True
 
 
 def touch(path: str) -> None:

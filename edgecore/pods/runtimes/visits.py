@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from edgecore.pods.dialing import dial_fault
 from edgecore.pods.port import ExecResult, ExecStream, Size, Streamed
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
 
@@ -343,14 +344,6 @@ async def forward(port: int) -> ExecStream:
         async with asyncio.timeout(CONNECT_S_MAX):
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=WINDOW_BYTES)
     except OSError as error:  # a time-out among them
-        why = dial_fault("127.0.0.1", port, error)
+        why = dial_fault("127.0.0.1", port, error, network="tcp4")
         raise UnavailableError(f"failed to connect to localhost:{port} inside the pod: {why}") from error
     return Forward(reader, writer)
-
-
-def dial_fault(host: str, port: int, error: OSError) -> str:
-    """As Go says it, and so what people know from other clusters: asyncio puts its own words into an error's."""
-    network, place = ("tcp6", f"[{host}]:{port}") if ":" in host else ("tcp4", f"{host}:{port}")
-    if isinstance(error, TimeoutError) or not error.errno:
-        return f"dial {network} {place}: i/o timeout"
-    return f"dial {network} {place}: connect: {os.strerror(error.errno).lower()}"

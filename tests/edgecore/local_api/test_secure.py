@@ -13,10 +13,10 @@ import pytest
 
 from edgecore.local_api.access import Access
 from edgecore.local_api.answers import Answer
-from edgecore.local_api.certificates import CA_FILE, make
+from edgecore.local_api.certificates import CA_FILE, make, make_missing
 from edgecore.local_api.places import Door, Place
 from edgecore.local_api.requests import Request, Stream
-from edgecore.local_api.secure import OF_ONE_MAX, SecureApi
+from edgecore.local_api.secure import HANDSHAKE_S_MAX, SERVED, SecureApi
 from edgecore.local_api.served import ServedCertificates
 from edgecore.pods.own_address import own_addresses
 from edgecore.store.memory import MemoryEdgeStore
@@ -105,7 +105,7 @@ async def test_who_finds_no_room_hears_so_and_one_address_takes_not_all(tmp_path
                 except OSError:
                     await asyncio.wait((task,), timeout=0.05)
             if own:  # a machine without an address has nobody else to ask from
-                assert [await asked(own, held) for _ in range(OF_ONE_MAX)] == [b"200"] * OF_ONE_MAX
+                assert [await asked(own, held) for _ in range(SERVED.of_one)] == [b"200"] * SERVED.of_one
                 assert await asked(own, held) == b"429"
             assert await asked("127.0.0.1", held) == b"200"
             for writer in held:
@@ -123,3 +123,53 @@ def _own_address() -> str:
     """One of this machine that is not on loopback."""
     (address,) = own_addresses()
     return "" if address.startswith("127.") else address
+
+
+class SteppedLoop(asyncio.SelectorEventLoop):
+    """Its clock is set forward by whoever tests, so that nobody waits for it."""
+
+    ahead_s = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead_s
+
+
+def test_who_begins_no_tls_is_hung_up_on(tmp_path: Path) -> None:
+    """asyncio's own deadline is a minute, and 224 such connections are all that there is room for."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    make_missing(tmp_path, ServedCertificates(tmp_path, *nothing(), hosts=["127.0.0.1"]).names, ["gate-1"])
+
+    async def hangs_up() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SteppedLoop)
+        task = asyncio.create_task(api(tmp_path, port, []).run())
+        try:
+            silent = await reached(port, task)
+            spoken = await reached(port, task)  # taken in after the silent one
+            trust = ssl.create_default_context(cafile=str(tmp_path / CA_FILE))
+            await spoken[1].start_tls(trust, server_hostname="localhost")
+            loop.ahead_s = HANDSHAKE_S_MAX + 1
+            assert await silent[0].read() == b""
+            for _, writer in (silent, spoken):
+                writer.transport.abort()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    with asyncio.Runner(loop_factory=SteppedLoop) as runner:
+        runner.run(asyncio.wait_for(hangs_up(), 40 + HANDSHAKE_S_MAX))
+
+
+async def reached(port: int, task: asyncio.Task[None]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    while True:
+        try:
+            return await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.wait((task,), timeout=0.05)
+
+
+def nothing() -> tuple[AsyncEdgeStore, ManualClock]:
+    clock = ManualClock()
+    return AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock)), clock

@@ -12,8 +12,9 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from edgecore.pods.dialing import dial_fault
 from edgecore.pods.port import ExecStream
-from edgecore.pods.runtimes.visits import CONNECT_S_MAX, WINDOW_BYTES, Forward, dial_fault
+from edgecore.pods.runtimes.visits import CONNECT_S_MAX, WINDOW_BYTES, Forward
 from skerry.errors import UnavailableError
 
 CLONE_NEWNET: Final = 0x40000000
@@ -36,7 +37,7 @@ async def connect(pid: int, port: int) -> ExecStream:
             reader, writer = await asyncio.open_connection(sock=made, limit=WINDOW_BYTES)
         except OSError as error:  # a time-out among them
             made.close()
-            faults.append(dial_fault(host, port, error))
+            faults.append(dial_fault(host, port, error, network="tcp6" if ":" in host else "tcp4"))
             continue
         except BaseException:
             made.close()
