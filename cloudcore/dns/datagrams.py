@@ -19,6 +19,7 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final
 
 from cloudcore.dns.counts import Counts
@@ -131,9 +132,9 @@ class Datagrams:
         self._held: dict[bytes, bytes] = {}
         self._steered: list[bytes] = []
         """Queries whose ready answers depend on who is up."""
-        self._passing: list[bytes] = []
-        """Queries that have no end: for names that are in no zone by themselves, and with client subnets, whose
-        answers may depend on who is up. Those kept longest go first."""
+        self._passing: dict[bytes, tuple[bytes, bytes]] = {}
+        """Of queries that have no end: for names that are in no zone by themselves, and with client subnets, whose
+        answers may depend on who is up; where the rest lies, and the rest. Those kept longest go first."""
         self._once: set[int] = set()
         """Of such queries that were seen, hashes."""
         self._made: list[bytes] = []
@@ -192,11 +193,14 @@ class Datagrams:
         if self._responder.look(now_s):
             self._forget_steered()
         sizes = self._sizes[:count].tolist()
-        ready, queries, vectors = self._ready.get, self._queries, self._vector_bytes
+        ready, passing, queries, vectors = self._ready.get, self._passing.get, self._queries, self._vector_bytes
         silent: list[int] = []
         missed = 0
         for (begin, behind, vector), size in zip(self._places, sizes, strict=False):
-            place = ready(queries[behind : begin + size])
+            query = queries[behind : begin + size]
+            place = ready(query)
+            if place is None and (kept := passing(query)) is not None:
+                place = kept[0]
             if place is None:
                 missed += 1
                 place = self._slowly(begin // SLOT, begin, size, now_s)
@@ -226,10 +230,10 @@ class Datagrams:
             place = _place(rest)
             if keeping == "never" or folded != packet[2:] or (keeping == "passing" and not self._is_again(folded)):
                 self._made.append(rest)
+            elif keeping == "passing":
+                self._keep_passing(folded, rest, place)
             else:
                 self._keep(folded, rest, place)
-                if keeping == "passing":
-                    self._note_passing(folded)
             return place
         client = Client(address=address, transport="udp")
         reply = self._responder.reply(packet, client, now_s)
@@ -259,16 +263,12 @@ class Datagrams:
         return _place(rest)
 
     def _forget_steered(self) -> None:
-        for queries in (self._steered, self._passing):
-            self._forget(queries)
-            queries.clear()
-
-    def _forget(self, queries: list[bytes]) -> None:
-        # Those of this batch are still to be sent.
-        for query in queries:
+        """Between two batches."""
+        for query in self._steered:
             self._ready.pop(query, None)
-            if rest := self._held.pop(query, None):
-                self._made.append(rest)
+            self._held.pop(query, None)
+        self._steered.clear()
+        self._passing.clear()
 
     def _is_again(self, query: bytes) -> bool:
         """Most of what has no end is asked once, and is not worth keeping then."""
@@ -280,12 +280,11 @@ class Datagrams:
         once.add(mark)
         return False
 
-    def _note_passing(self, query: bytes) -> None:
-        self._passing.append(query)
-        if len(self._passing) > PASSING_MAX:
-            half = PASSING_MAX // 2
-            self._forget(self._passing[:half])
-            del self._passing[:half]
+    def _keep_passing(self, query: bytes, rest: bytes, place: bytes) -> None:
+        if len(self._passing) >= PASSING_MAX:
+            for old in list(islice(self._passing, PASSING_MAX // 2)):
+                self._made.append(self._passing.pop(old)[1])  # some of this batch are still to be sent
+        self._passing[query] = place, rest
 
     def _keep(self, query: bytes, rest: bytes, place: bytes) -> None:
         if len(self._ready) >= READY_MAX:
@@ -294,7 +293,6 @@ class Datagrams:
             self._ready.clear()
             self._held.clear()
             self._steered.clear()
-            self._passing.clear()
         self._ready[query] = place
         self._held[query] = rest
 
