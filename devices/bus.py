@@ -28,6 +28,7 @@ from devices.schedule import Breakers, BreakerSettings, Poll, Schedule
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen, field
 from skerry.ports import Clock, Ids
+from skerry.waits import until_set
 
 LOG = logging.getLogger(__name__)
 
@@ -376,10 +377,7 @@ class Line:
         due = self._schedule.next()
         wait_s = None if due is None else max(0.0, due[1] - self._clock.monotonic_s())
         try:
-            async with asyncio.timeout(wait_s):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+            await until_set(self._wake, within_s=wait_s)
         finally:
             self._wake.clear()
 

@@ -16,7 +16,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -60,6 +59,7 @@ from skerry.objects.enrolment import split_address
 from skerry.ports import Clock, Ids
 from skerry.sdnotify import notify
 from skerry.transport.proxy import Proxy, proxy_of
+from skerry.waits import until_set
 
 if TYPE_CHECKING:
     from edgecore.composition.whole import Agent
@@ -190,9 +190,7 @@ async def _run(first: _First) -> None:
 
 async def _read_the_rest(begun: Begun) -> None:
     """From the disk, while the runtime makes the pods' sandboxes."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(UNDER_WAY_S_MAX):
-            await begun.pods.under_way.wait()
+    await until_set(begun.pods.under_way, within_s=UNDER_WAY_S_MAX)
     for name in REST:
         import_module(name)
         await asyncio.sleep(0)

@@ -14,7 +14,6 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Final, cast
 
 from cloudcore.dns.counts import Counts
@@ -22,6 +21,7 @@ from cloudcore.dns.responder import Client, Responder, Transport
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
 from skerry.listening import listening_socket
+from skerry.waits import until_set
 
 LOG: Final = logging.getLogger(__name__)
 BACKLOG: Final = 1024
@@ -80,9 +80,7 @@ class Streams:
             connection.leave()
         self._leaving = True
         if self._connections:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.settings.drain_s):
-                    await self._empty.wait()
+            await until_set(self._empty, within_s=self.settings.drain_s)
         for connection in tuple(self._connections):
             connection.abort()
 

@@ -8,13 +8,14 @@ federated by itself is not touched here. Keeps nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.planner import Plan
 from cloudcore.federation.policy_lookup import acts, policy_of
 from cloudcore.federation.rollout_lookup import rollout_policy_of
+from cloudcore.registry.references import references_of
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE, Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.objects.federation import (
@@ -31,8 +32,9 @@ from skerry.objects.federation import (
     federated_type,
     read_member_object,
 )
-from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at
+from skerry.objects.json import JsonObject, bool_at, map_at, str_at
 from skerry.objects.meta import Key, being_deleted, labels_of, name_of, uid_of
+from skerry.objects.volumes import CLAIMS, pod_claims
 
 _KINDS: Final = {
     "configmaps": "ConfigMap",
@@ -49,31 +51,9 @@ def dependencies_of(federated: JsonObject) -> frozenset[tuple[str, str]]:
     spec = map_at(federated, "spec", "template", "spec")
     spec = map_at(spec, "jobTemplate", "spec") or spec
     pod = map_at(spec, "template", "spec") or spec
-    found = {("secrets", str_at(each, "name")) for each in maps_at(pod, "imagePullSecrets")}
-    for part in ("initContainers", "containers"):
-        for container in maps_at(pod, part):
-            found.update(_of_container(container))
-    for volume in maps_at(pod, "volumes"):
-        found.update(_of_volume(volume))
-    return frozenset((resource, name) for resource, name in found if name)
-
-
-def _of_container(container: JsonObject) -> Iterator[tuple[str, str]]:
-    for source in maps_at(container, "envFrom"):
-        yield "configmaps", str_at(source, "configMapRef", "name")
-        yield "secrets", str_at(source, "secretRef", "name")
-    for variable in maps_at(container, "env"):
-        yield "configmaps", str_at(variable, "valueFrom", "configMapKeyRef", "name")
-        yield "secrets", str_at(variable, "valueFrom", "secretKeyRef", "name")
-
-
-def _of_volume(volume: JsonObject) -> Iterator[tuple[str, str]]:
-    yield "configmaps", str_at(volume, "configMap", "name")
-    yield "secrets", str_at(volume, "secret", "secretName")
-    yield "persistentvolumeclaims", str_at(volume, "persistentVolumeClaim", "claimName")
-    for source in maps_at(volume, "projected", "sources"):
-        yield "configmaps", str_at(source, "configMap", "name")
-        yield "secrets", str_at(source, "secret", "name")
+    named: JsonObject = {"spec": pod}
+    made = {Key(CLAIMS, "", claim.name) for claim in pod_claims(named) if claim.ephemeral}  # by each pod for itself
+    return frozenset((key.resource, key.name) for key in references_of(named) - made if key.resource in _KINDS)
 
 
 def manifest_of(obj: JsonObject, resource: str) -> JsonObject:

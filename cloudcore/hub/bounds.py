@@ -99,17 +99,18 @@ class Bounds:
         self.refuse(node, "message-room")
         return False
 
-    def refuse(self, node: str, why: Refusal) -> None:
-        """Count it; tell it at once, and after that once an hour with the number."""
+    def refuse(self, node: str, why: Refusal) -> bool:
+        """Count it; tell it at once, and after that once an hour with the number. Whether it was told now."""
         self.refusals[why] += 1
         now_s = self.clock.monotonic_s()
         silence = self._silences.get((node, why))
         if silence is not None and now_s < silence.until_s:
             silence.count += 1
-            return
+            return False
         count = 1 + (silence.count if silence is not None else 0)
         self._silences[node, why] = _Silence(now_s + _LOGGED_S)
         log.warning("reports refused node=%s why=%s count=%d", node, why, count)
+        return True
 
     def left(self, node: str, uid: str, key: Key) -> None:
         """A pod of the node is gone; the gateway may still have something to tell of it."""

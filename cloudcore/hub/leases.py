@@ -24,6 +24,7 @@ from skerry.objects.meta import Key
 from skerry.objects.scheme import Kind
 from skerry.objects.times import micro_time_text
 from skerry.ports import Clock
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +95,7 @@ class HubLeases:
                 self._has_left = False
                 return found
             end_s = self._peers.next_end_s(now_s)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None if end_s is None else max(0.01, end_s - now_s)):
-                    await self._news.wait()
+            await until_set(self._news, within_s=None if end_s is None else max(0.01, end_s - now_s))
 
     async def bury(self, hub: str) -> None:
         """Take away the Lease of a dead hub, unless it is renewed just now. Raises as `Objects.delete`."""

@@ -28,6 +28,7 @@ from skerry.frozen import Frozen, replace
 from skerry.objects.conditions import Condition, condition_of, with_condition
 from skerry.objects.json import JsonObject, decode_object, map_at, maps_at, str_at
 from skerry.ports import Clock
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -166,11 +167,7 @@ class Liveness:
                     for node, what in due.items():
                         tasks.create_task(self._write(node, what))
             delay = max(0.01, self._heap[0][0] - self._clock.monotonic_s()) if self._heap else None
-            try:
-                async with asyncio.timeout(delay):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+            await until_set(self._wake, within_s=delay)
 
     def _take(self, now_s: float) -> dict[str, _Due]:
         """What is due, a few at a time: those are one transaction of the store."""

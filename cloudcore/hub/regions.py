@@ -53,6 +53,7 @@ from skerry.ports import Clock, Link
 from skerry.sync.effects import DatedReport
 from skerry.sync.ports import SyncSettings, View
 from skerry.transport.gate import Gate
+from skerry.waits import until_set
 from skerry.wire.frames import CloseCode, ObjectState
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ GRACE_S: Final = 15.0
 FENCE_S_MAX: Final = 10.0
 LINKS_MAX: Final = 8
 """Links at once of one region: one, and some that broke."""
+REGION_SHARE: Final = 0.1
+"""Of the time, for the reports of one region (`SessionParts.share`)."""
 _LOOK_S: Final = 1.0
 REPORT_BYTES_MAX: Final = 128 * 1024
 """Of what a region says of one row; it sends no more."""
@@ -116,6 +119,7 @@ class RegionHub:
             bounds=parts.bounds,
             sync=parts.sync,
             user_of=region_user,
+            share=REGION_SHARE,
             hub=parts.hub,
         )
         self._at: dict[str, str] = {}
@@ -271,11 +275,7 @@ class RegionHub:
         while True:
             await self.note()
             self._news.clear()
-            try:
-                async with asyncio.timeout(_LOOK_S):
-                    await self._news.wait()
-            except TimeoutError:
-                continue
+            await until_set(self._news, within_s=_LOOK_S)
 
     async def note(self) -> None:
         """One look at whose state is to be written."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Final, Protocol
 from weakref import WeakMethod
 
 from cloudcore.hub.bounds import Bounds
@@ -53,6 +53,10 @@ log = logging.getLogger(__name__)
 
 NODE_USER_PREFIX = "system:node:"
 """Common name of a node's certificate, before the node's name (Kubernetes' node authorizer)."""
+
+
+REST_S_MAX: Final = 2.0
+"""After a batch of reports."""
 
 
 def node_user(node: str) -> str:
@@ -143,6 +147,9 @@ class SessionParts(Frozen):
     """Whom a certificate has to be of for the name in a hello."""
     carried: Callable[[], Carried | None] = lambda: None
     """What answers requests that gateways carry to the API; None: nothing does."""
+    share: float = 1.0
+    """Of the time, that the reports of one session may take: it rests after each batch. One that always has something
+    to tell leaves the rest to the others."""
     lending: Carried | None = None
     """What answers for how much longer gateways may run pods that are lent; None: nothing does."""
 
@@ -327,7 +334,7 @@ class NodeSession:
     # --- what it reports ---
 
     async def _commit(self, commit: Commit) -> None:
-        turn = self._driver.turns.begin()
+        turn, began_s = self._driver.turns.begin(), self._parts.clock.monotonic_s()
         outcomes: list[Outcome] = []
         for dated in commit.reports:
             outcomes.append(self._outcome(dated))
@@ -341,12 +348,20 @@ class NodeSession:
                 [record for outcome in outcomes for record in outcome.records],
                 pause=turn.step,
             )
+            await self._rest(began_s)
             self._machine.committed()
         except FencedError as error:
             self.close(CloseCode.FENCED, str(error))
         except SkerryError as error:
             self._give_up(error)
         self._driver.kick()
+
+    async def _rest(self, began_s: float) -> None:
+        """What was told is in the store; what it tells next waits."""
+        took_s = self._parts.clock.monotonic_s() - began_s
+        rest_s = min(took_s * (1 / self._parts.share - 1), REST_S_MAX)
+        if rest_s > 0:
+            await asyncio.sleep(rest_s)
 
     def _give_up(self, error: SkerryError) -> None:
         """The edge still has what was not receipted, and sends it again."""
@@ -362,14 +377,14 @@ class NodeSession:
             outcome = self._reporter.outcome(dated)
         except CallerError as error:
             # Handled by passing over it: the same report would be as wrong tomorrow, and block all behind it.
-            self._parts.bounds.refusals["malformed"] += 1
-            log.warning(
-                "report passed over node=%s seq=%d kind=%s error=%s",
-                self.node,
-                dated.report.seq,
-                dated.report.kind,
-                error,
-            )
+            if self._parts.bounds.refuse(self.node, "malformed"):
+                log.warning(
+                    "report passed over node=%s seq=%d kind=%s error=%s",
+                    self.node,
+                    dated.report.seq,
+                    dated.report.kind,
+                    error,
+                )
             return Outcome()
         return self._bounded(outcome)
 

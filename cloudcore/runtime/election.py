@@ -45,6 +45,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.times import micro_time_text, time_text
 from skerry.ports import Clock, Ids
+from skerry.waits import until_set
 
 log: Final = logging.getLogger(__name__)
 
@@ -189,9 +190,7 @@ class Election:
         except _LOST:
             pass  # another candidate was faster
         if self._reign is None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await self._news.wait()
+            await until_set(self._news, within_s=wait_s)
 
     async def _take(self, stored: Stored | None, seen: Observed) -> None:
         """Raises what `Store.commit` raises, as soon as another one has the lease, and `UnavailableError`."""

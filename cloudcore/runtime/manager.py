@@ -21,6 +21,7 @@ from skerry.frozen import Frozen
 from skerry.objects.meta import Key
 from skerry.objects.scheme import Kind, Scheme
 from skerry.ports import Clock, Ids
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -120,11 +121,7 @@ class _Runner:
 
     async def _wait(self, due: float | None, now: float) -> None:
         self._news.clear()
-        try:
-            async with asyncio.timeout(None if due is None else max(due - now, 0.001)):
-                await self._news.wait()
-        except TimeoutError:
-            return
+        await until_set(self._news, within_s=None if due is None else max(due - now, 0.001))
 
     async def _pass(self, key: Key) -> None:
         try:

@@ -24,6 +24,7 @@ from skerry.errors import CallerError, SkerryError
 from skerry.objects.conditions import Condition, condition_of, with_condition
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted, labels_of, uid_of
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -151,11 +152,7 @@ class Scheduler:
 
     async def _wait(self, due: float | None, now: float) -> None:
         self._news.clear()
-        try:
-            async with asyncio.timeout(None if due is None else max(due - now, 0.001)):
-                await self._news.wait()
-        except TimeoutError:
-            return
+        await until_set(self._news, within_s=None if due is None else max(due - now, 0.001))
 
     async def _carry_out(self, ask: Ask, decision: Decision, slots: asyncio.Semaphore) -> None:
         try:

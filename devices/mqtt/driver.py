@@ -52,6 +52,7 @@ from skerry.objects.json import read_json
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value, format_value, same_value
 from skerry.ports import Clock
+from skerry.waits import until_set
 
 LOG = logging.getLogger(__name__)
 
@@ -208,11 +209,7 @@ class MqttDriver:
                 await self._connect_all()
                 self._look_for_stale()
                 await self._mark_backlogs()
-                try:
-                    async with asyncio.timeout(LOOK_S):
-                        await self._changed.wait()
-                except TimeoutError:
-                    continue
+                await until_set(self._changed, within_s=LOOK_S)
         finally:
             for session in self._sessions.values():
                 if session.connection:

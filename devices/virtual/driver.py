@@ -36,6 +36,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value, format_value, same_value
 from skerry.ports import Clock
+from skerry.waits import until_set
 
 READINGS_MAX: Final = 4096
 """Waiting to be taken, or being late; when full, the oldest goes."""
@@ -152,11 +153,7 @@ class VirtualDriver:
                 await asyncio.sleep(0)  # who has more to read than there is time leaves the others theirs
                 continue
             wake_s = min(self._late[0][0] if self._late else math.inf, due[1] if due is not None else math.inf)
-            try:
-                async with asyncio.timeout(wake_s - now_s if math.isfinite(wake_s) else None):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+            await until_set(self._changed, within_s=wake_s - now_s if math.isfinite(wake_s) else None)
             self._changed.clear()
 
     def _poll(self, key: Key, name: str) -> None:

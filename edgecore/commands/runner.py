@@ -23,6 +23,7 @@ from skerry.objects.commands import COMMANDS, Action, Order, Outcome, Refusal, c
 from skerry.objects.json import JsonObject, decode_object, str_at
 from skerry.objects.meta import name_of, namespace_of
 from skerry.ports import Clock
+from skerry.waits import until_set
 from skerry.wire.frames import PROMPT
 
 LOG: Final = logging.getLogger(__name__)
@@ -69,11 +70,7 @@ class CommandRunner:
                 while True:
                     self._wake.clear()
                     wait_s = await self._attempt(tasks)
-                    try:
-                        async with asyncio.timeout(wait_s):
-                            await self._wake.wait()
-                    except TimeoutError:
-                        continue
+                    await until_set(self._wake, within_s=wait_s)
         finally:
             for stop in stops:
                 stop()

@@ -6,9 +6,7 @@ Keeps nothing; each part says what it keeps.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from devices.external import ExternalDriver
@@ -37,6 +35,7 @@ from edgecore.rules.calls import RuleCalls
 from edgecore.rules.services import Services
 from edgecore.twins.keeper import Keeper
 from skerry.frozen import Frozen
+from skerry.waits import until_set
 
 if TYPE_CHECKING:
     from edgecore.bus.announcer import Announcer
@@ -119,9 +118,7 @@ class Agent(Frozen):
 
     async def pods_have_begun(self) -> None:
         """Or have been waited for long enough."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(AFTER_PODS_S_MAX):
-                await self.begun.pods.begun.wait()
+        await until_set(self.begun.pods.begun, within_s=AFTER_PODS_S_MAX)
 
 
 def compose(ground: Ground, begun: Begun) -> Agent:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,6 +50,7 @@ from skerry.objects.device_rules import RULES_MAX, DeviceRule, SetAction, node_o
 from skerry.objects.json import JsonObject, decode_object, int_at, map_at, str_at
 from skerry.objects.meta import Key, being_deleted, name_of, namespace_of, uid_of
 from skerry.objects.twins import Quality, Value, decode_state
+from skerry.waits import until_set
 
 LOG = logging.getLogger(__name__)
 
@@ -226,9 +226,7 @@ class RuleEngine:
                 self._gone += [uid for uid in records if uid not in held]
                 while True:
                     wait_s = await self._pass()
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(wait_s):
-                            await self._wake.wait()
+                    await until_set(self._wake, within_s=wait_s)
                     self._wake.clear()
         finally:
             stop()

@@ -33,6 +33,7 @@ from skerry.objects.json import Json, JsonObject, decode_object, encode_object, 
 from skerry.objects.meta import Key, name_of, namespace_of
 from skerry.objects.twins import TwinState, decode_state
 from skerry.ports import Clock
+from skerry.waits import until_set
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -387,11 +388,7 @@ class Mappers:
                     await self._save()
                     unsaved = False
             in_grace = mapper.misses and self._parts.clock.monotonic_s() < mapper.grace_until_s
-            try:
-                async with asyncio.timeout(GRACE_LOOK_S if in_grace else self._parts.look_s):
-                    await mapper.wake.wait()
-            except TimeoutError:
-                pass
+            await until_set(mapper.wake, within_s=GRACE_LOOK_S if in_grace else self._parts.look_s)
 
     async def _ping(self, mapper: _Mapper) -> None:
         """Ask for a device without a name: every mapper refuses that at once, without looking at any device."""

@@ -36,6 +36,7 @@ from skerry.objects.json import Json, JsonObject
 from skerry.objects.times import micro_time_text
 from skerry.objects.twins import series_of
 from skerry.ports import Clock
+from skerry.waits import until_set
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -84,11 +85,7 @@ class HistoryKeeper:
     async def run(self) -> None:
         try:
             while True:
-                try:
-                    async with asyncio.timeout(FLUSH_S):
-                        await self._full.wait()
-                except TimeoutError:
-                    pass
+                await until_set(self._full, within_s=FLUSH_S)
                 await self.flush()
         finally:
             self._forget()

@@ -45,6 +45,7 @@ from skerry.sync.ports import Reading, SyncSettings
 from skerry.transport.driver import Driver, now_of
 from skerry.transport.gate import Gate
 from skerry.transport.session_shell import Attempt, DialledRun
+from skerry.waits import until_set
 from skerry.wire.frames import CloseCode
 
 log = logging.getLogger(__name__)
@@ -279,11 +280,7 @@ class EdgeLink:
             elif delay <= 0:
                 return
             else:
-                try:
-                    async with asyncio.timeout(delay):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
+                await until_set(self._wake, within_s=delay)
 
     async def _once(self) -> tuple[CloseLink, bool]:
         """One dial and, if it comes to that, one session: how it ended, and whether it was welcomed."""

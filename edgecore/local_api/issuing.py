@@ -21,6 +21,7 @@ from skerry.objects.cloud_calls import CallHead, CloudAnswer
 from skerry.objects.enrolment import EnrolRequest, request_body
 from skerry.objects.gateway_serving import SERVING_PATH, read_served
 from skerry.objects.json import decode_object, str_at
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +79,7 @@ class Issuing:
                 if (now := self._authorities()) != told:
                     told = now
                     self._parts.changed()
-                try:
-                    async with asyncio.timeout(LOOK_S):
-                        await self._look.wait()
-                except TimeoutError:
-                    continue
+                await until_set(self._look, within_s=LOOK_S)
         finally:
             stop()
 

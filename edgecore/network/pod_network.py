@@ -33,6 +33,7 @@ from edgecore.network.settings import PodNetworkSettings
 from skerry.errors import UnavailableError
 from skerry.objects.functions import NodeFunction
 from skerry.objects.json import JsonObject, int_at, maps_at, read_json, str_at
+from skerry.waits import until_set
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -70,11 +71,7 @@ class PodNetwork:
         while True:
             self._changed.clear()
             await self.look()
-            try:
-                async with asyncio.timeout(LOOK_S):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+            await until_set(self._changed, within_s=LOOK_S)
 
     @property
     def function(self) -> NodeFunction | None:

@@ -31,6 +31,7 @@ from skerry.objects.volumes import (
     handle_of,
     is_to_be_removed,
 )
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +69,7 @@ class LocalVolumes:
             stop()
 
     async def _rest(self, seconds: float | None) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-        except TimeoutError:
-            return
+        await until_set(self._news, within_s=seconds)
 
     def _committed(self, batch: EdgeBatch) -> None:
         if any(held.key.resource == VOLUMES for held in batch.puts) or any(n == META_EPOCH for n, _ in batch.meta):

@@ -32,6 +32,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, uid_of
 from skerry.objects.trust_bundles import BUNDLES
 from skerry.objects.volumes import CLAIMS, VOLUMES
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -215,11 +216,7 @@ class PodManager:
         self.begun.set()
 
     async def _look_again(self) -> None:
-        try:
-            async with asyncio.timeout(None if self._swept else ORPHANS_S):
-                await self._look.wait()
-        except TimeoutError:
-            return
+        await until_set(self._look, within_s=None if self._swept else ORPHANS_S)
 
     def _begin(self, tasks: asyncio.TaskGroup) -> None:
         for key, uid in self._pods.wanted():

@@ -36,6 +36,7 @@ from skerry.objects.quantity import Quantity, parse_quantity
 from skerry.objects.reports import BACKLOG, NODE_STATUS, NodeStatusReport
 from skerry.objects.times import time_text
 from skerry.ports import Clock
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -356,11 +357,7 @@ class NodeReporter:
             stop()
 
     async def _rest(self) -> None:
-        try:
-            async with asyncio.timeout(LOOK_S):
-                await self._renewed.wait()
-        except TimeoutError:
-            return
+        await until_set(self._renewed, within_s=LOOK_S)
 
     def _committed(self, batch: EdgeBatch) -> None:
         is_another = any(put.key == self._key and put.stamp.uid != self._told_to[1] for put in batch.puts)

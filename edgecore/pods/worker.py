@@ -49,6 +49,7 @@ from skerry.frozen import replace
 from skerry.objects.json import JsonObject, bool_at, decode_object, dig, map_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted, labels_of
 from skerry.objects.pods import host_ports_of
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -226,11 +227,7 @@ class PodWorker:
                     self._starting.pulls.keep(())
                     self._clearing.is_done()
                     return
-                try:
-                    async with asyncio.timeout(wait_s):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
+                await until_set(self._wake, within_s=wait_s)
 
     def _happens(self, what: Happening) -> None:
         """To be told with this look, or with the next, which is soon."""

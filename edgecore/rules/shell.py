@@ -19,7 +19,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -33,6 +32,7 @@ from skerry.objects.json import decode_object
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.rule_calls import PUBLISH_S_MAX
 from skerry.objects.rules import ENDPOINTS, MESSAGE, RULES
+from skerry.waits import until_set
 
 LOG = logging.getLogger(__name__)
 
@@ -272,9 +272,7 @@ class GatewayRules:
         """Returns when the broker has it. Raises `UnavailableError`."""
         if not self._wanted.is_set():
             self._wanted.set()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CONNECT_S_MAX):
-                    await self._connected.wait()
+            await until_set(self._connected, within_s=CONNECT_S_MAX)
         if self._connection is None or not self._connected.is_set():
             raise UnavailableError(f"the MQTT broker of node {self._parts.node} is away")
         await self._connection.publish(Outgoing(topic=topic, payload=payload), timeout_s=PUBLISH_S_MAX)

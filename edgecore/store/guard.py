@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Final
 
 from skerry.errors import DamagedError, UnavailableError
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,7 @@ class StoreGuard:
 
     async def run(self, look: Callable[[], str], *, after_s: float = LOOK_AFTER_S) -> None:
         """Until damage is met, or found by `look` (`EdgeStore.damage`), and then it raises `DamagedError`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(after_s):
-                await self._found.wait()
+        await until_set(self._found, within_s=after_s)
         if not self._found.is_set():
             # No pool's: an agent that is told to stop does not wait for a slow card.
             threading.Thread(target=self._look, args=(look,), name="edge-store-look", daemon=True).start()

@@ -32,6 +32,7 @@ from skerry.objects.json import decode_object, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.times import time_text
 from skerry.ports import Clock
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -122,11 +123,7 @@ class HeldCopy:
         try:
             while True:
                 await self._changed.wait()
-                try:
-                    async with asyncio.timeout(seldom_s):
-                        await self._urgent.wait()
-                except TimeoutError:
-                    pass
+                await until_set(self._urgent, within_s=seldom_s)
                 await asyncio.sleep(soon_s)
                 rests, self._told_of_pods = self._told_of_pods, False
                 for event in (self._changed, self._urgent, self._decision):
@@ -145,11 +142,7 @@ class HeldCopy:
 
     async def _rest(self, seldom_s: float) -> None:
         """Pods may come and go all the time: a card is spared then, unless somebody decides something."""
-        try:
-            async with asyncio.timeout(min(REST_S, seldom_s)):
-                await self._decision.wait()
-        except TimeoutError:
-            return
+        await until_set(self._decision, within_s=min(REST_S, seldom_s))
 
     async def write(self) -> bool:
         """Write it, where something is new; False where something stands in the way, which is said once."""

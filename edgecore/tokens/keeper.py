@@ -32,6 +32,7 @@ from skerry.objects.cloud_calls import CallHead, CloudAnswer
 from skerry.objects.json import JsonObject, decode_object
 from skerry.objects.meta import uid_of
 from skerry.ports import Clock, Ids
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -110,11 +111,7 @@ class TokenKeeper:
             while True:
                 self._look.clear()
                 wait_s = await self._round()
-                try:
-                    async with asyncio.timeout(wait_s):
-                        await self._look.wait()
-                except TimeoutError:
-                    continue
+                await until_set(self._look, within_s=wait_s)
         finally:
             stop()
 

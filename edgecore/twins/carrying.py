@@ -23,6 +23,7 @@ from skerry.objects.desired import HLC_ZERO, Hlc, Vector
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value, ack
 from skerry.ports import Clock, Ids
+from skerry.waits import until_set
 
 LOG = logging.getLogger(__name__)
 
@@ -99,11 +100,7 @@ class Carrying:
         """Until cancelled; writes run in `group`."""
         wait_s: float | None = None
         while True:
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._ledger.wish.wait()
-            except TimeoutError:
-                pass
+            await until_set(self._ledger.wish, within_s=wait_s)
             self._ledger.wish.clear()
             wait_s = None
             for device in {place[0] for place, state in self._ledger.twins.items() if not is_settled(state)}:

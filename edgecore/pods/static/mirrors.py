@@ -24,6 +24,7 @@ from skerry.objects.json import decode_object
 from skerry.objects.meta import Key
 from skerry.objects.mirror_pods import may_mirror
 from skerry.ports import Clock, Ids
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -92,11 +93,7 @@ class Mirrors:
             while True:
                 self._look.clear()
                 wait_s = await self._round()
-                try:
-                    async with asyncio.timeout(wait_s):
-                        await self._look.wait()
-                except TimeoutError:
-                    continue
+                await until_set(self._look, within_s=wait_s)
         finally:
             for stop in stops:
                 stop()

@@ -70,6 +70,7 @@ from skerry.errors import InvalidError, NotFoundError, UnavailableError
 from skerry.frozen import Frozen, replace
 from skerry.ports import Clock
 from skerry.transport.grpc import DeadlineError, Peer, RefusedError
+from skerry.waits import until_set
 
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A kubelet's own limit for what a runtime answers."""
@@ -590,11 +591,7 @@ class CriRuntime:
 
     async def changes(self) -> AsyncIterator[str]:
         while True:
-            try:
-                async with asyncio.timeout(BLIND_S if self._endings.blind else None):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
+            await until_set(self._news, within_s=BLIND_S if self._endings.blind else None)
             self._news.clear()
             for container in [*self._ended]:
                 await self._until_noticed(container)
