@@ -22,6 +22,7 @@ from cloudcore.hub.kept_writes import conflict_event, transform_of, writer_of
 from cloudcore.hub.messages import message_name, message_object
 from cloudcore.hub.node_events import MESSAGE_LENGTH_MAX, bounded_event
 from cloudcore.hub.references import DEVICES
+from cloudcore.hub.report_bodies import body_of
 from cloudcore.registry.placements import has_device, has_name, record_key
 from cloudcore.registry.port import Effect, Subresource, Transform
 from cloudcore.store.port import Record
@@ -216,7 +217,7 @@ class Reporter(Frozen):
     # --- node and pods ---
 
     def _pod(self, dated: DatedReport) -> Outcome:
-        told = PodStatusReport.decode(_object(dated))
+        told = PodStatusReport.decode(body_of(dated))
         transform = partial(_with_pod_status, node=self.node, status=told.status)
         key = self.kinds.pod.key(told.namespace, told.name)
         pod = self.lookup(key)
@@ -235,7 +236,7 @@ class Reporter(Frozen):
         )
 
     def _node(self, dated: DatedReport) -> Outcome:
-        told = NodeStatusReport.decode(_object(dated))
+        told = NodeStatusReport.decode(body_of(dated))
         key = self.kinds.node.key("", self.node)
         said = gateway_annotations(self.incarnation, self.capabilities)
         labels = partial(_with_labels, name=self.node, labels=told.labels, said=said)
@@ -254,12 +255,12 @@ class Reporter(Frozen):
     def _ingress(self, dated: DatedReport) -> Outcome:
         """Kept on its Node, from where the Ingresses' controller has it."""
         said = partial(
-            with_served, told=_object(dated), kind=self.kinds.ingress, lookup=self.lookup, holds=self.holds
+            with_served, told=body_of(dated), kind=self.kinds.ingress, lookup=self.lookup, holds=self.holds
         )
         return Outcome(effects=(self._upsert(self.kinds.node.key("", self.node), "", said),))
 
     def _volume(self, dated: DatedReport) -> Outcome:
-        told = VolumeReport.decode(_object(dated))
+        told = VolumeReport.decode(body_of(dated))
         _storable(told.name)
         key = self.kinds.volume.key("", told.name)
         held = self.lookup(key)
@@ -277,7 +278,7 @@ class Reporter(Frozen):
     # --- events ---
 
     def _event(self, dated: DatedReport) -> Outcome:
-        told = EventReport.decode(_object(dated)).event
+        told = EventReport.decode(body_of(dated)).event
         event = bounded_event(told, node=self.node, wall_ms=dated.report.wall_ms, at_ms=dated.at_ms)
         subject = self._subject(map_at(event, "involvedObject"), str_at(event, "metadata", "namespace"))
         if subject is None:
@@ -323,7 +324,7 @@ class Reporter(Frozen):
         return obj is not None and uid_of(obj) == uid and str_at(obj, "spec", "nodeName") == self.node
 
     def _gap(self, dated: DatedReport) -> Outcome:
-        body = _object(dated)
+        body = body_of(dated)
         if dated.report.kind == GAP:
             gap = GapReport.decode(body)
             if label_1123_faults(gap.report_class):
@@ -368,12 +369,12 @@ class Reporter(Frozen):
 
     def _local_change(self, dated: DatedReport) -> Outcome:
         """A row of the node's own history; the Event that people see comes as one."""
-        told = LocalChange.decode(_object(dated))
+        told = LocalChange.decode(body_of(dated))
         record = Record(series=changes_series(self.node), at_ms=dated.at_ms, body=told.encode())
         return Outcome(records=(record,))
 
     def _annotations(self, dated: DatedReport) -> Outcome:
-        told = PodAnnotations.decode(_object(dated))
+        told = PodAnnotations.decode(body_of(dated))
         key = self.kinds.pod.key(told.namespace, told.pod)
         pod, transform = self.lookup(key), transform_of(self.node, told)
         effect = Effect(kind=self.kinds.pod, key=key, uid=told.uid, subresource="", transform=transform)
@@ -384,7 +385,7 @@ class Reporter(Frozen):
     # --- commands ---
 
     def _command(self, dated: DatedReport) -> Outcome:
-        told = CommandReport.decode(_object(dated))
+        told = CommandReport.decode(body_of(dated))
         effect = Effect(
             kind=self.kinds.command,
             key=self.kinds.command.key(told.namespace, told.name),
@@ -397,7 +398,7 @@ class Reporter(Frozen):
     # --- rules ---
 
     def _message(self, dated: DatedReport) -> Outcome:
-        told = RuleMessage.decode(_object(dated))
+        told = RuleMessage.decode(body_of(dated))
         _storable(told.namespace, told.rule, told.topic)
         rule = self.lookup(self.kinds.rule.key(told.namespace, told.rule))
         if rule is None or rule_of(rule).node != self.node:
@@ -431,13 +432,13 @@ class Reporter(Frozen):
         )
 
     def _device_rule(self, dated: DatedReport) -> Outcome:
-        told = RuleStatus.decode(_object(dated))
+        told = RuleStatus.decode(body_of(dated))
         effect = self._on_device_rule(told, lambda rule: with_status(rule, told.status, at_ms=dated.at_ms))
         return Outcome() if effect is None else Outcome(effects=(effect,))
 
     def _alarm(self, dated: DatedReport) -> Outcome:
         """In the rule's status, and as an Event where there is room for one."""
-        told = RuleAlarm.decode(_object(dated), at_ms=dated.at_ms)
+        told = RuleAlarm.decode(body_of(dated), at_ms=dated.at_ms)
         effect = self._on_device_rule(told, lambda rule: with_alarm(rule, told))
         if effect is None:
             return Outcome(refused="message-rule")
@@ -494,7 +495,7 @@ class Reporter(Frozen):
         )
 
     def _reported(self, dated: DatedReport) -> Outcome:
-        _object(dated)
+        body_of(dated)
         told = decode_twin_reported(dated.report.body)
         if not self._may_tell(told.device):
             return Outcome()
@@ -523,7 +524,7 @@ class Reporter(Frozen):
             yield self._device(told.device, "", seen)
 
     def _desired(self, dated: DatedReport) -> Outcome:
-        _object(dated)
+        body_of(dated)
         told = decode_twin_desired(dated.report.body)
         if not self._is_ours(told.device):
             return Outcome()
@@ -575,7 +576,7 @@ class Reporter(Frozen):
         }
 
     def _device_state(self, dated: DatedReport) -> Outcome:
-        _object(dated)
+        body_of(dated)
         told = decode_device_state(dated.report.body)
         if not self._may_tell(told.device):
             return Outcome()
@@ -588,7 +589,7 @@ class Reporter(Frozen):
 
     def _telemetry(self, dated: DatedReport) -> Outcome:
         """History is kept of a device that is or was here, though it is gone or another's now; of no other."""
-        _object(dated)
+        body_of(dated)
         told = decode_telemetry(dated.report.body)
         _storable(told.device.namespace, told.device.name, told.prop)
         if not self._had(told.device):
@@ -636,7 +637,7 @@ class Reporter(Frozen):
     def _series_gap(self, dated: DatedReport) -> Outcome:
         """A hole in a history, kept as a row of it: where the first reading that was dropped would stand, or at the
         time of the last one where nothing is known around it."""
-        gap = SeriesGapReport.decode(_object(dated))
+        gap = SeriesGapReport.decode(body_of(dated))
         namespace, _, rest = dated.report.key.partition("/")
         name, _, prop = rest.partition("/")
         if not (namespace and name and prop and gap.dropped > 0 and 0 <= gap.first_seq <= NUMBER_MAX):
@@ -724,18 +725,6 @@ def _with_command(command: JsonObject, *, node: str, told: CommandReport, at_ms:
     if str_at(command, "spec", "nodeName") != node:
         return command
     return with_report(command, told, at_ms=at_ms)
-
-
-def _object(dated: DatedReport) -> JsonObject:
-    """Strictly: nesting without end, numbers that aren't any and halves of characters are refused here, before they
-    come to a place that can't write them."""
-    try:
-        value: Json = orjson.loads(dated.report.body)
-    except orjson.JSONDecodeError as error:
-        raise ProtocolError(f"{dated.report.kind}: the body is not JSON") from error
-    if not isinstance(value, dict):
-        raise ProtocolError(f"{dated.report.kind}: the body is not an object")
-    return value
 
 
 def _storable(*names: str) -> None:

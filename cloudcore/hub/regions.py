@@ -16,6 +16,7 @@ from typing import Final
 
 from cloudcore.hub.bounds import Bounds
 from cloudcore.hub.effects import Outcome
+from cloudcore.hub.report_bodies import body_of
 from cloudcore.hub.sessions import NodeSession, SessionParts, told_of
 from cloudcore.registry.port import Effect, Objects
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER
@@ -456,7 +457,7 @@ class RegionReporter(Frozen):
     def outcome(self, dated: DatedReport) -> Outcome:
         if len(dated.report.body) > REPORT_BYTES_MAX:
             raise ProtocolError(f"a report of {len(dated.report.body)} bytes: at most {REPORT_BYTES_MAX}")
-        body = decode_object(dated.report.body)
+        body = body_of(dated)
         observed = time_text(dated.at_ms)
         match dated.report.kind:
             case "member_object":

@@ -59,6 +59,14 @@ async def test_a_report_that_is_too_large_is_passed_over(world: World) -> None:
         said(world, "north.abc", {"revision": 1, "message": "x" * REPORT_BYTES_MAX})
 
 
+@pytest.mark.parametrize("body", [b"{not json", b"[]", b"[" * 100_000, b"", b'{"message": "\xff"}', b"1e999"])
+async def test_a_report_that_makes_no_sense_is_refused_and_ends_no_session(world: World, body: bytes) -> None:
+    kinds = RegionKinds(member=world.kind(MEMBERS), row=world.kind(MEMBER_OBJECTS))
+    report = Report(seq=1, kind="member_object", key="r.a", body=body, wall_ms=0, age_ms=0)
+    with pytest.raises(ProtocolError):
+        RegionReporter(member="r", kinds=kinds, cache=world.cache).outcome(DatedReport(report=report, at_ms=0))
+
+
 async def test_what_is_of_no_type_that_others_rely_on_is_left_out(world: World) -> None:
     (effect,) = said(world, "north.abc", {"revision": 3, "code": 7, "drift": "x", "remote": [1], "removed": "yes"})
     assert effect.transform({})["status"] == {"revision": 3, "observedAt": "1970-01-01T00:00:00Z"}
