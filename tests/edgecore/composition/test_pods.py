@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from skerry.clocks import ManualClock, SeededIds
 from skerry.errors import UnavailableError
 from skerry.objects.cloud_calls import CallHead, CloudAnswer
 from skerry.objects.json import JsonObject
+from skerry.ports import Pipe
 from tests.edgecore.pods.pods_of import body_of, container, key_of, pod, stamp_of
 
 HEAD = CallHead(method="GET", path="/api")
@@ -119,6 +120,8 @@ async def test_until_the_rest_is_there_it_answers_as_an_agent_without_a_link() -
     assert later.refusal({}) == ""
     with pytest.raises(UnavailableError, match="the agent is starting"):
         await later.ask(HEAD)
+    with pytest.raises(UnavailableError, match="the agent is starting"):
+        later.pipe("lease", b"")
 
 
 async def test_once_it_is_there_the_rest_answers_itself() -> None:
@@ -128,7 +131,7 @@ async def test_once_it_is_there_the_rest_answers_itself() -> None:
         assert (head, body) == (HEAD, b"what")
         return said
 
-    later.settle(Whole(connected=lambda: True, in_step=lambda: True, refusal=_short, ask=ask))
+    later.settle(Whole(connected=lambda: True, in_step=lambda: True, refusal=_short, ask=ask, pipe=_no_pipe))
     assert later.connected()
     assert later.in_step()
     assert later.refusal({}) == "short of memory"
@@ -143,7 +146,7 @@ async def test_unknown_containers_go_on_until_the_rest_says_that_the_store_is_in
     async with site.running() as begun, asyncio.timeout(10):
         await begun.pods.begun.wait()
         assert {state.pod_uid for state in await site.runtime.list()} == {"one", "two"}
-        begun.later.settle(Whole(connected=bool, in_step=lambda: True, refusal=_short, ask=_never))
+        begun.later.settle(Whole(connected=bool, in_step=lambda: True, refusal=_short, ask=_never, pipe=_no_pipe))
         await site.fill(("one",))
         while {state.pod_uid for state in await site.runtime.list()} != {"one"}:
             await asyncio.sleep(0.005)
@@ -155,3 +158,7 @@ def _short(_: JsonObject) -> str:
 
 async def _never(_: CallHead, __: bytes) -> CloudAnswer:
     raise AssertionError("nobody asks")
+
+
+def _no_pipe(_: str, __: bytes) -> AbstractAsyncContextManager[Pipe]:
+    raise AssertionError("nobody opens a stream")
