@@ -321,6 +321,7 @@ def _leader_parts(
             tell=region.tell,
             noticed=region.notice,
             lease_left_s=lease.left_s,
+            proven=lambda: lease.ago_s() is not None,
         ),
     ]
     if core.cluster_ranges:

@@ -61,6 +61,11 @@ class LeaseMarks:
                 known = False
         return self._shorter_is_over(row, before_s) and known
 
+    def left(self, row: str) -> int:
+        """Pods that it lends, or did, and that may run yet."""
+        pods = (self._read(key) for key in self._marked.get(row, ()))
+        return sum(pod is not None and not is_over(pod) for pod in pods)
+
     async def free(self, row: str) -> None:
         """Nobody lends it any more, and it may run."""
         for key in tuple(self._marked.get(row, ())):

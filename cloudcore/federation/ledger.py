@@ -6,7 +6,8 @@ A row leaves when its member says that its tombstone is carried out, or with its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 from cloudcore.federation.planner import Plan, Row
@@ -17,7 +18,7 @@ from skerry.errors import AlreadyExistsError, NotFoundError
 from skerry.frozen import replace
 from skerry.objects.federation import MEMBER_OBJECTS, MemberObject, longest_lease_s, read_member_object, spec_of
 from skerry.objects.json import JsonObject, bool_at, map_at, str_at
-from skerry.objects.meta import Key, name_of, uid_of
+from skerry.objects.meta import Key, being_deleted, name_of, uid_of
 from skerry.objects.times import time_text
 
 _AT_ONCE: Final = 32
@@ -38,12 +39,12 @@ class Ledger:
     async def keep(self, key: Key, found: Plan, members: Mapping[str, JsonObject]) -> None:
         rows = {name_of(each): each for each in self.of(key)}
         wanted = {row.name: row for row in found.rows.values()}
-        work = [self._want(row, rows.get(name)) for name, row in wanted.items()]
-        for name, obj in rows.items():
-            if name not in wanted:
-                work.append(self._drop(obj, found, members))
+        work: list[Callable[[], Awaitable[None]]] = [
+            partial(self._want, row, rows.get(name)) for name, row in wanted.items()
+        ]
+        work += [partial(self._drop, obj, found, members) for name, obj in rows.items() if name not in wanted]
         for at in range(0, len(work), _AT_ONCE):
-            await asyncio.gather(*work[at : at + _AT_ONCE])
+            await asyncio.gather(*(each() for each in work[at : at + _AT_ONCE]))
 
     async def _want(self, row: MemberObject, present: JsonObject | None) -> None:
         if present is not None and _same(read_member_object(present), row):
@@ -85,6 +86,7 @@ class Ledger:
                 await self._tools.objects.delete(self._rows, key, DeleteOptions(uid=uid_of(obj)))
             elif not row.removal and row.member not in found.faults:
                 at, now = self._tools.cache.revision, time_text(self._tools.clock.wall_ms())
+                stays = not row.lease_s or self._is_gone(row)
 
                 def burying(current: JsonObject) -> JsonObject:
                     before = read_member_object(current)
@@ -94,7 +96,7 @@ class Ledger:
                         before,
                         revision=max(before.revision + 1, at),
                         manifest={},
-                        removal="Orphan" if before.orphan else "Delete",
+                        removal="Orphan" if before.orphan and stays else "Delete",
                         planned_at=now,
                         held_lease_s=_held_lease_s(current) if before.lease_s else 0,
                     )
@@ -103,6 +105,12 @@ class Ledger:
                 await self._tools.objects.update(self._rows, key, burying)
         except NotFoundError:
             return
+
+    def _is_gone(self, row: MemberObject) -> bool:
+        """Whether there is no more of what it comes from: while there is, another member may be about to run it."""
+        stored = self._tools.cache.read(row.source.key)
+        obj = None if stored is None else self._tools.cache.obj(stored)
+        return obj is None or uid_of(obj) != row.source.uid or being_deleted(obj)
 
 
 def _same(before: MemberObject, wanted: MemberObject) -> bool:

@@ -39,7 +39,7 @@ from skerry.objects.federation import (
     read_member_object,
 )
 from skerry.objects.gslb import REGION_LABEL
-from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, bool_at, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key as ObjectKey
 from skerry.objects.meta import annotations_of, generation_of, labels_of, uid_of
 from skerry.objects.scheme import Kind, split_api_version
@@ -55,7 +55,7 @@ _STOPPED_LOOK_S: Final = 1.0
 _REMEMBERED: Final = 20
 """Drifts that are remembered of one object."""
 
-_OWN: Final = frozenset({"applied", "observedAt", "leaseSeconds"})
+_OWN: Final = frozenset({"applied", "observedAt", "leaseSeconds", "lent"})
 """What is not told of a row."""
 
 _AS_USUAL: Final = Deletion()
@@ -64,14 +64,16 @@ NODES: Final = "nodes"
 
 LeaseLeft = Callable[[int], float]
 """Seconds that are left of a lease of so many; 0 or less: it has ended."""
+Proven = Callable[[], bool]
+"""Whether the global cloud lends now, as far as this process can prove it."""
 Tell = Callable[[str, JsonObject], None]
 """Name of a row, and what is to be said of it."""
 
 
 class RegionController:
     """See the module. `in_touch`: whether the global cloud is heard; `tell`: has it told what became of a row;
-    `noticed`: called when what the region is a member of may have changed; `lease_left_s`: of what may not run
-    twice."""
+    `noticed`: called when what the region is a member of may have changed; `lease_left_s`, `proven`: of what may
+    not run twice."""
 
     name = "region-controller"
     workers = 4
@@ -84,6 +86,7 @@ class RegionController:
         tell: Tell,
         noticed: Callable[[], None],
         lease_left_s: LeaseLeft,
+        proven: Proven,
     ) -> None:
         self._tools = tools
         self._rows = tools.kind(REGION_OBJECTS)
@@ -91,6 +94,7 @@ class RegionController:
         self._tell = tell
         self._noticed = noticed
         self._lease_left_s = lease_left_s
+        self._proven = proven
         self._recorder = tools.recorder("skerry-region")
         self._marks = LeaseMarks(tools)
 
@@ -135,17 +139,27 @@ class RegionController:
         kind = self._tools.scheme.named(*split_api_version(row.target.api_version), row.target.kind)
         if kind is None or kind.namespaced != bool(row.target.namespace):
             if row.removal:
-                await self._note(key, obj, row, Decision(act="none", removed=True), None)
+                done = self._whole(row, Decision(act="none", removed=True))
+                await self._note(key, obj, row, done, None, carried=_is_carried(obj, row) or done.removed)
                 return None
             said = f"{row.target.api_version} {row.target.kind} is not served here"
-            await self._note(key, obj, row, Decision(act="none", code="CreationFailed", message=said), None)
+            await self._note(
+                key,
+                obj,
+                row,
+                Decision(act="none", code="CreationFailed", message=said),
+                None,
+                carried=_is_carried(obj, row),
+            )
             raise UnfinishedError(said)
         target = kind.key(row.target.namespace, row.target.name)
         present = self._read(target)
         left_s = self._lease_left_s(row.lease_s) if row.lease_s and not row.removal else None
         applied = map_at(obj, "status", "applied")
-        if left_s is not None and left_s <= 0:
-            if _is_new(obj, row):
+        if left_s is not None and (left_s <= 0 or not self._proven()):
+            if left_s > 0 and str_at(obj, "status", "code") != LEASE_ENDED:
+                return _STOPPED_LOOK_S  # what runs is kept until it is known better, and nothing begins
+            if not _was_lent(map_at(obj, "status")):
                 return _STOPPED_LOOK_S  # untold, so that the global cloud counts on no end of it
             return await self._stop(key, obj, row, kind, target)
         decision = decide(row, present, applied, in_touch=self._in_touch())
@@ -153,18 +167,19 @@ class RegionController:
         decision, now = await self._carry_out(
             kind, target, present, decision, anew_as, how=row.deletion, whole=row.lease_s > 0
         )
+        decision = self._whole(row, decision)
+        carried = _is_carried(obj, row) or decision.removed
         if left_s is not None:
-            if not await self._marks.carry(row, before_s=int_at(obj, "status", "leaseSeconds")):
-                return _STOPPED_LOOK_S  # untold, so that the global cloud counts on no lease yet
+            carried = await self._marks.carry(row, before_s=int_at(obj, "status", "leaseSeconds"))
         elif row.removal != "Delete":
             await self._marks.free(key.name)
-        await self._note(key, obj, row, decision, now)
+        await self._note(key, obj, row, decision, now, carried=carried)
         if decision.code and left_s is None:
             raise UnfinishedError(f"{row.target}: {decision.message}")
         again = any(each.outcome == "Kept" for each in decision.drift) and row.drift == "Revert"
         waits = [_LOOK_AGAIN_S] if again else []
         if left_s is not None:
-            waits.append(min(left_s, _LOOK_AGAIN_S))
+            waits.append(min(left_s, _LOOK_AGAIN_S if carried else _STOPPED_LOOK_S))
         return min(waits, default=None)
 
     async def _stop(self, key: ObjectKey, obj: JsonObject, row: MemberObject, kind: Kind, target: ObjectKey) -> float:
@@ -178,8 +193,20 @@ class RegionController:
             # What was applied is what stops it, so that what is wanted is seen as a change later.
             row = replace(row, manifest={} if idle is None else idle.manifest)
             done = replace(decision, act="none")
-        await self._note(key, obj, row, done, now)
+        await self._note(key, obj, row, done, now, carried=_is_carried(obj, row))
         return _STOPPED_LOOK_S
+
+    def _whole(self, row: MemberObject, decision: Decision) -> Decision:
+        """What may run once alone is gone when its pods are, whoever deleted it, and however."""
+        if (
+            not decision.removed
+            or not row.lease_s
+            or row.removal != "Delete"
+            or not (left := self._marks.left(row.name))
+        ):
+            return decision
+        message = f"{left} of its pods are still here, and may run"
+        return Decision(act="wait", code="WaitingForRemoval", message=message)
 
     def _read(self, target: ObjectKey) -> JsonObject | None:
         stored = self._tools.objects.read(target)
@@ -241,7 +268,8 @@ class RegionController:
         """Delete what can't be changed, once it is known that what is wanted would be taken."""
         try:
             await self._tools.objects.create(kind, target.namespace, trial_of(row), WriteOptions(dry_run=True))
-            options = DeleteOptions(uid=uid_of(present), propagation="Background")
+            propagation = "Foreground" if row.lease_s else "Background"
+            options = DeleteOptions(uid=uid_of(present), propagation=propagation)
             await self._tools.objects.delete(kind, target, options)
         except CallerError as error:
             return Decision(act="wait", code="UpdateFailed", message=f"{refused}; anew: {error}"[:1000]), present
@@ -264,10 +292,22 @@ class RegionController:
         return written
 
     async def _note(
-        self, key: ObjectKey, obj: JsonObject, row: MemberObject, decision: Decision, now: JsonObject | None
+        self,
+        key: ObjectKey,
+        obj: JsonObject,
+        row: MemberObject,
+        decision: Decision,
+        now: JsonObject | None,
+        *,
+        carried: bool = True,
     ) -> None:
+        """`carried`: all that runs of it goes by its lease, and by no longer one."""
         before = map_at(obj, "status")
-        status = self._status(before, row, decision, now)
+        status = self._status(before, row, decision, now) | _lease(before, row, carried=carried)
+        if {**status, "observedAt": before.get("observedAt")} == before:
+            status = before
+        else:
+            status["observedAt"] = time_text(self._tools.clock.wall_ms())
         if status != before:
 
             def noting(current: JsonObject) -> JsonObject:
@@ -279,9 +319,7 @@ class RegionController:
                 await self._tools.objects.update(self._rows, key, noting, subresource="status")
             except NotFoundError:
                 return
-        told = {
-            name: value for name, value in status.items() if name not in ("applied", "observedAt", "leaseSeconds")
-        }
+        told = {name: value for name, value in status.items() if name not in _OWN}
         told["uid"] = annotations_of(obj).get(STAMP, "").partition(" ")[0]
         self._tell(key.name, told)
 
@@ -291,8 +329,6 @@ class RegionController:
         status: JsonObject = {"revision": row.revision}
         if decision.code:
             status["code"], status["message"] = decision.code, decision.message
-        if row.lease_s:
-            status["leaseSeconds"] = row.lease_s
         if decision.removed:
             status["removed"] = True
         drift = _remembered(before, decision, time_text(self._tools.clock.wall_ms()))
@@ -311,10 +347,7 @@ class RegionController:
             status["backed"] = self._backed(row.target)
         if version := version_of(before, decision, now):
             status["version"] = version
-        bare = {name: value for name, value in before.items() if name != "observedAt"}
-        if bare == status:
-            return before
-        return {**status, "observedAt": time_text(self._tools.clock.wall_ms())}
+        return status
 
 
 def _moved(change: Seen) -> bool:
@@ -326,10 +359,28 @@ def _moved(change: Seen) -> bool:
     return places[0] != places[1]
 
 
-def _is_new(obj: JsonObject, row: MemberObject) -> bool:
-    """It had no lease so far: what came of that is not told yet, and nothing is stopped by it before it was lent."""
+def _was_lent(status: JsonObject) -> bool:
+    """Whether it had a lease that counted: nothing is stopped by one before."""
+    return bool(int_at(status, "leaseSeconds")) and (not status.get("leasePending") or bool_at(status, "lent"))
+
+
+def _is_carried(obj: JsonObject, row: MemberObject) -> bool:
+    """Whether what is wanted was found to go by its lease before."""
     status = map_at(obj, "status")
-    return int_at(status, "revision") != row.revision and not int_at(status, "leaseSeconds")
+    known = 0 < int_at(status, "leaseSeconds") <= row.lease_s and not status.get("leasePending")
+    return known and (bool(row.removal) or int_at(status, "revision") == row.revision)
+
+
+def _lease(before: JsonObject, row: MemberObject, *, carried: bool) -> JsonObject:
+    """What is known of a row's lease. `leaseSeconds`: the longest that a gateway may go by; `leasePending`: told, so
+    that the global cloud counts on what it knew before; `lent`: one counted before that."""
+    if not row.lease_s:
+        return {}
+    if carried:
+        return {"leaseSeconds": row.lease_s}
+    longest_s = max(int_at(before, "leaseSeconds"), row.lease_s)
+    found: JsonObject = {"leaseSeconds": longest_s, "leasePending": True}
+    return {**found, "lent": True} if _was_lent(before) else found
 
 
 def _remembered(before: JsonObject, decision: Decision, now: str) -> list[Json]:

@@ -519,8 +519,9 @@ def _told(body: JsonObject) -> JsonObject:
     for name in ("code", "message", "version"):
         if text := str_at(body, name):
             told[name] = text[:_MESSAGE_LENGTH_MAX]
-    if bool_at(body, "removed"):
-        told["removed"] = True
+    for name in ("removed", "leasePending"):
+        if bool_at(body, name):
+            told[name] = True
     if remote := map_at(body, "remote"):
         told["remote"] = remote
     if 0 < (generation := int_at(body, "generation")) <= _GENERATION_MAX:

@@ -278,7 +278,8 @@ def read_member_object(obj: JsonObject) -> MemberObject:
 def longest_lease_s(obj: JsonObject) -> int | None:
     """Of a row as stored: how long its member may run it after the last answer; None: for ever."""
     row = read_member_object(obj)
-    known = map_at(obj, "status").get("revision") == row.revision
+    told = map_at(obj, "status")
+    known = told.get("revision") == row.revision and not told.get("leasePending")
     leases = [row.lease_s or -1, *([row.held_lease_s] if row.held_lease_s and not known else [])]
     return None if -1 in leases else max(leases)
 

@@ -43,6 +43,7 @@ class Two:
             tell=self.member.tell,
             noticed=self.member.notice,
             lease_left_s=lambda lease_s: self.lent_s + lease_s - region.clock.monotonic_s(),
+            proven=lambda: True,
         )
         self.plans = FederationController(world.tools)
         self.kinds = RegionKinds(member=world.kind(MEMBERS), row=world.kind(MEMBER_OBJECTS))

@@ -26,12 +26,14 @@ class Stage:
         self.world = world
         self.member = FakeMember(world)
         self.lease = RegionLease(world.tools, self.member, "a boot")
+        self.told: list[Any] = []
         self.controller = RegionController(
             world.tools,
             in_touch=lambda: True,
-            tell=lambda *_: None,
+            tell=lambda _, told: self.told.append(told),
             noticed=lambda: None,
             lease_left_s=self.lease.left_s,
+            proven=lambda: self.lease.ago_s() is not None,
         )
         self.revision = 0
 
@@ -150,14 +152,95 @@ async def test_a_lease_that_comes_late_is_told_when_gateways_go_by_it(stage: Sta
     await stage.settle()
     assert stage.world.get("pods", "one")["metadata"]["annotations"] == {LEASE: NAME, UNTOLD: "true"}
     await stage.look()
-    assert stage.status["revision"] == 1, "the global cloud counts on no lease yet"
+    assert stage.told[-1]["leasePending"], "the global cloud counts on no lease yet"
     lending = PodLending(stage.world.cache, stage.world.objects, stage.world.kind("pods"), stage.world.clock)
     assert await lending.left_ms("gateway", []) == {}
     await stage.look()
-    assert stage.status["revision"] == 1, "the gateway did not name it"
+    assert stage.told[-1]["leasePending"], "the gateway did not name it"
     await lending.left_ms("gateway", [stage.world.get("pods", "one")["metadata"]["uid"]])
     await stage.settle()
     assert stage.status["revision"] == 2
+    assert "leasePending" not in stage.told[-1]
+
+
+async def test_what_is_wanted_is_applied_and_told_while_its_lease_does_not_count(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment())
+    await stage.settle()
+    await a_pod(stage, "one", "gateway")
+    labelled = deployment()
+    labelled["metadata"]["labels"] = {"mine": "soon dropped"}
+    await stage.want(manifest=labelled, leaseSeconds=60)
+    await stage.settle()
+    assert (stage.told[-1]["revision"], stage.told[-1]["leasePending"]) == (2, True)
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    assert (stage.told[-1]["revision"], stage.told[-1]["leasePending"]) == (3, True)
+    assert "labels" not in stage.world.get("deployments.apps", "a")["metadata"]
+
+
+async def test_a_shorter_lease_that_ends_meanwhile_is_not_told_to_count(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment(), leaseSeconds=3600)
+    await stage.settle()
+    await stage.want(manifest=deployment(), leaseSeconds=30)
+    await stage.settle()
+    stage.world.clock.advance(31)
+    await stage.look()
+    assert stage.replicas == 0
+    assert stage.told[-1]["code"] == "LeaseEnded"
+    assert stage.told[-1]["leasePending"]
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.look()
+    assert stage.told[-1]["leasePending"], "a gateway that is cut off may go by the longer one"
+    await stage.want(remove="Delete", leaseSeconds=30)
+    await stage.settle()
+    assert stage.told[-1]["leasePending"], "nor is it told with a tombstone"
+
+
+async def test_a_region_that_does_not_know_whether_it_is_lent_keeps_what_runs_and_begins_nothing(
+    stage: Stage,
+) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    stage.member.answered_s = None
+    stage.lease.remember()
+    await stage.look()
+    assert stage.replicas == 3
+    stage.world.clock.advance(10)
+    await stage.look()
+    assert stage.replicas == 0
+    stage.lease.remember()  # another one leads
+    await stage.look()
+    assert stage.replicas == 0
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.look()
+    assert stage.replicas == 3
+
+
+async def test_it_is_gone_when_its_pods_are_whoever_deleted_it(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    await a_pod(stage, "one", "gateway")
+    await stage.world.delete("deployments.apps", "a")
+    await stage.want(remove="Delete", leaseSeconds=60)
+    await stage.settle()
+    assert stage.told[-1]["code"] == "WaitingForRemoval"
+    assert "removed" not in stage.told[-1]
+    await stage.world.delete("pods", "one", grace_s=0)
+    await stage.settle()
+    assert stage.told[-1]["removed"]
+
+
+async def test_what_may_run_once_alone_is_made_anew_when_its_pods_are_gone(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    await stage.want(manifest=deployment(tier="other"), leaseSeconds=60, recreate=True)
+    await stage.settle()
+    assert stage.world.get("deployments.apps", "a")["metadata"]["finalizers"] == ["foregroundDeletion"]
 
 
 async def test_a_shorter_lease_is_told_when_the_longer_one_is_over(stage: Stage) -> None:
@@ -171,6 +254,7 @@ async def test_a_shorter_lease_is_told_when_the_longer_one_is_over(stage: Stage)
     stage.member.answered_s = stage.world.clock.monotonic_s()
     await stage.look()
     assert stage.status["leaseSeconds"] == 60
+    assert "leasePending" not in stage.told[-1]
 
 
 async def test_what_is_no_member_of_a_federation_any_more_runs_on(stage: Stage) -> None:
@@ -242,6 +326,7 @@ async def test_it_is_news_where_nodes_are_and_not_how_they_are(stage: Stage) -> 
         tell=lambda *_: None,
         noticed=lambda: news.append("moved"),
         lease_left_s=stage.lease.left_s,
+        proven=lambda: True,
     )
     await stage.world.settle(controller)
     news.clear()
