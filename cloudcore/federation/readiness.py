@@ -14,7 +14,10 @@ from skerry.frozen import Frozen
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at
 
-Health = Literal["ready", "progressing", "failed"]
+Health = Literal["ready", "progressing", "failed", "alone"]
+"""`alone`: it was decided on purpose that the member has it otherwise: neither in order, nor a failure."""
+LEFT_ALONE: Final = frozenset({"ManagedLabelFalse", "AlreadyExists"})
+"""Codes of a row that say so: somebody there took it out of the federation's hands, or adoption is off."""
 
 
 class Readiness(Frozen, kw_only=False):
@@ -172,7 +175,8 @@ _KINDS: Final[Mapping[str, Callable[[JsonObject, JsonObject, int], Readiness]]] 
 def told_readiness(manifest: JsonObject, told: JsonObject, *, retains_replicas: bool) -> Readiness:
     """Of a row's status that is of the row as it is now."""
     if code := str_at(told, "code"):
-        return Readiness("progressing", f"{code}: {str_at(told, 'message')}"[:300].rstrip(": "))
+        health = "alone" if code in LEFT_ALONE else "progressing"
+        return Readiness(health, f"{code}: {str_at(told, 'message')}"[:300].rstrip(": "))
     return readiness(
         manifest, map_at(told, "remote"), generation=int_at(told, "generation"), retains_replicas=retains_replicas
     )

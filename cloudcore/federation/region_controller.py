@@ -22,6 +22,7 @@ from cloudcore.federation.apply import (
     version_of,
 )
 from cloudcore.federation.lease_marks import LeaseMarks
+from cloudcore.federation.readiness import LEFT_ALONE
 from cloudcore.registry.port import DeleteOptions, WriteOptions
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import Keys, Seen
@@ -50,6 +51,8 @@ REMOTE_BYTES_MAX: Final = 64 * 1024
 """A larger status of an object is not told."""
 _LOOK_AGAIN_S: Final = 5.0
 """While something drifted that is to be put back once the region is in touch again."""
+_ALONE_LOOK_S: Final = 30.0
+"""While something is left alone on purpose: that it is gone, or ours again, is not always seen."""
 _STOPPED_LOOK_S: Final = 1.0
 """While something is stopped because its lease has ended, or the gateways do not go by its lease yet."""
 _REMEMBERED: Final = 20
@@ -174,10 +177,12 @@ class RegionController:
         elif row.removal != "Delete":
             await self._marks.free(key.name)
         await self._note(key, obj, row, decision, now, carried=carried)
-        if decision.code and left_s is None:
+        if decision.code and left_s is None and decision.code not in LEFT_ALONE:
             raise UnfinishedError(f"{row.target}: {decision.message}")
         again = any(each.outcome == "Kept" for each in decision.drift) and row.drift == "Revert"
         waits = [_LOOK_AGAIN_S] if again else []
+        if decision.code in LEFT_ALONE:
+            waits.append(_ALONE_LOOK_S)
         if left_s is not None:
             waits.append(min(left_s, _LOOK_AGAIN_S if carried else _STOPPED_LOOK_S))
         return min(waits, default=None)

@@ -347,6 +347,7 @@ def _member(stage: _Stage, name: str, obj: JsonObject, before: Memory | None, no
         since_ms=memory.since_ms,
         fault="" if target is not None else stage.wanted.faults.get(name, ""),
         base_fault=base is None,
+        unchanged=target is not None and base is not None and target.manifest == base.manifest,
     )
     return member, memory
 

@@ -44,7 +44,7 @@ class Member(Frozen):
     """What its row says. A version that is the same for it counts as the newest that it is the same as."""
     known: bool = False
     """It has told what became of its row as that is now."""
-    health: Literal["ready", "progressing", "failed"] = "progressing"
+    health: Literal["ready", "progressing", "failed", "alone"] = "progressing"
     """Of what it has, as it told last."""
     why: str = ""
     since_ms: int = 0
@@ -53,10 +53,21 @@ class Member(Frozen):
     """Why it can't have the newest version at all."""
     base_fault: bool = False
     """It can't have the version before."""
+    unchanged: bool = False
+    """The newest version is for it what the version before is: to have it proves nothing."""
 
     @property
     def ready(self) -> bool:
         return self.known and self.health == "ready"
+
+    @property
+    def alone(self) -> bool:
+        """It has it otherwise on purpose: nothing that happens there is by our act."""
+        return self.known and self.health == "alone"
+
+    @property
+    def lacks(self) -> bool:
+        return self.holds != "target"
 
 
 class Past(Frozen):
@@ -122,8 +133,10 @@ class _Work:
         ordered = sorted(members, key=lambda each: (tie_of(each.name, key), each.name))
         self.members = {each.name: each for each in ordered}
         labels = {each.name: each.labels for each in ordered}
-        has = {each.name for each in ordered if each.holds == "target"}
-        self.wave_at = waves_of(policy, labels, [*self.members], has)
+        proves = [each for each in ordered if not each.unchanged and not each.fault]
+        has = {each.name for each in proves if each.holds == "target"}
+        last = self.members.keys() - {each.name for each in proves}
+        self.wave_at = waves_of(policy, labels, [*self.members], has, last)
         self.in_wave: list[list[Member]] = [[] for _ in policy.waves]
         for member in ordered:
             self.in_wave[self.wave_at[member.name]].append(member)
@@ -153,7 +166,7 @@ class _Work:
     def failed(self, member: Member) -> bool:
         if member.fault:
             return self.goal == "target" and self.policy.waves[self.wave_at[member.name]].name in self.begun
-        if not member.heard or member.holds != self.goal or member.ready:
+        if not member.heard or member.holds != self.goal or member.ready or member.alone:
             return False
         if member.known and member.health == "failed":
             return True
@@ -167,7 +180,7 @@ class _Work:
         deadline_ms = self.policy.deadline_s * 1000
         found: list[Member] = []
         for member in self.members.values():
-            if not member.heard or member.holds == "nothing" or self.failed(member):
+            if not member.heard or member.holds == "nothing" or member.alone or self.failed(member):
                 continue
             if member.holds == self.goal and not member.fault:
                 if not self.settled(member):
@@ -180,6 +193,13 @@ class _Work:
     def heard(self) -> list[Member]:
         return [each for each in self.members.values() if each.heard]
 
+    @property
+    def most_failed(self) -> int:
+        return self.policy.max_failed.down(len(self.heard))
+
+    def all_failed(self) -> list[str]:
+        return [each.name for each in self.members.values() if self.failed(each)]
+
 
 def decide_rollout(policy: RolloutPolicy, members: Sequence[Member], past: Past, *, now_ms: int, key: str) -> Verdict:
     """`key`: of the object, for ties."""
@@ -191,15 +211,11 @@ def decide_rollout(policy: RolloutPolicy, members: Sequence[Member], past: Past,
         )
     if past.rolled_back:
         return _back(work)
-    failed = [each.name for each in work.members.values() if work.failed(each)]
-    most = policy.max_failed.down(len(work.heard))
-    if len(failed) > most and not work.at_once:
-        if policy.on_failure == "Rollback" and past.has_base:
-            return _back(work)
-        _hold(work)
-        said = f"{_names(failed)} failed, of which there may be {most}: nobody else gets it"
-        return _verdict(work, "Halted", f"{said} ({_why(work, failed[0])})")
+    if (stopped := _stopped(work)) is not None:
+        return stopped
     phase, message = _begin(work)
+    if (stopped := _stopped(work)) is not None:
+        return stopped
     if past.paused or policy.paused:
         _hold(work)
     else:
@@ -207,8 +223,20 @@ def decide_rollout(policy: RolloutPolicy, members: Sequence[Member], past: Past,
     if phase == "Progressing" and (past.paused or policy.paused):
         phase, message = "Paused", "it is paused: nobody else gets it"
     if _complete(work):
-        phase, message = "Complete", _remarks(work, failed)
+        phase, message = "Complete", _remarks(work, work.all_failed())
     return _verdict(work, phase, message)
+
+
+def _stopped(work: _Work) -> Verdict | None:
+    """More failed than may."""
+    failed = work.all_failed()
+    if len(failed) <= work.most_failed or work.at_once:
+        return None
+    if work.policy.on_failure == "Rollback" and work.past.has_base:
+        return _back(work)
+    _hold(work)
+    said = f"{_names(failed)} failed, of which there may be {work.most_failed}: nobody else gets it"
+    return _verdict(work, "Halted", f"{said} ({_why(work, failed[0])})")
 
 
 # --- waves ---
@@ -219,46 +247,51 @@ def _begin(work: _Work) -> tuple[Phase, str]:
     if work.at_once:
         work.begun = [wave.name for wave in work.policy.waves]
         return "Progressing", "every member had this version: it needs no waves"
+    passed: list[str] = []
     for at, wave in enumerate(work.policy.waves):
-        if wave.name in work.begun or not any(_needs(each) for each in work.in_wave[at]):
+        lacking = [each for each in work.in_wave[at] if each.lacks]
+        if wave.name in work.begun or not lacking:
+            continue
+        gated = wave.approval and wave.name not in work.past.approved
+        if not gated and not any(each.heard for each in lacking):
+            passed.append(wave.name)  # it begins with the next that has somebody, and not by itself
             continue
         held_up = _held_up(work, at)
         if held_up:
             work.blocked[wave.name] = held_up
             return "Progressing", f"wave {wave.name} has not begun: {held_up}"
-        if wave.approval and wave.name not in work.past.approved:
+        if gated:
             work.blocked[wave.name] = "it waits for approval"
             return "WaitingForApproval", f"wave {wave.name} waits for approval"
         if work.past.paused or work.policy.paused:
             work.blocked[wave.name] = "it is paused"
             return "Progressing", ""
-        work.begun.append(wave.name)
-    return "Progressing", ""
-
-
-def _needs(member: Member) -> bool:
-    """It is there to be changed."""
-    return member.heard and member.holds != "target" and not member.fault
+        work.begun += [*passed, wave.name]
+        passed = []
+        if len(work.all_failed()) > work.most_failed:
+            return "Progressing", ""
+    for name in passed:
+        work.blocked[name] = "none of its members is heard"
+    return "Progressing", f"wave {passed[0]} has not begun: {work.blocked[passed[0]]}" if passed else ""
 
 
 def _held_up(work: _Work, at: int) -> str:
-    """Why the wave may not begin yet: by the one before that has somebody who is heard, and those without between."""
-    for before in range(at - 1, -1, -1):
-        wave, mine = work.policy.waves[before], work.in_wave[before]
-        healthy = sum(each.holds == "target" and work.settled(each) for each in mine)
-        least = wave.min_succeeded.up(len(mine))
+    """Why the wave may not begin yet: by any that is before it. Who is not heard holds nobody up."""
+    for wave, mine in zip(work.policy.waves[:at], work.in_wave[:at], strict=True):
+        proving = [each for each in mine if not each.unchanged] or mine
+        healthy = sum(not each.lacks and work.settled(each) for each in proving)
+        least = min(wave.min_succeeded.up(len(mine)), len(proving))
         if healthy < least:
             return f"{healthy} of {least} members of {wave.name} are in order"
-        heard = [each for each in mine if each.heard]
         late = [
             each.name
-            for each in heard
-            if not each.fault and not work.failed(each) and not work.settled(each, more_s=wave.soak_s)
+            for each in mine
+            if each.heard
+            and not (each.fault or (each.alone and not each.lacks) or work.failed(each))
+            and not work.settled(each, more_s=wave.soak_s)
         ]
         if late:
             return f"{_names(late)} of {wave.name} {'is' if len(late) == 1 else 'are'} not in order for long enough"
-        if heard:
-            return ""
     return ""
 
 
@@ -314,9 +347,18 @@ def _hold(work: _Work) -> None:
 
 
 def _complete(work: _Work) -> bool:
+    """It was, or everybody who is heard has it, and no wave of those who do not is left to begin: an outage of all
+    others proves nothing."""
+    if work.past.complete:
+        return True
+    if any(
+        each.lacks and work.policy.waves[work.wave_at[each.name]].name not in work.begun
+        for each in work.members.values()
+    ):
+        return False
     heard = [each for each in work.heard if not each.fault]
-    done = [each for each in heard if work.settled(each)]
-    return bool(done) and all(each.holds == "target" and (work.settled(each) or work.failed(each)) for each in heard)
+    done = [each for each in heard if work.settled(each) or each.alone]
+    return bool(done) and all(not each.lacks and (each in done or work.failed(each)) for each in heard)
 
 
 # --- back ---
@@ -337,7 +379,9 @@ def _back(work: _Work) -> Verdict:
             busy += 1
         else:
             work.gives[member.name] = "keep"
-    back = all(each.holds == "base" and work.settled(each) for each in work.heard if not each.base_fault)
+    back = all(
+        each.holds == "base" and (work.settled(each) or each.alone) for each in work.heard if not each.base_fault
+    )
     phase: Phase = "RolledBack" if back and work.heard else "RollingBack"
     return _verdict(work, phase, "the newest version failed: members have the version before")
 
@@ -371,6 +415,8 @@ def _state(work: _Work, member: Member) -> MemberState:
     if member.holds == work.goal:
         if work.failed(member):
             return MemberState(wave, "Failed", _why(work, member.name))
+        if member.alone:
+            return MemberState(wave, "Updated", member.why)
         if work.settled(member) or (not member.heard and member.ready):
             return MemberState(wave, "Updated")
         if not member.heard:

@@ -74,13 +74,18 @@ class RolloutPolicy(Frozen):
 
 
 def waves_of(
-    policy: RolloutPolicy, members: Mapping[str, Mapping[str, str]], order: Sequence[str], has: Collection[str]
+    policy: RolloutPolicy,
+    members: Mapping[str, Mapping[str, str]],
+    order: Sequence[str],
+    has: Collection[str],
+    last: Collection[str] = (),
 ) -> dict[str, int]:
     """The wave of each member, by its place: the first that it matches and that has room. `members`: labels by name;
-    `order`: of all of them, by which a wave of so many takes them; `has`: who has the version already comes first, so
-    that a member that joins takes nobody's place."""
+    `order`: of all of them, by which a wave of so many takes them; `has`: who was given the version already comes
+    first, so that a member that joins takes nobody's place; `last`: whom it can't be tried with, as it changes
+    nothing there, or can't be there."""
     found: dict[str, int] = {}
-    left = sorted(order, key=lambda name: name not in has)
+    left = sorted(order, key=lambda name: (name not in has, name in last))
     for at, wave in enumerate(policy.waves):
         room = len(left) if wave.members is None else wave.members.up(len(members))
         taken = [name for name in left if wave.matches(name, members[name])][:room]

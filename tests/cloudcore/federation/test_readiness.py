@@ -77,6 +77,12 @@ def test_what_it_can_t_bring_about_is_not_in_order() -> None:
     assert (found.health, found.why) == ("progressing", "UpdateFailed: no such field")
 
 
+@pytest.mark.parametrize("code", ["ManagedLabelFalse", "AlreadyExists"])
+def test_what_is_left_alone_on_purpose_is_no_failure(code: str) -> None:
+    found = told_readiness({"kind": "ConfigMap"}, {"code": code, "message": "m"}, retains_replicas=False)
+    assert (found.health, found.why) == ("alone", f"{code}: m")
+
+
 SIGHT = Sight(revision=1, ready=True, heard=True, planned_ms=1000, observed_ms=2000, heard_ms=0)
 
 

@@ -113,6 +113,13 @@ async def test_what_has_a_lease_from_now_on_runs_until_it_was_lent_once(stage: S
     assert stage.replicas == 0, "it had one before"
 
 
+async def test_what_is_left_alone_on_purpose_is_not_tried_again_and_again(stage: Stage) -> None:
+    await stage.world.create("deployments.apps", deployment(), "d")
+    await stage.want(manifest=deployment(), adopt=False)
+    assert (await stage.look() or 0) >= 10
+    assert stage.status["code"] == "AlreadyExists"
+
+
 async def a_pod(stage: Stage, name: str, node: str = "", **metadata: Any) -> Any:
     """Of the Deployment, made as its ReplicaSet's controller does."""
     owner = stage.world.get("deployments.apps", "a")

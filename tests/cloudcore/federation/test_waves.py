@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudcore.federation.waves import Member, Past, Verdict, decide_rollout
+from cloudcore.federation.waves import Member, MemberState, Past, Verdict, decide_rollout
 from skerry.errors import InvalidError
 from skerry.frozen import replace
-from skerry.objects.rollout_policies import RolloutPolicy, read_rollout_policy, waves_of
+from skerry.objects.rollout_policies import Amount, RolloutPolicy, read_rollout_policy, waves_of
 
 NOW = 10_000_000
 LONG = NOW - 3_600_000
@@ -88,7 +88,7 @@ def test_who_is_not_heard_holds_nobody_up_and_gets_it_on_return() -> None:
     verdict = decide(CANARY, away, old("b"))
     assert given_to(verdict) == {"b"}
     assert (verdict.states["a"].state, verdict.gives["a"]) == ("Pending", "keep")
-    done = decide(CANARY, away, new("b"), past=Past(begun=("rest",), has_base=True))
+    done = decide(CANARY, away, new("b"), past=Past(begun=verdict.begun, has_base=True))
     assert (done.phase, done.message) == ("Complete", "a: not heard, and to get it on return")
     back = decide(CANARY, old("a"), new("b"), past=Past(begun=("rest",), has_base=True, complete=True))
     assert given_to(back) == {"a"}
@@ -201,9 +201,84 @@ def test_who_joins_in_the_midst_has_the_version_before_until_its_turn() -> None:
     assert after.gives["z"] == "target"
 
 
-def test_who_can_t_have_it_keeps_what_it_has_and_holds_nobody_up() -> None:
-    verdict = decide(CANARY, old("a", fault="replace /x: no such place"), old("b"))
-    assert (verdict.gives["a"], verdict.states["a"].state, given_to(verdict)) == ("keep", "Failed", {"b"})
+def test_who_can_t_have_it_keeps_what_it_has_and_has_failed_when_its_wave_begins() -> None:
+    can_t = old("a", fault="replace /x: no such place")
+    verdict = decide(CANARY, can_t, old("b"))
+    assert (verdict.gives["a"], verdict.states["a"].state, given_to(verdict)) == ("keep", "Failed", set())
+    assert (verdict.phase, verdict.begun) == ("Halted", ("canary",)), "a canary that can't have it proves nothing"
+    some = decide(replace(CANARY, max_failed=Amount(1)), can_t, old("b"))
+    assert (some.gives["a"], given_to(some)) == ("keep", {"b"})
+
+
+def test_an_outage_of_all_but_the_canary_makes_nothing_complete() -> None:
+    rules = policy(named("canary", "a"), {"name": "all", "clusterSelector": {}, "requiresApproval": True})
+    away = [old(name, heard=False) for name in "bcd"]
+    for tried in (rules, CANARY):
+        verdict = decide(tried, new("a"), *away, past=Past(begun=("canary",), has_base=True))
+        assert verdict.phase != "Complete"
+        assert verdict.begun == ("canary",)
+    assert verdict.message == "wave rest has not begun: none of its members is heard"
+    back = decide(rules, new("a"), *(old(name) for name in "bcd"), past=Past(begun=("canary",), has_base=True))
+    assert (back.phase, given_to(back)) == ("WaitingForApproval", set())
+
+
+def test_a_wave_waits_for_all_before_it_and_not_for_the_nearest_alone() -> None:
+    rules = policy(named("canary", "a"), named("pinned", "b"), maxUnavailable="100%")
+    verdict = decide(rules, old("a"), new("b", unchanged=True), old("c"))
+    assert (verdict.begun, given_to(verdict)) == (("canary",), {"a"})
+    faulty = decide(replace(rules, max_failed=Amount(1)), old("a"), old("b", fault="x"), old("c"))
+    assert given_to(faulty) == {"a"}
+
+
+def test_who_has_it_as_it_changes_nothing_there_is_the_canary_only_where_nobody_else_is() -> None:
+    rules = policy({"name": "canary", "members": 1, "minSucceeded": 1}, maxUnavailable="100%")
+    for pinned in "abc":
+        others = [old(name) for name in "abc" if name != pinned]
+        verdict = decide(rules, new(pinned, unchanged=True), *others)
+        assert verdict.states[pinned].wave == "rest"
+        assert len(given_to(verdict)) == 1
+    for faulty in "abc":
+        verdict = decide(rules, *(old(name, fault="x" if name == faulty else "") for name in "abc"))
+        assert verdict.states[faulty].wave == "rest"
+    both = policy(named("canary", "a", "b", minSucceeded=1))
+    verdict = decide(both, new("a", unchanged=True), old("b", heard=False), old("c"))
+    assert given_to(verdict) == set(), "what was so before is no success"
+    alone = decide(policy(named("canary", "a", minSucceeded=1)), new("a", unchanged=True), old("b"))
+    assert given_to(alone) == {"b"}, "a wave of those alone holds nobody up for ever"
+
+
+def test_a_gate_holds_though_nobody_behind_it_is_heard() -> None:
+    rules = policy(named("canary", "a"), named("gate", "b", requiresApproval=True), maxUnavailable="100%")
+    members = [new("a"), old("b", heard=False), old("c")]
+    verdict = decide(rules, *members, past=Past(begun=("canary",), has_base=True))
+    assert (verdict.phase, given_to(verdict)) == ("WaitingForApproval", set())
+    goes = decide(rules, *members, past=Past(begun=("canary",), approved={"gate"}, has_base=True))
+    assert (goes.begun, given_to(goes)) == (("canary", "gate", "rest"), {"c"})
+
+
+def test_no_more_successes_are_asked_for_than_a_wave_has_members() -> None:
+    rules = policy(named("canary", "a", minSucceeded=5))
+    assert given_to(decide(rules, new("a"), old("b"), past=Past(begun=("canary",)))) == {"b"}
+
+
+def test_who_has_it_otherwise_on_purpose_has_not_failed_and_holds_nobody_up() -> None:
+    alone = new("a", health="alone", since_ms=NOW - 700_000, why="ManagedLabelFalse: it is left alone")
+    past = Past(begun=("canary",), has_base=True)
+    verdict = decide(CANARY, alone, old("b"), past=past)
+    assert (verdict.phase, given_to(verdict)) == ("Progressing", {"b"})
+    assert verdict.states["a"] == MemberState("canary", "Updated", "ManagedLabelFalse: it is left alone")
+    done = decide(CANARY, alone, new("b"), past=replace(past, begun=("canary", "rest")))
+    assert done.phase == "Complete"
+    back = decide(CANARY, replace(alone, holds="base"), old("b"), past=replace(past, rolled_back=True))
+    assert back.phase == "RolledBack"
+    asked = policy(named("canary", "a", minSucceeded=1))
+    assert given_to(decide(asked, alone, old("b"), past=past)) == set(), "it is no success either"
+
+
+def test_what_is_complete_stays_so_though_somebody_is_not_in_order_again() -> None:
+    past = Past(begun=("canary", "rest"), complete=True, proven=True)
+    verdict = decide(CANARY, new("a"), new("b", health="progressing", since_ms=NOW), past=past)
+    assert verdict.phase == "Complete"
 
 
 def test_each_member_is_in_the_first_wave_that_has_room_for_it() -> None:
@@ -446,10 +521,11 @@ members_of = st.lists(
         heard_since_ms=st.integers(0, NOW),
         holds=st.sampled_from(["target", "base", "other", "nothing"]),
         known=st.booleans(),
-        health=st.sampled_from(["ready", "progressing", "failed"]),
+        health=st.sampled_from(["ready", "progressing", "failed", "alone"]),
         since_ms=st.integers(0, NOW),
         fault=st.sampled_from(["", "", "", "x"]),
         base_fault=st.booleans(),
+        unchanged=st.booleans(),
     ),
     unique_by=lambda each: each.name,
     max_size=12,
@@ -503,6 +579,9 @@ def test_of_any_state_the_decision_keeps_to_its_bounds(
         for each in members:
             if each.holds != "target" and verdict.states[each.name].wave in gated:
                 assert verdict.gives[each.name] != "target", "nobody said yes"
+    if verdict.phase == "Complete" and not past.complete:
+        begun = [each for each in members if verdict.states[each.name].wave in verdict.begun]
+        assert all(each.holds == "target" or each in begun for each in members), "no wave is left out"
     for each in members:
         if verdict.gives[each.name] == "nothing":
             assert each.holds == "nothing"
