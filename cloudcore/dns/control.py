@@ -208,10 +208,9 @@ def _zone(text: str, zones: Mapping[bytes, Zone]) -> Zone:
 
 def _named(text: str, zone: Zone) -> bytes:
     """A name of the zone, as a whole or as a zone file has it. Raises `NotFoundError`."""
-    asked = (
-        [zone.origin] if text == "@" else [name_of(text).lower(), name_of(f"{text}.{text_of(zone.origin)}").lower()]
-    )
-    found = next((name for name in asked[: 1 if text.endswith(".") else 2] if name in zone.nodes), None)
+    whole = zone.origin if text == "@" else name_of(text).lower()
+    asked = [whole] if text == "@" or text.endswith(".") else [whole, whole[:-1] + zone.origin]
+    found = next((name for name in asked if name in zone.nodes), None)
     if found is None:
         raise NotFoundError(f"there is no {text_of(asked[0])} in {text_of(zone.origin)}")
     return found

@@ -64,15 +64,16 @@ def wanted_of(zone: Zone, health: HealthTable | None = None) -> dict[Place, Reco
     found: dict[Place, Records] = {}
     for name, node in zone.nodes.items():
         service = zone.services.get(name)
+        # Not with the TTL of a moment in which somebody may soon be down: each would be a change there.
         now = health.seen(service) if service is not None and health is not None else service
         for kind, rrset in node.items():
             if kind in NEVER or (kind == NS and name == zone.origin):
                 continue
             ttl, rdatas = rrset.ttl, frozenset(rrset.rdatas)
-            if now is not None and kind in SIZES:
+            if service is not None and now is not None and kind in SIZES:
                 there = [each for each in now.endpoints if len(each.address) == SIZES[kind] and not each.drained]
                 up = frozenset(each.address for each in there if each.up)
-                rdatas, ttl = up or frozenset(each.address for each in there) or rdatas, now.ttl
+                rdatas, ttl = up or frozenset(each.address for each in there) or rdatas, service.ttl
             found[name, kind] = Records(ttl=ttl, rdatas=rdatas)
     return found
 
@@ -82,20 +83,19 @@ def planned(wanted: Content, there: Content, *, owner: str, zone: Zone, words: W
     needs of each change."""
     marks = {place: _mark(place, words, zone.origin) for place in {*wanted, *there}}
     said = _said(owner, zone)
-    mine = {
-        place for place, mark in marks.items() if mark is not None and _is_ours(_rdatas(there, (mark, TXT)), owner)
-    }
+    marked = _Marked(there, origin=zone.origin, words=words)
+    mine = {place for place in marks if marked.by(place, owner)}
     names: dict[bytes, set[int]] = {}
     for name, kind in there:
         names.setdefault(name, set()).add(kind)
-    places_of_marks = {
-        (mark, TXT) for place, mark in marks.items() if mark is not None and place in mine | set(wanted)
-    }
+    names_of_marks = {mark for place, mark in marks.items() if mark is not None and place in mine | set(wanted)}
+    # What of ours is where a mark has to be now, goes; and an alias would keep the mark out without a word.
+    crowding = {place for place in wanted if place[0] in names_of_marks and place[1] in (TXT, CNAME)}
     changes: list[Change] = []
     conflicts: list[str] = []
     for place in sorted(wanted):
         mark = marks[place]
-        if mark is None or place in places_of_marks:
+        if mark is None or place in crowding or (mark, CNAME) in there:
             conflicts.append(f"{_text(place, words)} has no room for a mark")
         elif place not in mine and (mark, TXT) in there:
             conflicts.append(f"{_text(place, words)} is marked as another's")
@@ -109,12 +109,30 @@ def planned(wanted: Content, there: Content, *, owner: str, zone: Zone, words: W
             if before != after or place not in mine:
                 mark_after = Records(ttl=MARK_TTL, rdatas=said)
                 changes.append(_change(place, mark, there, names, after, mark_after))
-    for place in sorted(mine - set(wanted)):
+    for place in sorted(mine - (wanted.keys() - crowding)):
         mark = marks[place]
         assert mark is not None, "what is ours is marked"
         changes.append(_change(place, mark, there, names, None, None))
     # What goes makes room: an alias for what was addresses.
     return Plan(changes=tuple(sorted(changes, key=lambda each: each.after is not None)), conflicts=tuple(conflicts))
+
+
+class _Marked:
+    """Which sets are marked. A text that is itself marked is a record, which somebody who writes a zone has put where
+    the mark of another's set would be, to have it taken for ours."""
+
+    def __init__(self, there: Content, *, origin: bytes, words: Words) -> None:
+        self._there = there
+        self._origin = origin
+        self._words = words
+
+    def by(self, place: Place, owner: str = "") -> bool:
+        """Whether it is marked as this owner's, or as anybody's. Marks of marks are followed: each is longer than
+        what it marks, so that they end."""
+        mark = _mark(place, self._words, self._origin)
+        if mark is None or not _is_mark(_rdatas(self._there, (mark, TXT)), owner):
+            return False
+        return not self.by((mark, TXT))
 
 
 def _change(
@@ -155,11 +173,11 @@ def _somebodys(place: Place, mine: Collection[Place], names: Mapping[bytes, Coll
     return ""
 
 
-def _is_ours(rdatas: Iterable[bytes], owner: str) -> bool:
-    """Whether a mark is of this owner, whatever external-dns or we noted beside."""
+def _is_mark(rdatas: Iterable[bytes], owner: str) -> bool:
+    """Whether a mark is of this owner, or of any for "", whatever external-dns or we noted beside."""
     for rdata in rdatas:
         said = strings_of(rdata).decode("utf-8", "replace").strip('"').split(",")
-        if said[0] == "heritage=external-dns" and f"external-dns/owner={owner}" in said:
+        if said[0] == "heritage=external-dns" and (not owner or f"external-dns/owner={owner}" in said):
             return True
     return False
 

@@ -20,6 +20,8 @@ KEPT: Final = (*EXPOSED, PROBE)
 """Annotations that go along."""
 ANNOTATIONS: Final = (STRATEGY, PRIMARY, TTL, *KEPT)
 TTL_MAX_S: Final = 604_800
+_DIGITS_MAX: Final = 20
+"""Python refuses to read numbers of thousands of them."""
 
 
 def asks(ingress: JsonObject) -> bool:
@@ -40,8 +42,9 @@ def gslb_of(ingress: JsonObject, before: JsonObject | None) -> JsonObject:
         raise InvalidError(f"annotation {STRATEGY}: {kind!r} is not one of {', '.join(STRATEGIES)}")
     if kind == "failover" and not primary:
         raise InvalidError(f"annotation {PRIMARY}: the region that failover begins with is wanted")
-    if not ttl.isascii() or not ttl.isdigit() or int(ttl) > TTL_MAX_S:
-        raise InvalidError(f"annotation {TTL}: {ttl!r} is no number of seconds up to {TTL_MAX_S}")
+    if not ttl.isascii() or not ttl.isdigit() or len(ttl) > _DIGITS_MAX or int(ttl) > TTL_MAX_S:
+        shown = ttl if len(ttl) <= _DIGITS_MAX else f"{ttl[:_DIGITS_MAX]}…"
+        raise InvalidError(f"annotation {TTL}: {shown!r} is no number of seconds up to {TTL_MAX_S}")
     strategy: JsonObject = {"type": kind, "dnsTtlSeconds": int(ttl)}
     if primary:
         strategy["primaryGeoTag"] = primary

@@ -22,7 +22,7 @@ from cloudcore.controllers.gslb.draft import (
     services_behind,
     zone_of,
 )
-from cloudcore.controllers.gslb.exposed import endpoint_of, is_exposed, local_targets, owner_of, with_exposed
+from cloudcore.controllers.gslb.exposed import KIND, endpoint_of, is_exposed, local_targets, owner_of, with_exposed
 from cloudcore.controllers.gslb.judging import Remembering
 from cloudcore.controllers.gslb.members import is_made, sources_of
 from cloudcore.controllers.gslb.plan import Composed, Judge, Listed, Wished, compose, owner_text
@@ -50,7 +50,16 @@ from skerry.objects.gslb import (
 )
 from skerry.objects.ingresses import INGRESSES
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
-from skerry.objects.meta import Key, annotations_of, being_deleted, generation_of, labels_of, name_of, uid_of
+from skerry.objects.meta import (
+    Key,
+    annotations_of,
+    being_deleted,
+    controller_of,
+    generation_of,
+    labels_of,
+    name_of,
+    uid_of,
+)
 from skerry.objects.multicluster_dns import ENDPOINTS, RECORDS, shards_of
 from skerry.objects.select import label_selector
 
@@ -147,7 +156,11 @@ class GslbController:
         before, after = change.before, change.after
         if before is not None and after is not None and generation_of(before) == generation_of(after):
             return ()
-        return [*self._zones(), change.key]
+        # Who changes or takes away what a Gslb has made of itself, finds it put right.
+        owner = controller_of(change.last) if change.key.resource == DNS_ENDPOINTS else None
+        makers = GSLBS if owner is not None and owner.kind == KIND else ()
+        gslbs = [Key(resource, change.key.namespace, owner.name) for resource in makers if owner is not None]
+        return [*self._zones(), change.key, *gslbs]
 
     def _of_record(self, change: Seen) -> Iterable[Key]:
         """Where what it comes to may be another: it has no status but what members have."""
@@ -344,7 +357,9 @@ class GslbController:
                 await self._tools.objects.create(self._tools.kind(GSLBS[0]), key.namespace, wanted)
             elif before is not None and brought(before, wanted) is not before:
                 kind = self._tools.kind(found[0].resource)
-                await self._tools.objects.update(kind, found[0], lambda current: brought(current, wanted))
+                await self._tools.objects.update(
+                    kind, found[0], lambda current: brought(current, gslb_of(ingress, current))
+                )
         except InvalidError as error:
             await self._events.say(ingress, Saying(type="Warning", reason="GslbRefused", message=str(error)))
         except (AlreadyExistsError, NotFoundError):
@@ -464,7 +479,8 @@ def _asked(obj: JsonObject) -> tuple[object, ...]:
 
 
 def _said(record: JsonObject) -> tuple[object, ...]:
-    return map_at(record, "spec"), map_at(record, "metadata").get("annotations"), shards_of(record)
+    domain = str_at(record, "status", "domain")
+    return map_at(record, "spec"), map_at(record, "metadata").get("annotations"), domain, shards_of(record)
 
 
 def _age(obj: JsonObject) -> str:

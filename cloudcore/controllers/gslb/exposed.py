@@ -62,10 +62,16 @@ def endpoint_of(gslb: JsonObject, wish: Wish, made: Draft) -> JsonObject:
 
 def local_targets(wish: Wish, made: Draft, age: str) -> Wished:
     """For the zones: what other clusters ask for. All of it is answered that is up; who is down moves no serial."""
-    hosts = tuple(replace(host, name=name) for host in made.hosts if (name := _local_name(host)))
+    hosts = tuple(_renamed(host, name) for host in made.hosts if (name := _local_name(host)))
     votes = {(f"{LOCAL}{name}", address): count for (name, address), count in wish.votes.items()}
     asked = Wish(key=wish.key, policy="round_robin", ttl=wish.ttl, votes=votes)
-    return Wished(wish=asked, draft=replace(made, hosts=hosts), age=age, quiet=True)
+    return Wished(wish=asked, draft=replace(made, hosts=hosts), age=age, prefix=LOCAL)
+
+
+def _renamed(host: Host, name: str) -> Host:
+    """What is asked in a probe stays the host itself: web servers know no other, and one target is tried once."""
+    probe: JsonObject | None = {"host": host.name, **host.probe} if host.probe is not None else None
+    return replace(host, name=name, probe=probe)
 
 
 def with_exposed(current: JsonObject, wanted: JsonObject, gslb: JsonObject) -> JsonObject:

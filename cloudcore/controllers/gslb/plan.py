@@ -17,7 +17,7 @@ from cloudcore.controllers.gslb.draft import Draft, Host, zone_of
 from cloudcore.controllers.gslb.records import line_of, quoted
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
-from skerry.objects.gslb import Wish
+from skerry.objects.gslb import GSLBS, Wish
 from skerry.objects.hosts import is_address
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import Key
@@ -58,8 +58,9 @@ class Wished(Frozen):
     draft: Draft
     age: str
     """When it was made, in a form that sorts."""
-    quiet: bool = False
-    """Who has its names is told of others that say as much."""
+    prefix: str = ""
+    """Of its names, where it goes beside another wish of the same object: it has those whose rest is that one's, and
+    what it lacks is told of that one alone."""
 
 
 class Listed(Frozen):
@@ -135,9 +136,11 @@ def compose(
             continue
         told = len(claims.problems)
         for host in each.draft.hosts:
-            if zone_of(host.name, zones) == zone and (part := _service(each.wish, host, claims)):
+            if zone_of(host.name, zones) != zone or not _may_have(each, host, claims):
+                continue
+            if part := _service(each.wish, host, claims):
                 parts.append(part)
-        if each.quiet:
+        if each.prefix:
             del claims.problems[told:]
     kept = _Judging(zone, spec, base, judge).kept(parts, claims)
     problems = _problem_lines(claims)
@@ -153,6 +156,13 @@ def compose(
         serial = max(serial + 1, now_s) % SERIALS or 1
     made: JsonObject = {"serial": serial, "zone": _head(zone, spec, serial) + body, "services": document}
     return Composed(spec=made, records=1 + len(lines), services=len(services), problems=problems, left_out=left_out)
+
+
+def _may_have(wished: Wished, host: Host, claims: _Claims) -> bool:
+    if not wished.prefix:
+        return True
+    owners = claims.owners.get(host.name.removeprefix(wished.prefix), {})
+    return owner_text(wished.wish.key) in (owners.get(kind) for kind in _ADDRESSES)
 
 
 def _owner_of(source: Wished | Listed) -> str:
@@ -385,11 +395,14 @@ def _document(spec: JsonObject, services: JsonObject) -> JsonObject:
 
 
 def owner_text(key: Key) -> str:
+    """As kubectl names it, so that two of one kind in two groups are two."""
     kinds: Mapping[str, str] = {
         "globalservices.skerry.dev": "GlobalService",
         "dnsendpoints.externaldns.k8s.io": "DNSEndpoint",
-        ENDPOINTS: "DNSEndpoint",
+        ENDPOINTS: "DNSEndpoint." + ENDPOINTS.partition(".")[2],
+        GSLBS[0]: "Gslb",
+        GSLBS[1]: "Gslb." + GSLBS[1].partition(".")[2],
         SERVICE_RECORDS: "ServiceDNSRecord",
         INGRESS_RECORDS: "IngressDNSRecord",
     }
-    return f"{kinds.get(key.resource, 'Gslb')} {key.namespace}/{key.name}"
+    return f"{kinds.get(key.resource, key.resource)} {key.namespace}/{key.name}"

@@ -50,7 +50,9 @@ def parents_of(key: Key, obj: JsonObject) -> list[Key]:
         pairs = [each.rpartition("/") for each in named]
         return [Key(ISTIO_GATEWAYS, space or key.namespace, name) for space, _, name in pairs]
     if key.resource == LISTENER_SETS:
-        return [_parent(map_at(obj, "spec", "parentRef"), key)]
+        # Sets go into gateways alone; else one that names itself would lead round and round.
+        parent = _parent(map_at(obj, "spec", "parentRef"), key)
+        return [parent] if parent.resource == GATEWAYS else []
     rows = maps_at(obj, "spec", "parentRefs")
     return [_parent(each, key) for each in rows if str_at(each, "kind") in ("", "Gateway", "ListenerSet")]
 

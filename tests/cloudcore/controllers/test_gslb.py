@@ -612,3 +612,55 @@ async def test_what_a_gslb_lacks_is_told_by_an_event(world: World, controller: G
     await world.settle(controller)
     (event,) = world.events("Incomplete")
     assert "k8gb.io/hostname" in event["message"]
+
+
+async def test_local_targets_are_tried_as_the_host_itself(world: World, controller: GslbController) -> None:
+    await site(world)
+    await world.set_spec(DNS_ZONES, "example.com", probe={"type": "HTTPS", "path": "/ready"})
+    await gslb(world)
+    await world.settle(controller)
+    probe = {"host": "www.example.com", "type": "HTTPS", "path": "/ready"}
+    assert service(world)["probe"] == service(world, "localtargets-www.example.com.")["probe"] == probe
+
+
+async def test_who_is_refused_a_host_has_no_local_targets_of_it(world: World, controller: GslbController) -> None:
+    await site(world)
+    await global_service(world, "first", "www.example.com")
+    await gslb(world)
+    await world.settle(controller)
+    assert [*snapshot(world)["services"]["services"]] == ["www.example.com."]
+    assert problems(world) == ["Gslb d/web: www.example.com is GlobalService d/first's"]
+
+
+async def test_of_two_groups_of_one_kind_and_name_the_older_has_a_name(
+    world: World, controller: GslbController
+) -> None:
+    await site(world)
+    await gslb(world, NEW)
+    await gslb(world, OLD, strategy={"type": "failover", "primaryGeoTag": "eu"})
+    await world.settle(controller)
+    assert service(world)["policy"] == "round_robin"
+    assert problems(world) == ["Gslb.k8gb.absa.oss d/web: www.example.com is Gslb d/web's"]
+
+
+async def test_what_somebody_does_to_a_gslbs_dnsendpoint_is_put_right(
+    world: World, controller: GslbController
+) -> None:
+    await site(world)
+    await gslb(world)
+    await world.settle(controller)
+    made = world.get(DNS_ENDPOINTS, "web")["spec"]
+    await world.set_spec(DNS_ENDPOINTS, "web", endpoints=[])
+    await world.settle(controller)
+    assert world.get(DNS_ENDPOINTS, "web")["spec"] == made
+    await world.delete(DNS_ENDPOINTS, "web")
+    await world.settle(controller)
+    assert world.get(DNS_ENDPOINTS, "web")["spec"] == made
+
+
+async def test_a_ttl_of_thousands_of_digits_is_told_and_shortened(world: World, controller: GslbController) -> None:
+    await site(world)
+    await annotate(world, strategy="roundRobin", dns_ttl_seconds="9" * 5000)
+    await world.settle(controller)
+    (event,) = world.events("GslbRefused")
+    assert "k8gb.io/dns-ttl-seconds" in event["message"] and len(event["message"]) < 200

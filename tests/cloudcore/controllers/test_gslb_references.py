@@ -187,3 +187,17 @@ async def test_how_a_gslb_is_tried_is_its_own_word_or_the_zones(world: World, co
     assert "probe" not in service(world, "api.example.com.")
     assert service(world, "all.example.com.")["probe"]["port"] == 443
     assert "port" not in world.get(GLOBAL_SERVICES, "all")["spec"], "nothing is written into what somebody else says"
+
+
+async def test_sets_of_listeners_that_name_each_other_stop_nothing(world: World, controller: GslbController) -> None:
+    await zone(world)
+    await a_service(world)
+    for name, parent in (("ours", "theirs"), ("theirs", "ours"), ("self", "self")):
+        spec = {"parentRef": {"kind": "ListenerSet", "name": parent}}
+        await world.create(f"listenersets.{GATEWAY_API}", {"metadata": {"name": name}, "spec": spec})
+    await route(world, "HTTPRoute", {"kind": "ListenerSet", "name": "ours"}, "*.example.com")
+    reference = {"kind": "HTTPRoute", "name": "web"}
+    await global_service(world, "web", "www.example.com", endpoints=[], resourceRef=reference)
+    await global_service(world, "other", "other.example.com")
+    await world.settle(controller)
+    assert states(world) == {} and set(states(world, "other.example.com.")) == {"203.0.113.1"}

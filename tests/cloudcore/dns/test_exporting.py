@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from cloudcore.dns.exporting import Change, Place, Plan, Records, planned, wanted_of
+from cloudcore.dns.table import HealthTable
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import parse_zone, read_zone, type_text
 from skerry.dns.names import name_of, text_of
 from skerry.dns.numbers import AAAA, ANY, CNAME, MX, TXT, A
+from skerry.probing.monitor import Counter
 
 ORIGIN = name_of("example.com")
 HEAD = "@ 60 SOA a b 1 2 3 4 5\n@ 60 NS a.test.\n"
@@ -200,3 +202,60 @@ def test_two_exporters_that_look_and_write_in_any_order_take_nothing_from_each_o
             else:
                 assert any(text_of(place[0]) in why for why in made.conflicts), "what is not there is told"
         assert not any(marked(place, owners[1 - at]) and marked(place, owner) for place in content)
+
+
+FORGED = '"heritage=external-dns,external-dns/owner=us"'
+
+
+def exported(zone: Zone, content: dict[Place, Records], rounds: int = 4, owner: str = "us") -> dict[Place, Records]:
+    for _ in range(rounds):
+        for change in plan(zone, content, owner).changes:
+            content = served(content, (change,)) or content
+    return content
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        f"a-www 60 TXT {FORGED}\n",
+        f"a-www 60 TXT {FORGED}\ntxt-a-www 60 TXT {FORGED}\n",
+        f"a-www 60 TXT {FORGED}\ntxt-a-www 60 CNAME away.test.\n",
+    ],
+)
+def test_a_mark_that_a_tenant_writes_makes_nothing_of_somebodys_ours(forged: str) -> None:
+    others = there(parse_zone(HEAD + "www 60 A 198.51.100.1\n", ORIGIN))
+    for owner in ("us", "them"):
+        content = exported(parse_zone(HEAD + forged, ORIGIN), others, owner=owner)
+        assert content[WWW] == others[WWW]
+        assert exported(parse_zone(HEAD, ORIGIN), content)[WWW] == others[WWW], "whoever else exports"
+        assert exported(parse_zone(HEAD, ORIGIN), content, owner=owner) == others, "it goes without him"
+        # One record of it at a time, as somebody would who tries.
+        for line in forged.splitlines(keepends=True)[::-1]:
+            content = exported(parse_zone(HEAD + line, ORIGIN), content, owner=owner)
+            assert content[WWW] == others[WWW]
+
+
+@pytest.mark.parametrize(
+    "forged", [f"a-www 60 TXT {FORGED}\n", f"txt-a-www 60 TXT {FORGED}\n", "a-www 60 CNAME away.test.\n"]
+)
+def test_what_is_written_where_a_mark_is_keeps_nothing_of_ours_from_being_changed(forged: str) -> None:
+    empty = there(parse_zone(HEAD, ORIGIN))
+    forgery, both = (parse_zone(HEAD + text + forged, ORIGIN) for text in ("", "www 60 A 192.0.2.1\n"))
+    ours = wanted_of(ZONE)[WWW]
+    assert exported(both, exported(forgery, empty))[WWW] == ours, "it makes room"
+    content = exported(both, exported(ZONE, empty))
+    assert content[WWW] == ours
+    assert WWW not in exported(forgery, content), "and goes when it is not wanted any more"
+
+
+def test_a_moment_of_doubt_is_no_change(tmp_path: Path) -> None:
+    (tmp_path / "example.com.zone").write_text(HEAD)
+    (tmp_path / "example.com.services.yaml").write_text(
+        "services: {www: {ttl: 30, probe: {type: TCP, port: 80}, endpoints: [{address: 192.0.2.1}]}}"
+    )
+    zone = read_zone(tmp_path / "example.com.zone")
+    table = HealthTable.of_zones({ORIGIN: zone})
+    place = WWW[0], bytes([192, 0, 2, 1])
+    table.set_verdict(place, down=False, unsure=True, counter=Counter(failures=1))
+    assert table.seen(zone.services[WWW[0]]).ttl == 15
+    assert wanted_of(zone, table)[WWW] == Records(ttl=30, rdatas=frozenset({place[1]}))
