@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, cast
 
 from cloudcore.dns.counts import Counts
@@ -61,9 +61,13 @@ class Streams:
         self._leaving = False
 
     async def run(
-        self, plain: Sequence[socket.socket], secured: Sequence[socket.socket], tls: ssl.SSLContext | None
+        self,
+        plain: Sequence[socket.socket],
+        secured: Sequence[socket.socket],
+        tls: ssl.SSLContext | None,
+        serving: Callable[[], None],
     ) -> None:
-        """Serve until `stop`, and then those who are connected for a little longer."""
+        """Serve until `stop`, and then those who are connected for a little longer; `serving` is called once."""
         loop = asyncio.get_running_loop()
         servers = [await loop.create_server(lambda: _Connection(self, "tcp"), sock=each) for each in plain]
         if tls is not None:
@@ -73,6 +77,7 @@ class Streams:
                 )
                 for each in secured
             ]
+        serving()
         await self._stop.wait()
         for server in servers:
             server.close()

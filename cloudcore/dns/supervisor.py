@@ -1,9 +1,10 @@
 """`cloudcore dns`: one process that holds the sockets and the zones, and forks those that answer.
 
 Every socket belongs to it and outlives whoever reads from it. At a reload new processes, with the new zones, are
-forked onto the same sockets, and then the old ones are told to finish: no query is lost, and none is answered from
-half of each (docs/decisions/0401). A process that dies is forked again. Keeps nothing on disk but the control
-socket; a crash of this process ends the others, and everything is read back from the zone files.
+forked onto the same sockets, and when they are ready the old ones are told to finish: no query is lost or waits, and
+none is answered from half of each (docs/decisions/0401, 0451). A process that dies is forked again. Keeps nothing on
+disk but the control socket; a crash of this process ends the others, and everything is read back from the zone
+files.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ from cloudcore.dns.datagrams import Datagrams, datagram_socket
 from cloudcore.dns.drains import Drain, drained_places, read_drains, write_drains
 from cloudcore.dns.follower import SNAPSHOTS, Follower, silent_s
 from cloudcore.dns.geography import GeoDatabase
+from cloudcore.dns.handover import READY_S_MAX, WARM_S_MAX, Handover, Words
 from cloudcore.dns.library import Library
 from cloudcore.dns.limiter import Limiter, LimiterSettings, Pace
 from cloudcore.dns.notify import notify_all
 from cloudcore.dns.prober import Observing, Prober, Target, recall, targets_of
+from cloudcore.dns.recent import Recent
 from cloudcore.dns.responder import Desk, Identity, Responder
 from cloudcore.dns.settings import (
     DnsSettings,
@@ -83,6 +86,8 @@ COPIES: Final = "copies"
 CLOCK_S: Final = 10.0
 FOLLOWER: Final = -1
 """The seat of who follows the cloud."""
+SETTLE_S: Final = 0.1
+"""Between two looks at whether a new process has ended before it was ready."""
 RELOAD_PACE_S: Final = 0.2
 """Between two reloads that nobody asked for by name: a storm of changes is taken in together."""
 CLOUD_SILENCE_S: Final = 120.0
@@ -121,6 +126,14 @@ class Supervisor:
         self._zones: Mapping[bytes, Zone] = {}
         self._problems: tuple[str, ...] = ()
         self._generation = 0
+        self._handover: Handover | None = None
+        """While processes of two generations are there."""
+        self._has_let = False
+        """Whether its new processes were told to read."""
+        self._changed: set[str] = set()
+        """Zones that no other server was told of yet: it would ask, and be told of those before."""
+        self._recent: list[Recent] = []
+        """By seat."""
         self._children: dict[int, _Child] = {}
         self._wanted: dict[int, Callable[[int], None]] = {}
         self._lasting: set[int] = {PROBER}
@@ -157,6 +170,8 @@ class Supervisor:
     def run(self) -> None:
         """Raises `SkerryError` for what keeps it from starting."""
         with ExitStack() as stack:
+            self._words = Words()
+            stack.callback(self._words.close)
             self._kept = _make_state(self._settings)
             self._drains = read_drains(self._settings.state)
             self._load(first=True)
@@ -172,6 +187,7 @@ class Supervisor:
                 self._hearing = stack.enter_context(_observers_socket(self._settings))
             self._memory = shared_memory(2 * (len(udp) + 1))
             for seat, each in enumerate(udp):
+                self._recent.append(Recent())
                 self._wanted[seat] = lambda seat, each=each: self._answer_datagrams(each, seat)
             self._wanted[len(udp)] = lambda seat: self._answer_streams(tcp, tls, seat)
             if self._settings.cloud:
@@ -200,6 +216,7 @@ class Supervisor:
         with selectors.DefaultSelector() as selector:
             selector.register(control, selectors.EVENT_READ)
             selector.register(wake, selectors.EVENT_READ)
+            selector.register(self._words, selectors.EVENT_READ)
             self._fork_all()
             self._tell(list(self._zones.values()))
             started()
@@ -207,15 +224,16 @@ class Supervisor:
                 for key, _ in selector.select(timeout=self._wait_s()):
                     if key.fileobj is control:
                         self._controlled(control)
-                    else:
+                    elif key.fileobj == wake:
                         with suppress(BlockingIOError):
                             os.read(wake, 4096)
                 self._reap()
                 self._respawn()
+                self._hand_over()
                 self._aim_anew()
                 self._export_anew()
                 self._look_at_clock()
-                if self._reload and time.monotonic() >= self._loaded_at + RELOAD_PACE_S:
+                if self._reload and self._may_reload():
                     self._reload = False
                     self._load()
         notify(os.environ, STOPPING="1")
@@ -225,7 +243,10 @@ class Supervisor:
         os.close(waker)
 
     def _wait_s(self) -> float | None:
-        due = [*self._due.values(), *([self._loaded_at + RELOAD_PACE_S] if self._reload else [])]
+        reloads = self._reload and (self._handover is None or self._handover.failures > 0)
+        due = [*self._due.values(), *([self._loaded_at + RELOAD_PACE_S] if reloads else [])]
+        if self._handover is not None and (ready_by := self._handover.deadline) is not None:
+            due.append(ready_by)
         due += [self._aimed_due] if self._aimed_due else []
         due += self._outdated.values()
         now_s = time.time()
@@ -298,14 +319,70 @@ class Supervisor:
         gc.collect()
         gc.freeze()  # what lasts is looked at no more, so that forked processes share its memory
         if not first:
-            before = [child for child in self._children.values() if child.seat not in self._lasting]
-            self._generation += 1
-            self._fork_all()
-            for child in before:
-                os.kill(child.pid, signal.SIGTERM)
-            self._tell([zone for zone in loaded.zones.values() if text_of(zone.origin) in loaded.changed])
-            LOG.info("zones read again changed=%d zones=%d", len(loaded.changed), len(self._zones))
+            self._changed |= set(loaded.changed)
+            self._begin_handover()
         return loaded.changed
+
+    def _may_reload(self) -> bool:
+        """A reload waits for the one before it, but not for one that does not come to an end."""
+        if self._handover is not None and not self._handover.failures:
+            return False
+        return time.monotonic() >= self._loaded_at + RELOAD_PACE_S
+
+    def _begin_handover(self) -> None:
+        """Fork processes with these zones; those who answer are told nothing yet."""
+        given_up = self._handover
+        fresh = given_up.waiting if given_up is not None else ()
+        for pid in fresh:
+            self._children.pop(pid, None)
+            os.kill(pid, signal.SIGKILL)
+        before = {pid for pid, child in self._children.items() if child.seat >= 0 and not child.leaving}
+        if given_up is None:
+            self._generation += 1
+        self._words.forget()
+        self._has_let = False
+        self._handover = Handover({seat for seat in self._wanted if seat >= 0}, before)
+        self._fork_all()
+
+    def _hand_over(self) -> None:
+        """As far as the new processes are."""
+        told = self._words.take()
+        handover = self._handover
+        if handover is None:
+            return
+        for pid, word in told:
+            handover.told(pid, word)
+        for pid in handover.overdue(time.monotonic()):
+            LOG.error("a process with new zones is not ready pid=%d after_s=%g: another is started", pid, READY_S_MAX)
+            os.kill(pid, signal.SIGKILL)
+        if (handover.is_ready() or handover.let) and not self._has_let:
+            self._words.let()
+            self._has_let = True
+        if not handover.is_over():
+            return
+        for pid in handover.before:
+            self._children[pid].leaving = True
+            os.kill(pid, signal.SIGTERM)
+        self._handover = None
+        changed, self._changed = self._changed, set()
+        self._tell([zone for zone in self._zones.values() if text_of(zone.origin) in changed])
+        LOG.info("zones read again changed=%d zones=%d", len(changed), len(self._zones))
+
+    def _reload_now(self) -> tuple[str, ...]:
+        """Until the new zones are what is answered; bounded."""
+        self._settle()
+        changed = self._load()
+        self._settle()
+        return changed
+
+    def _settle(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._words, selectors.EVENT_READ)
+            until = time.monotonic() + READY_S_MAX
+            while self._handover is not None and not self._handover.failures and time.monotonic() < until:
+                selector.select(timeout=SETTLE_S)
+                self._reap()
+                self._hand_over()
 
     def _aim(self, *, moved: bool) -> None:
         """At the endpoints of these zones. The prober of the zones before goes on where it has the same to try, and
@@ -365,6 +442,8 @@ class Supervisor:
     def _fork(self, seat: int) -> None:
         pid = self._begin(lambda: self._wanted[seat](seat))
         self._children[pid] = _Child(seat=seat, pid=pid, started_at=time.monotonic())
+        if self._handover is not None:
+            self._handover.started(pid, seat, time.monotonic())
         if seat == PROBER:
             self._aimed_at, self._aimed_due = time.monotonic(), 0.0
 
@@ -398,7 +477,11 @@ class Supervisor:
             child = self._children.pop(pid, None)
             if child is None or child.seat not in self._wanted:
                 continue  # nobody wants its seat taken again
-            if any(each.seat == child.seat for each in self._children.values()):
+            if self._handover is not None and self._handover.ended(pid):
+                LOG.error("a process with new zones ended before it answered seat=%d status=%d", child.seat, status)
+                self._due[child.seat] = max(time.monotonic(), child.started_at + RESPAWN_S)
+                continue
+            if any(each.seat == child.seat and not each.leaving for each in self._children.values()):
                 continue  # another has it
             if child.leaving:
                 self._due[child.seat] = time.monotonic()
@@ -448,10 +531,24 @@ class Supervisor:
 
     def _answer_datagrams(self, udp: socket.socket, seat: int) -> None:
         gc.disable()  # answering leaves no cycles, and a look at all that is ready would keep questions waiting
-        datagrams = Datagrams(udp, Responder(self._desk()), self._counts(seat))
+        datagrams = Datagrams(udp, Responder(self._desk()), self._counts(seat), self._recent[seat])
+        if self._handover is not None and not self._handover.let:  # else nobody answers meanwhile
+            datagrams.warm(time.monotonic() + WARM_S_MAX)
+        self._wait_to_read()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: datagrams.stop())
+        self._say_reading()
         datagrams.run()
+
+    def _wait_to_read(self) -> None:
+        """In a child that follows others: until it is let."""
+        if self._handover is not None:
+            self._words.say("ready")
+            self._words.wait()
+
+    def _say_reading(self) -> None:
+        if self._handover is not None:
+            self._words.say("reading")
 
     def _answer_streams(self, tcp: list[socket.socket], tls: list[socket.socket], seat: int) -> None:
         settings = self._settings
@@ -462,11 +559,13 @@ class Supervisor:
         )
         streams = Streams(Responder(self._desk()), self._counts(seat), stream_settings)
 
+        self._wait_to_read()
+
         async def serve() -> None:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, streams.stop)
-            await streams.run(tcp, tls, self._tls)
+            await streams.run(tcp, tls, self._tls, self._say_reading)
 
         asyncio.run(serve())
 
@@ -530,6 +629,8 @@ class Supervisor:
     def _told_problems(self) -> tuple[str, ...]:
         settings = self._settings
         problems = (*self._problems, *self._export_problems())
+        if self._handover is not None and self._handover.failures:
+            problems = (*problems, "processes with the zones as they are now do not start; those before answer on")
         if not settings.cloud:
             return problems
         silence_s = silent_s(settings.state, time.time())
@@ -543,14 +644,11 @@ class Supervisor:
             seats = sum(seat >= 0 for seat in self._wanted)
             return total([Counts(self._memory, place).values() for place in range(2 * seats)])
 
-        def reload() -> tuple[str, ...]:
-            return self._load()
-
         state = Control(
             zones=lambda: self._zones,
             problems=self._told_problems,
             counts=values,
-            reload=reload,
+            reload=self._reload_now,
             processes=len(self._children),
             up_s=time.time() - self._started_at,
             table=self._table,
