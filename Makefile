@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 BIN := $(VENV)/bin
 JOBS ?= 2
 # System tests wait more than they work.
-SYSTEM_JOBS ?= $(shell expr $(JOBS) '*' 5 / 2)
+SYSTEM_JOBS ?= $(shell expr $(JOBS) '*' 2)
 STAMP := $(VENV)/.installed
 # Whoever forbids byte code has each of the suite's hundreds of processes compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -48,13 +48,10 @@ check: $(STAMP) ## format, lint, types, imports, repo rules, and 200 seeds of si
 	  $(BIN)/pytest -q tests/repo tests/sim -n $(JOBS); code=$$?; \
 	  wait $$checking || code=1; cat "$$types"; rm -f "$$types"; exit $$code
 
-# System tests leave half of the processors idle, which the others work on; theirs is the precedence, as they have deadlines.
 # Files are rewritten for pytest by one process first, or each worker would do it.
-test: $(STAMP) apt ## everything: check, unit and contract tests, and beside them the system tests
+test: check contracts apt ## everything: check, unit and contract tests, system tests
 	@$(BIN)/pytest -q -m system --collect-only >/dev/null || true
-	@told=$$(mktemp); nice -n 10 $(MAKE) -sk check contracts >"$$told" 2>&1 & beside=$$!; \
-	  trap 'kill $$beside' INT TERM; $(MAKE) -s system; code=$$?; \
-	  wait $$beside || code=1; cat "$$told"; rm -f "$$told"; exit $$code
+	@$(BIN)/pytest -q -m system -n $(SYSTEM_JOBS) --dist loadfile --no-loadscope-reorder
 
 contracts: $(STAMP) ## unit and contract tests, without what `make check` has
 	@$(BIN)/pytest -q --ignore=tests/repo --ignore=tests/sim -m 'not system' -n $(JOBS)
