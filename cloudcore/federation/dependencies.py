@@ -9,14 +9,14 @@ federated by itself is not touched here. Keeps nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.planner import Plan
 from cloudcore.federation.policy_lookup import acts, policy_of
-from cloudcore.federation.rollout_lookup import rollout_policy_of
 from cloudcore.registry.references import references_of
-from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE, Keys, Seen
+from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.objects.federation import (
     MANAGED,
@@ -48,9 +48,17 @@ _BY_SERVICE_ACCOUNT: Final = "kubernetes.io/service-account-token"
 
 def dependencies_of(federated: JsonObject) -> frozenset[tuple[str, str]]:
     """Resource and name of what its pods name."""
-    spec = map_at(federated, "spec", "template", "spec")
+    return _named_in(_pod_of(map_at(federated, "spec", "template")))
+
+
+def _pod_of(template: JsonObject) -> JsonObject:
+    """What a workload's pods are to be."""
+    spec = map_at(template, "spec")
     spec = map_at(spec, "jobTemplate", "spec") or spec
-    pod = map_at(spec, "template", "spec") or spec
+    return map_at(spec, "template", "spec") or spec
+
+
+def _named_in(pod: JsonObject) -> frozenset[tuple[str, str]]:
     named: JsonObject = {"spec": pod}
     made = {Key(CLAIMS, "", claim.name) for claim in pod_claims(named) if claim.ephemeral}  # by each pod for itself
     return frozenset((key.resource, key.name) for key in references_of(named) - made if key.resource in _KINDS)
@@ -154,30 +162,52 @@ class DependencyController:
     def _where(self, key: Key) -> frozenset[str]:
         """Members of all workloads that name it, and whose policy has them take it along."""
         found: set[str] = set()
-        for of in self._types():
+        types = self._types()
+        one = (key.resource, key.name)
+        for of in types:
             if of.name == key.resource and self._tools.cache.read(Key(of.resource, key.namespace, key.name)):
                 return frozenset()  # it is federated by itself
             for stored in self._tools.cache.select(of.resource, namespace=key.namespace):
                 policy = policy_of(self._tools.cache, stored.key, of.kind)
                 if policy is None or not bool_at(acts(policy), "spec", "followDependencies"):
                     continue
-                named = (key.resource, key.name) in dependencies_of(self._tools.cache.obj(stored))
-                if not named and rollout_policy_of(self._tools.cache, stored.key, of.kind) is None:
-                    continue
-                source = f"{stored.key.resource}/{stored.key.namespace}/{stored.key.name}"
-                rows = [self._tools.cache.obj(e) for e in self._tools.cache.indexed(MEMBER_OBJECTS_BY_SOURCE, source)]
-                found.update(
-                    str_at(row, "spec", "member")
-                    for row in rows
-                    if not str_at(row, "spec", "remove")
-                    and (named or (key.resource, key.name) in _row_dependencies(row))
-                )
-        return frozenset(found)
+                pod = _pod_of(map_at(self._tools.cache.obj(stored), "spec", "template"))
+                named = one in _named_in(pod)
+                for row in self._ledger.of(stored.key):
+                    # most have what is wanted, and that is seen without a look at all that it names
+                    older = not named and _pod_of(map_at(row, "spec", "manifest")) != pod
+                    if not str_at(row, "spec", "remove") and (named or (older and one in _row_dependencies(row))):
+                        found.add(str_at(row, "spec", "member"))
+        return frozenset(found | self._left_alone(key, frozenset(of.resource for of in types), found))
+
+    def _left_alone(self, key: Key, known: frozenset[str], found: AbstractSet[str]) -> frozenset[str]:
+        """Members that have it already, with a workload of a type that is not among those that are known, as it was
+        disabled: nothing of it is deleted, so that what follows it stays as well."""
+        rows = [row for row in self._ledger.of(key) if not str_at(row, "spec", "remove")]
+        leaving = {str_at(row, "spec", "member") for row in rows} - found
+        if not leaving:
+            return frozenset()
+        stay: set[str] = set()
+        for stored in self._tools.cache.select(MEMBER_OBJECTS):
+            row = self._tools.cache.obj(stored)
+            source, member = map_at(row, "spec", "source"), str_at(row, "spec", "member")
+            resource = str_at(source, "resource")
+            if (
+                member in leaving
+                and member not in stay
+                and str_at(source, "namespace") == key.namespace
+                and resource not in known
+                and resource not in _KINDS
+                and not str_at(row, "spec", "remove")
+                and (key.resource, key.name) in _row_dependencies(row)
+            ):
+                stay.add(member)
+        return frozenset(stay)
 
 
 def _row_dependencies(row: JsonObject) -> frozenset[tuple[str, str]]:
     """Of a workload's MemberObject: what the version names that the member is to have."""
-    return dependencies_of({"spec": {"template": map_at(row, "spec", "manifest")}})
+    return _named_in(_pod_of(map_at(row, "spec", "manifest")))
 
 
 def _changes_version(change: Seen) -> bool:

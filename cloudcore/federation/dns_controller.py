@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from typing import Final
 
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import AlreadyExistsError, NotFoundError
 from skerry.frozen import Frozen
-from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, Target, is_ready, row_name
+from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, Target, row_name
 from skerry.objects.gslb import REGION_LABEL
 from skerry.objects.hosts import is_address
 from skerry.objects.json import Json, JsonObject, bool_at, map_at, maps_at, str_at, strs_at
@@ -35,7 +37,12 @@ from skerry.objects.multicluster_dns import (
 RESOLVED_AGAIN_S: Final = 60.0
 """Between looks at what the name of a load balancer leads to."""
 _RESOLVE_S_MAX: Final = 5.0
+"""For all names of a record together: what is not answered by then is missing until the next look."""
 _RESOLVED_MAX: Final = 10_000
+_BALANCERS_MAX: Final = 16
+"""That are taken of what a member tells of one object."""
+_THREADS_MAX: Final = 32
+"""Of names that are asked for at a time: names that are never answered hold up none of the rest of the process."""
 _KINDS: Final = {
     SERVICE_RECORDS: ("v1", "Service"),
     INGRESS_RECORDS: ("networking.k8s.io/v1", "Ingress"),
@@ -46,13 +53,17 @@ Resolve = Callable[[str], Awaitable[Sequence[str]]]
 """Addresses of a host; none where they are not known now."""
 
 
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS_MAX, thread_name_prefix="resolve")
+
+
 async def resolve(host: str) -> Sequence[str]:
     """By this machine's resolver."""
-    loop = asyncio.get_running_loop()
+    ask = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
     try:
-        async with asyncio.timeout(_RESOLVE_S_MAX):
-            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError, UnicodeError):
+        found = await asyncio.get_running_loop().run_in_executor(_threads(), ask)
+    except (OSError, ValueError):  # of names that can't be any as well
         return ()
     return sorted({str(each[4][0]) for each in found})
 
@@ -68,9 +79,10 @@ class MulticlusterDnsController:
     name = "multicluster-dns-controller"
     workers = 2
 
-    def __init__(self, tools: Tools, resolve: Resolve = resolve) -> None:
+    def __init__(self, tools: Tools, resolve: Resolve = resolve, within_s: float = _RESOLVE_S_MAX) -> None:
         self._tools = tools
         self._resolve = resolve
+        self._within_s = within_s
         self._resolved: dict[str, _Resolved] = {}
 
     def watches(self) -> Sequence[Keys]:
@@ -118,20 +130,23 @@ class MulticlusterDnsController:
     # --- what members have ---
 
     async def _status(self, key: Key, record: JsonObject) -> tuple[JsonObject, float | None]:
-        again_s: float | None = None
-        rows: list[Json] = []
+        rows: list[JsonObject] = []
         for stored in sorted(self._tools.cache.select(MEMBERS, namespace=NAMESPACE), key=lambda each: each.key.name):
             member = self._tools.cache.obj(stored)
             if being_deleted(member):
                 continue
-            row = self._row(key, record, member)
-            if hosts := [host for host in hosts_of(map_at(row, "loadBalancer")) if not is_address(host)]:
-                row["addresses"] = await self._addresses(hosts_of(map_at(row, "loadBalancer")))
-                again_s = RESOLVED_AGAIN_S
-                if missing := [host for host in hosts if not self._resolved[host].addresses]:
-                    row["message"] = f"no address is known of {', '.join(missing)}"
-            rows.append(row)
-        status: JsonObject = {"dns": rows} if rows else {}
+            rows.append(self._row(key, record, member))
+        named = {host for row in rows for host in hosts_of(map_at(row, "loadBalancer")) if not is_address(host)}
+        found = await self._addresses(named)
+        for row in rows:
+            hosts = hosts_of(map_at(row, "loadBalancer"))
+            if all(is_address(host) for host in hosts):
+                continue
+            row["addresses"] = [*sorted({each for host in hosts for each in found.get(host, (host,))})]
+            if missing := [host for host in hosts if not found.get(host, (host,))]:
+                row["message"] = f"no address is known of {', '.join(missing)}"
+        again_s = RESOLVED_AGAIN_S if named else None
+        status: JsonObject = {"dns": [*rows]} if rows else {}
         if key.resource == SERVICE_RECORDS and (domain := self._domain(str_at(record, "spec", "domainRef"))):
             status["domain"] = domain
         return status, again_s
@@ -144,7 +159,7 @@ class MulticlusterDnsController:
         api_version, kind = _KINDS[key.resource]
         target = Target(api_version=api_version, kind=kind, namespace=key.namespace, name=key.name)
         told: JsonObject = {"cluster": name_of(member), "loadBalancer": {}}
-        region, zones, _ = _place(member)
+        region, zones = _place(member)
         if region:
             told["region"] = region
         if zones and key.resource == SERVICE_RECORDS:
@@ -160,24 +175,36 @@ class MulticlusterDnsController:
             told["loadBalancer"] = _balancer(row)
         else:
             told["message"] = "no endpoint is ready there"
-        if not is_ready(member):
-            told["message"] = "it is not heard; this is what it told last"
         return told
 
-    async def _addresses(self, hosts: Iterable[str]) -> list[Json]:
-        found: dict[str, None] = {}
+    async def _addresses(self, hosts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Of each name: what it leads to, or led to last; none where that was never known."""
+        found: dict[str, tuple[str, ...]] = {}
+        asked: dict[str, asyncio.Task[Sequence[str]]] = {}
+        now_s = self._tools.clock.monotonic_s()
         for host in hosts:
-            if is_address(host):
-                found[host] = None
-                continue
-            known, now_s = self._resolved.get(host), self._tools.clock.monotonic_s()
+            known = self._resolved.get(host)
+            found[host] = () if known is None else known.addresses
             if known is None or now_s - known.at_s >= RESOLVED_AGAIN_S:
-                if len(self._resolved) >= _RESOLVED_MAX:
-                    self._resolved.clear()
-                fresh = tuple(await self._resolve(host)) or (known.addresses if known is not None else ())
-                known = self._resolved[host] = _Resolved(addresses=fresh, at_s=now_s)
-            found.update(dict.fromkeys(known.addresses))
-        return [*sorted(found)]
+                asked[host] = asyncio.create_task(_ask(self._resolve, host))
+        if not asked:
+            return found
+        try:
+            await asyncio.wait(asked.values(), timeout=self._within_s)
+        finally:
+            for task in asked.values():
+                task.cancel()
+        for host, task in asked.items():
+            fresh = tuple(task.result()) if task.done() and not task.cancelled() else ()
+            found[host] = fresh or found[host]
+            self._keep(host, _Resolved(addresses=found[host], at_s=now_s))
+        return found
+
+    def _keep(self, host: str, resolved: _Resolved) -> None:
+        self._resolved.pop(host, None)
+        self._resolved[host] = resolved  # the newest is the last
+        while len(self._resolved) > _RESOLVED_MAX:
+            del self._resolved[next(iter(self._resolved))]
 
     # --- what comes of it ---
 
@@ -233,10 +260,15 @@ class MulticlusterDnsController:
                 return  # as above
 
 
-def _place(member: JsonObject) -> tuple[str, tuple[str, ...], bool]:
-    """What of a member records show: region, zones, and whether it is heard."""
+async def _ask(resolve: Resolve, host: str) -> Sequence[str]:
+    return await resolve(host)
+
+
+def _place(member: JsonObject) -> tuple[str, tuple[str, ...]]:
+    """What of a member records show, and not whether it is heard: each flap of one would write every record, and
+    `observedAt` says how old it is what a member told."""
     region = str_at(member, "status", "region") or labels_of(member).get(REGION_LABEL, "")
-    return region, tuple(strs_at(member, "status", "zones")), is_ready(member)
+    return region, tuple(strs_at(member, "status", "zones"))
 
 
 def _balancer(row: JsonObject) -> JsonObject:
@@ -245,7 +277,7 @@ def _balancer(row: JsonObject) -> JsonObject:
     outside = strs_at(row, "spec", "manifest", "spec", "externalIPs")
     rows: list[Json] = [*sorted(told, key=lambda each: (str_at(each, "ip"), str_at(each, "hostname")))]
     rows = rows or [{"ip": address} for address in sorted(outside)]
-    return {"ingress": rows} if rows else {}
+    return {"ingress": rows[:_BALANCERS_MAX]} if rows else {}
 
 
 def _of_endpoint(change: Seen) -> Iterable[Key]:

@@ -8,6 +8,7 @@ of theirs for a moment; lost in a crash.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -25,7 +26,8 @@ from skerry.objects.scheme import Kind
 from skerry.ports import Clock, Pipe
 
 _KEPT_S: Final = 1.0
-"""What another replica answered serves all gateways for so long: they ask at once when a link is back."""
+"""What another replica answered, or that none did, serves all gateways for so long: they ask at once when a link is
+back."""
 
 Ago = Callable[[], float | None]
 """Seconds since the global cloud was asked what it answered last; None: it was not, or it is not known."""
@@ -34,7 +36,8 @@ Ago = Callable[[], float | None]
 class _Told(Frozen):
     asked_s: float
     """When the other replica was asked, monotonic."""
-    ago_s: float
+    ago_s: float | None
+    """None: nobody knew."""
 
 
 class PodLending:
@@ -47,6 +50,8 @@ class PodLending:
         self._clock = clock
         self._here: Ago | None = None
         self._told: _Told | None = None
+        self._asking: asyncio.Task[_Told] | None = None
+        """One question serves all who ask meanwhile."""
         self.elsewhere: Callable[[], Awaitable[float | None]] | None = None
         """Asks the replica that leads."""
 
@@ -66,13 +71,17 @@ class PodLending:
         """As anybody knows it, counted from now or earlier."""
         if self._here is not None or self.elsewhere is None:
             return self.ago_here_s()
-        now_s = self._clock.monotonic_s()
-        if self._told is None or now_s >= self._told.asked_s + _KEPT_S:
-            told = await self.elsewhere()
-            self._told = None if told is None else _Told(asked_s=now_s, ago_s=told)
-        if self._told is None:
-            return None
-        return self._told.ago_s + self._clock.monotonic_s() - self._told.asked_s
+        told = self._told
+        if told is None or self._clock.monotonic_s() >= told.asked_s + _KEPT_S:
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self._ask(self.elsewhere))
+            told = await asyncio.shield(self._asking)  # who leaves ends it for nobody else
+        return None if told.ago_s is None else told.ago_s + self._clock.monotonic_s() - told.asked_s
+
+    async def _ask(self, elsewhere: Callable[[], Awaitable[float | None]]) -> _Told:
+        asked_s = self._clock.monotonic_s()
+        self._told = _Told(asked_s=asked_s, ago_s=await elsewhere())
+        return self._told
 
     async def __call__(self, node: str, params: JsonObject, pipe: Pipe, /) -> None:
         size = int_at(params, "bodyBytes")

@@ -12,6 +12,7 @@ from cloudcore.federation.controller import FederationController
 from cloudcore.federation.dependencies import DependencyController, dependencies_of, manifest_of
 from cloudcore.federation.policy_controller import PolicyController
 from cloudcore.federation.type_controller import FederatedTypeController
+from cloudcore.registry.port import DeleteOptions
 from skerry.objects.federation import (
     MANAGED,
     MEMBER_OBJECTS,
@@ -22,6 +23,7 @@ from skerry.objects.federation import (
     ROLLOUT_POLICIES,
     TYPES,
 )
+from skerry.objects.json import JsonObject, map_at
 from tests.cloudcore.federation.test_types import config
 from tests.cloudcore.worlds import World, make_world
 
@@ -187,3 +189,37 @@ async def test_what_the_version_before_names_stays_where_that_is_until_the_new_o
     await stage.world.set_spec(REVISIONS, newest["metadata"]["name"], approved=["later"])
     await stage.settle()
     assert stage.wanted("files") == {"north": "Delete"}
+
+
+async def test_what_the_version_there_names_stays_when_the_rules_of_the_rollout_are_gone(stage: Stage) -> None:
+    await policy(stage, "web", "north")
+    await stage.world.create(WORKLOADS, workload("web", USES))
+    await stage.settle()
+    bare = workload("web", {"containers": [{"name": "c", "image": "j"}]})
+    await stage.world.update(WORKLOADS, "web", lambda obj: {**obj, "spec": bare["spec"]})
+    await stage.world.settle(DependencyController(stage.world.tools))
+    assert stage.wanted("files") == {"north": "there"}, "the version there names it"
+    await stage.world.update(WORKLOADS, "web", lambda obj: {**obj, "spec": {**bare["spec"], "overrides": []}})
+    await stage.settle()
+    assert stage.wanted("files") == {"north": "Delete"}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_what_follows_stays_when_the_type_of_its_workload_is_disabled(stage: Stage, gone: bool) -> None:
+    await policy(stage, "web", "north")
+    await stage.world.create(WORKLOADS, workload("web", USES))
+    await stage.settle()
+    types = stage.world.kind(TYPES)
+    names = [each["metadata"]["name"] for each in stage.world.all(TYPES)]
+    key = types.key(NAMESPACE, next(name for name in names if "deployments" in name))
+    if gone:
+        await stage.world.objects.delete(types, key, DeleteOptions())
+    else:
+
+        def disabled(obj: JsonObject) -> JsonObject:
+            return {**obj, "spec": {**map_at(obj, "spec"), "propagation": "Disabled"}}
+
+        await stage.world.objects.update(types, key, disabled)
+    await stage.world.update("configmaps", "files", lambda obj: {**obj, "data": {"k": "2"}})
+    await stage.world.settle(DependencyController(stage.world.tools))
+    assert stage.wanted("files") == {"north": "there"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -146,7 +147,39 @@ async def test_a_silent_member_keeps_what_it_told_last(stage: Stage) -> None:
     assert stage.targets == before
     row = stage.status()["dns"][0]
     assert row["observedAt"] == "T"
-    assert row["message"] == "it is not heard; this is what it told last"
+
+
+async def test_a_member_that_comes_and_goes_writes_no_record(stage: Stage) -> None:
+    await stage.tells("north", {"ip": "203.0.113.1"})
+    await stage.record()
+    await stage.settle()
+    before = stage.world.get(SERVICE_RECORDS, "web", "shop")["metadata"]["resourceVersion"]
+    for ready in ("False", "True", "Unknown"):
+        await stage.hear("north", ready)
+        await stage.settle()
+    assert stage.world.get(SERVICE_RECORDS, "web", "shop")["metadata"]["resourceVersion"] == before
+
+
+async def test_a_member_that_tells_thousands_of_names_holds_up_no_other(stage: Stage) -> None:
+    stage.resolved["lb.south.example"] = ["203.0.113.9"]
+    asked: list[str] = []
+    never = asyncio.Event()
+
+    async def slow(host: str) -> Sequence[str]:
+        asked.append(host)
+        if host.startswith("n"):
+            await never.wait()
+        return stage.resolved.get(host, [])
+
+    dns = MulticlusterDnsController(stage.world.tools, slow, within_s=0.2)
+    await stage.tells("north", *({"hostname": f"n{number}.example"} for number in range(1000)))
+    await stage.tells("south", {"hostname": "lb.south.example"})
+    await stage.record()
+    await stage.world.settle(dns)
+    north, south = stage.status()["dns"]
+    assert len(asked) == 17
+    assert len(north["loadBalancer"]["ingress"]) == 16
+    assert south["addresses"] == ["203.0.113.9"]
 
 
 async def test_who_says_that_nothing_is_ready_is_taken_out(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from skerry.objects.federation import REGION_OBJECTS
 from skerry.objects.json import encode_object
 from skerry.objects.pod_leases import LEASE, PODS_MAX, UNTOLD, left_of, question
 from skerry.transport.inside import pipe_pair
+from tests.cloudcore.hub.fleet import eventually
 from tests.cloudcore.worlds import World, make_world
 
 
@@ -107,3 +109,29 @@ async def test_a_question_that_makes_no_sense_is_refused(lending: PodLending, bo
 async def test_a_question_that_is_too_large_is_not_read(lending: PodLending) -> None:
     with pytest.raises(BadRequestError, match="at most"):
         await lending("gate", {"bodyBytes": 10**9}, pipe_pair()[1])
+
+
+@pytest.mark.parametrize("known", [5.0, None])
+async def test_one_question_to_who_leads_serves_all_who_ask(
+    world: World, lending: PodLending, known: float | None
+) -> None:
+    asked: list[asyncio.Event] = []
+
+    async def elsewhere() -> float | None:
+        asked.append(asyncio.Event())
+        await asked[-1].wait()
+        return known
+
+    lending.elsewhere = elsewhere
+    waiting = [asyncio.create_task(lending.ago_s()) for _ in range(5)]
+    await eventually(lambda: asked, "it is asked")
+    waiting.pop(0).cancel()
+    asked[0].set()
+    assert await asyncio.gather(*waiting) == [known] * 4
+    assert await lending.ago_s() == known
+    assert len(asked) == 1, "nor again within a moment"
+    world.clock.advance(2)
+    again = asyncio.create_task(lending.ago_s())
+    await eventually(lambda: len(asked) == 2, "it is asked again")
+    asked[1].set()
+    assert await again == known
