@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -185,6 +186,35 @@ def test_no_question_is_missed_while_all_zones_are_read_again(tmp_path: Path, wo
         found = told_by[0]
         assert (found.lost, found.late) == (0, 0) and found.sent > 10_000, found
         assert server.log.count("zones read again") >= 4
+
+
+def test_a_new_process_that_ends_before_it_reads_leaves_the_old_ones_answering(tmp_path: Path) -> None:
+    with dns_server(tmp_path, zones={"example.com": ZONE}) as server:
+        deadline, number = time.monotonic() + 60, 0
+        while "ended before it answered" not in server.log:  # one may read before it is killed
+            assert time.monotonic() < deadline, server.log
+            number += 1
+            old = set(told("pgrep", "-P", str(server.process.pid)).split())
+            (server.zones / "example.com.zone").write_text(ZONE.replace("192.0.2.2", f"192.0.2.{100 + number}"))
+            server.process.send_signal(signal.SIGHUP)
+            _kill_newcomers(server.process.pid, old, for_s=1.0)
+        assert server.kdig("+short", "mail.example.com").split()
+        wanted = [f"192.0.2.{100 + number}"]
+        while server.kdig("+short", "mail.example.com").split() != wanted:
+            assert time.monotonic() < deadline, server.log
+            time.sleep(0.1)
+        while "do not start" in server.skerry("zones"):
+            assert time.monotonic() < deadline, server.log
+
+
+def _kill_newcomers(parent: int, old: set[str], *, for_s: float) -> None:
+    children, until = Path(f"/proc/{parent}/task/{parent}/children"), time.monotonic() + for_s
+    seen = set(old)
+    while time.monotonic() < until:
+        for child in set(children.read_text().split()) - seen:
+            seen.add(child)
+            with suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
 
 
 def test_a_process_that_dies_is_forked_again_and_none_outlives_its_parent(tmp_path: Path) -> None:
