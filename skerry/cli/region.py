@@ -48,6 +48,10 @@ _REVISIONS: Final = Kind(
     group="skerry.dev", version="v1", kind="FederatedRevision", plural="federatedrevisions", namespaced=True
 )
 _ROWS: Final = Kind(group="skerry.dev", version="v1", kind="MemberObject", plural="memberobjects", namespaced=False)
+_REGION_ROWS: Final = Kind(
+    group="skerry.dev", version="v1", kind="RegionObject", plural="regionobjects", namespaced=False
+)
+_LENT_SHOWN: Final = 5
 _DEFAULT_TYPES: Final = (
     ("", "v1", "Namespace", "namespaces", "Cluster"),
     ("", "v1", "ConfigMap", "configmaps", "Namespaced"),
@@ -153,11 +157,43 @@ def status(target: Target) -> None:
 
 
 @region.command("leave")
+@click.option(
+    "--keep-lent", is_flag=True, help="Leave with what may run once alone (atMostOnce): it stays and runs on."
+)
 @with_target
-def leave(target: Target) -> None:
-    """In a region: be no member any more. What the federation put here stays."""
-    target.client().request("DELETE", path_of(_SECRETS, NAMESPACE, MEMBERSHIP))
+def leave(target: Target, *, keep_lent: bool) -> None:
+    """In a region: be no member any more. What the federation put here stays. Refused while something is here that
+    may run once alone in the federation, as it would run on here while another member begins it."""
+    client = target.client()
+    if not keep_lent:
+        refuse_lent(client)
+    client.request("DELETE", path_of(_SECRETS, NAMESPACE, MEMBERSHIP))
     say("left; what the federation put here stays, and is this region's own")
+
+
+def refuse_lent(client: Client) -> None:
+    """Raises `BadRequestError` while something is here that may run once alone."""
+    lent = lent_here(client)
+    if not lent:
+        return
+    shown = ", ".join(lent[:_LENT_SHOWN]) + (
+        f" and {len(lent) - _LENT_SHOWN} more" if len(lent) > _LENT_SHOWN else ""
+    )
+    raise BadRequestError(
+        f"may run once alone in the federation, and would run on here while another member begins it: {shown}. "
+        "Place it elsewhere in the global cloud first, or leave with --keep-lent"
+    )
+
+
+def lent_here(client: Client) -> list[str]:
+    """In a region: what is here for as long as it is lent."""
+    found: list[str] = []
+    for row in maps_at(client.request("GET", path_of(_REGION_ROWS)).obj, "items"):
+        # a tombstone with a lease counts until it is carried out, and one that dropped its lease runs as it likes
+        if int_at(row, "spec", "leaseSeconds") and not map_at(row, "status").get("removed"):
+            kind, namespace, name = (str_at(row, "spec", "object", field) for field in ("kind", "namespace", "name"))
+            found.append(f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}")
+    return sorted(found)
 
 
 @region.command("list")
