@@ -3,6 +3,7 @@ them is kept as widely as is right (RFC 7871 section 7.2.1). Pure.
 
 Places are alike where their orders name the service's own regions in the same order; so are networks of a database.
 A service in one region is alike to everybody. What is up is no part of this, so scopes stay when somebody fails.
+Whatever a database says is of one family of addresses, so no scope is 0 then.
 
 Remembers of clients' addresses how wide what is alike to them is, bounded.
 """
@@ -33,8 +34,10 @@ class Alike:
         measured: bool,
     ) -> None:
         """`table` has regions by place, `default` those of others; `measured`: distances don't count."""
-        self._table, self._default, self._rules, self._measured = table, default, rules, measured
         self._regions = frozenset(regions)
+        if len(self._regions) <= 1:
+            rules = None  # nothing that it tells decides
+        self._table, self._default, self._rules, self._measured = table, default, rules, measured
         classes = {place: self._class(table.get(place, default)) for place in places.names}
         if rules is not None:
             classes[NOWHERE] = _ASK_DATABASE
@@ -59,7 +62,7 @@ class Alike:
             same = self._class_at(spot)
             told = geo.widened(address, spot.bits, lambda other: self._class_at(other) == same)
             self._bits[address] = told
-        return max(bits, told)
+        return max(bits, told, 1)
 
     def _class_at(self, spot: Spot) -> str:
         assert self._rules is not None, "asked where a database tells more"
@@ -69,5 +72,7 @@ class Alike:
         return self._class(self._table.get(found.place, self._default))
 
     def _class(self, order: Iterable[str]) -> str:
+        if len(self._regions) <= 1:
+            return ""  # an order that lacks the only region leads there as well
         # No region's name has a line's end: who wrote that has all regions in a row.
         return "\n".join(["", *dict.fromkeys(region for region in order if region in self._regions)])

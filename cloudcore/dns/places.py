@@ -2,7 +2,8 @@
 
 Networks are cut into leaves that cover all addresses and never overlap; neighbours of one place, or of places that
 are alike to a service, are one leaf. A leaf's length is the scope of an answer: so no two answers that differ are for
-networks of which one holds the other, whatever a resolver keeps of them.
+networks of which one holds the other, whatever a resolver keeps of them. Scope 0 is everybody, in both families of
+addresses: where all addresses of a family are one leaf, and the other family is not the same, its scope is 1.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Places:
     def _take(self, leaves: dict[int, list[Leaf]]) -> None:
         self._leaves = leaves
         self._starts = {size: [leaf[0] for leaf in those] for size, those in leaves.items()}
+        self._least = 0 if len(self.names) == 1 else 1
 
     def alike(self, classes: Mapping[str, str]) -> Places:
         """The same with places by their class, as few leaves as that allows."""
@@ -65,7 +67,7 @@ class Places:
         size = len(address)
         at = bisect_right(self._starts[size], int.from_bytes(address, "big")) - 1
         _, length, place = self._leaves[size][at]
-        return place, length
+        return place, length or self._least
 
     def leaves(self, size: int) -> list[Leaf]:
         """All of them for addresses of 4 or 16 bytes, in order."""

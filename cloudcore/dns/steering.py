@@ -96,7 +96,7 @@ class Located(Frozen):
 
 def locate(service: Service, address: bytes, geo: GeoDatabase | None = None) -> Located:
     """Own networks first, then the database. Both are parts of the address space without overlap, and so is what
-    they have in common: the longer prefix of the two."""
+    they have in common: the longer prefix of the two; never none, as the database has each family by itself."""
     place, scope = service.places.find(address)
     table = service.latencies if service.policy == "latency" else service.orders
     default = table.get(NOWHERE, service.orders[NOWHERE])
@@ -110,7 +110,7 @@ def locate(service: Service, address: bytes, geo: GeoDatabase | None = None) -> 
         "no network of places has the client",
         f"the database ({geo.kind}) has it at {spot.text} (/{spot.bits}): {found.why}",
     )
-    return Located(place=found.place, scope=max(scope, spot.bits), order=order, steps=steps)
+    return Located(place=found.place, scope=max(scope, spot.bits, 1), order=order, steps=steps)
 
 
 def choose(service: Service, kind: int, address: bytes, geo: GeoDatabase | None = None) -> Choice:

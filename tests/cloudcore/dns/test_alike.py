@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -57,6 +57,45 @@ def test_a_service_in_one_region_is_the_same_to_everybody() -> None:
     six = [*ENDPOINTS, {"address": "2001:db8::1", "region": "fra"}]
     assert at(service(places, six), "10.0.1.1").scope == 16
     assert at(service(places, six), "10.0.1.1", kind=AAAA).scope == 0, "addresses of IPv6 are in one region alone"
+
+
+def test_scope_zero_is_everybody_and_not_all_of_one_family() -> None:
+    one = service({"germany": ["0.0.0.0/0"]})
+    assert (at(one, "10.0.0.1").rdatas, at(one, "10.0.0.1").scope) == ((b"\xcb\0\x71\1",), 1)
+    assert (at(one, "2001:db8::1").rdatas, at(one, "2001:db8::1").scope) == ((b"\xcb\0\x71\2",), 1)
+    assert at(service({"canada": ["0.0.0.0/0"]}), "10.0.0.1").scope == 0, "which is as everywhere else"
+    apart = replace(one, alike={})
+    assert at(apart, "10.0.0.1").scope == at(apart, "2001:db8::1").scope == 1
+
+
+FAMILIES = (ipaddress.IPv4Network, ipaddress.IPv6Network)
+EITHER = st.builds(
+    lambda family, value, length: str(
+        family((value << (family(0).max_prefixlen - 8) & -1 << (family(0).max_prefixlen - length), length))
+    ),
+    st.sampled_from(FAMILIES),
+    st.integers(0, 255),
+    st.integers(0, 8),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.dictionaries(EITHER, st.sampled_from(["germany", "france", "canada", "japan"]), max_size=6), st.booleans())
+def test_who_keeps_answers_by_scope_tells_nobody_of_either_family_anothers(
+    networks: dict[str, str], merged: bool
+) -> None:
+    places: dict[str, list[str]] = {}
+    for network, place in networks.items():
+        places.setdefault(place, []).append(network)
+    one = service(places) if merged else replace(service(places), alike={})
+    kept: dict[ipaddress.IPv4Network | ipaddress.IPv6Network | None, tuple[bytes, ...]] = {}
+    for family in FAMILIES:
+        for value in range(0, 256, 3):
+            size = family(0).max_prefixlen
+            choice = at(one, str(family(value << (size - 8))[0]))
+            scope = family((value << (size - 8) & -1 << (size - choice.scope), choice.scope))
+            assert kept.setdefault(scope if choice.scope else None, choice.rdatas) == choice.rdatas
+    assert None not in kept or len(kept) == 1, "what is told to everybody is told to everybody"
 
 
 NETWORKS = st.builds(
@@ -131,6 +170,28 @@ def test_networks_of_a_database_that_are_answered_alike_share_a_scope(tmp_path: 
     own = of_countries({"canada": ["20.0.4.0/24"]})
     assert at(own, "20.0.3.1", geo).scope == 22, "a network of places has an answer of its own"
     assert at(own, "20.0.4.1", geo).scope == 24
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_a_database_says_is_of_one_family(tmp_path: Path, version: Literal[4, 6]) -> None:
+    writer = MMDBWriter(ip_version=version, database_type="Test-Country")
+    halves = ["0.0.0.0/1", "128.0.0.0/1"] if version == 4 else ["::/1", "8000::/1"]
+    writer.insert_network(IPSet(halves[:1]), {"country": {"iso_code": "DE"}})
+    writer.insert_network(IPSet(halves[1:]), {"country": {"iso_code": "FR"}})
+    writer.to_db_file(str(tmp_path / "a.mmdb"))
+    geo = GeoDatabase(tmp_path / "a.mmdb")
+    one = of_countries()
+    for each in (one, replace(one, alike={})):
+        assert at(each, "10.0.0.1", geo).scope >= 1 and at(each, "2001:db8::1", geo).scope >= 1
+        if version == 4:
+            assert at(each, "10.0.0.1", geo).rdatas != at(each, "2001:db8::1", geo).rdatas
+
+
+def test_a_database_is_not_asked_for_a_service_in_one_region(tmp_path: Path) -> None:
+    geo = written(tmp_path / "a.mmdb", {"20.0.0.0/24": "DE"})
+    about = {"orders": ORDERS, "geo": GEO, "services": {"www": {"endpoints": ENDPOINTS[:1]}}}
+    one = services_of(about, ORIGIN, strict=False)[WWW]
+    assert at(one, "20.0.0.1", geo).scope == at(one, "2001:db8::1", geo).scope == 0
 
 
 @pytest.fixture(scope="module")

@@ -227,3 +227,19 @@ def test_another_subnet_of_the_same_length_needs_no_reading() -> None:
         if quick is not None and found is not None:
             assert found[:3] in quick[0] and quick[0].endswith(found[4:])
         responder.reply(packet, HERE, NOW_S)
+
+
+def test_an_answer_for_all_of_one_family_is_not_kept_for_the_other() -> None:
+    origin = name_of("example.com")
+    about = {**yaml.safe_load(SERVED), "places": {"europe": ["0.0.0.0/0"]}}
+    about["orders"] = {"europe": ["fra", "iad"], "default": ["iad", "fra"]}
+    zone = with_services(parse_records(HEAD, origin), origin, services_of(about, origin))
+    packet = dns.message.make_query("www.example.com", "A").to_wire()
+    for address, last in ((b"\xc0\0\2\1", [1]), (bytes.fromhex("20010db8") + bytes(12), [2, 3])):
+        responder = Responder(Desk(zones={zone.origin: zone}))
+        reply = responder.reply(packet, Client(address=address, transport="udp"), NOW_S)
+        assert reply is not None and not reply.lasting
+        quick = responder.quick(packet, packet.index(b"\0", 12) + 1, address, NOW_S)
+        assert quick is not None and quick[2] == "never"
+        answer = dns.message.from_wire(reply.data).answer[0]
+        assert sorted(int(str(rdata).rpartition(".")[2]) for rdata in answer) == last

@@ -187,7 +187,7 @@ def test_without_a_subnet_the_resolver_is_the_client(zone: Zone) -> None:
 
 def test_other_types_of_a_service_are_of_nobodys_place(zone: Zone) -> None:
     assert asked(zone, "www.example.com", "TXT", "192.0.2.0/25") == ([], 0)
-    assert asked(zone, "www.example.com", "AAAA", "198.51.100.0/24") == (["2001:db8::1"], 24), "the only one there is"
+    assert asked(zone, "www.example.com", "AAAA", "198.51.100.0/24") == (["2001:db8::1"], 0), "the only one there is"
     assert choose(zone.services[name_of("www.example.com")], AAAA, bytes(16)).rdatas
 
 
