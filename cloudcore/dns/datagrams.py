@@ -6,7 +6,7 @@ read, made or copied: the kernel sends the id from where the query lies and the 
 All arrays are made once. The addresses and the control messages of a batch go out as they came in, so that an answer
 leaves from the address that was asked, on a host with many. See docs/decisions/0400.
 
-Keeps the ready answers of this process, bounded in number; a crash leaves nothing.
+Keeps the ready answers of this process, bounded in number and bytes; a crash leaves nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ NAME: Final = 28
 """Of a sockaddr_in6, the longest there is here."""
 READY_MAX: Final = 200_000
 """Ready answers; when they are so many they are all forgotten, and made again as they are asked for."""
+READY_BYTES_MAX: Final = 64 << 20
+"""The same by their bytes and their queries'."""
+KEPT_QUERY_MAX: Final = 320
+"""Bytes of a query whose answer is kept: the longest name, EDNS and a client subnet are less. What is longer has
+options that nobody needs, which would be kept with it."""
 PASSING_MAX: Final = 50_000
 """Of these, answers to what has no end, of which most is asked once: names that are in no zone, client subnets."""
 WAITING: Final = 4 << 20
@@ -134,8 +139,11 @@ class Datagrams:
         self._receive, self._send = _calls()
         self._ready: dict[bytes, bytes] = {}
         self._held: dict[bytes, bytes] = {}
-        self._steered: list[bytes] = []
-        """Queries whose ready answers depend on who is up."""
+        self._steered: dict[bytes, tuple[bytes, bytes]] = {}
+        """Of these, what depends on who is up and on the day: where the rest lies, and the rest. It is forgotten at
+        once, while others wait."""
+        self._bytes = self._steered_bytes = 0
+        """Of all that is ready, and of the part that is steered."""
         self._passing: dict[bytes, tuple[bytes, bytes]] = {}
         """Of queries that have no end: for names that are in no zone by themselves, and with client subnets, whose
         answers may depend on who is up; where the rest lies, and the rest. Those kept longest go first."""
@@ -219,13 +227,14 @@ class Datagrams:
         if self._responder.look(now_s):
             self._forget_steered()
         sizes = self._sizes[:count].tolist()
-        ready, passing, queries, vectors = self._ready.get, self._passing.get, self._queries, self._vector_bytes
+        ready, passing, steered = self._ready.get, self._passing.get, self._steered.get
+        queries, vectors = self._queries, self._vector_bytes
         silent: list[int] = []
         missed = 0
         for (begin, behind, vector), size in zip(self._places, sizes, strict=False):
             query = queries[behind : begin + size]
             place = ready(query)
-            if place is None and (kept := passing(query)) is not None:
+            if place is None and (kept := passing(query) or steered(query)) is not None:
                 place = kept[0]
             if place is None:
                 missed += 1
@@ -246,15 +255,15 @@ class Datagrams:
             return None  # no header; or port 0, to which nobody can be answered
         name_end = packet.find(b"\0", 12)
         folded = packet[2:12] + packet[12:name_end].lower() + packet[name_end:]
-        place = self._ready.get(folded)
-        if place is not None and folded != packet[2:]:
+        is_kept = folded == packet[2:] and size <= KEPT_QUERY_MAX
+        if folded != packet[2:] and (place := self._ready.get(folded) or self._steered.get(folded, (None,))[0]):
             return self._recased(packet, name_end, place)
         address = self._address(number)
         if quick := self._responder.quick(packet, name_end + 1, address, now_s):
             rest, rcode, keeping = quick
             self._counts.add_quick(rcode)
             place = _place(rest)
-            if keeping == "never" or folded != packet[2:] or (keeping == "passing" and not self._is_again(folded)):
+            if keeping == "never" or not is_kept or (keeping == "passing" and not self._is_again(folded)):
                 self._made.append(rest)
             elif keeping == "passing":
                 self._keep_passing(folded, rest, place)
@@ -272,11 +281,9 @@ class Datagrams:
             self._responder.desk.on_notify(reply.notified)
         rest = reply.data[2:]
         place = _place(rest)
-        if reply.lasting and folded == packet[2:]:
-            self._keep(folded, rest, place)
-            if reply.steered:
-                self._steered.append(folded)
-            else:
+        if reply.lasting and is_kept:
+            self._keep(folded, rest, place, steered=reply.steered)
+            if not reply.steered:
                 self._recent.add(folded)
         else:
             self._made.append(rest)
@@ -293,9 +300,8 @@ class Datagrams:
 
     def _forget_steered(self) -> None:
         """Between two batches."""
-        for query in self._steered:
-            self._ready.pop(query, None)
-            self._held.pop(query, None)
+        self._bytes -= self._steered_bytes
+        self._steered_bytes = 0
         self._steered.clear()
         self._passing.clear()
 
@@ -315,15 +321,23 @@ class Datagrams:
                 self._made.append(self._passing.pop(old)[1])  # some of this batch are still to be sent
         self._passing[query] = place, rest
 
-    def _keep(self, query: bytes, rest: bytes, place: bytes) -> None:
-        if len(self._ready) >= READY_MAX:
+    def _keep(self, query: bytes, rest: bytes, place: bytes, *, steered: bool = False) -> None:
+        size = len(query) + len(rest)
+        if len(self._ready) + len(self._steered) >= READY_MAX or self._bytes + size > READY_BYTES_MAX:
             # Those of this batch are still to be sent.
             self._made.extend(self._held.values())
+            self._made.extend(held for _, held in self._steered.values())
             self._ready.clear()
             self._held.clear()
             self._steered.clear()
-        self._ready[query] = place
-        self._held[query] = rest
+            self._bytes = self._steered_bytes = 0
+        self._bytes += size
+        if steered:
+            self._steered_bytes += size
+            self._steered[query] = place, rest
+        else:
+            self._ready[query] = place
+            self._held[query] = rest
 
     def _address(self, number: int) -> bytes:
         """The client's, packed."""

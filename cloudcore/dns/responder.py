@@ -1,7 +1,8 @@
 """A packet comes in, its answer comes out: all that the server decides (RFC 1034, 1035, 6891, 8906, 9619). Pure.
 
 Keeps sections that were made once, by name, type and wish for signatures, of names that are in zones: as many as
-their records; and that a name is not there, by its zone and size. `Reply.lasting` tells the shell that the same
+their records, and so many of what is said of types that a name has not; and that a name is not there, by its zone and
+size. `Reply.lasting` tells the shell that the same
 bytes would be answered the same, whoever asks, as long as this responder lives; it lives as long as its snapshot of
 the zones.
 """
@@ -83,8 +84,9 @@ from skerry.frozen import Frozen
 
 UDP_PLAIN_MAX: Final = 512
 STREAM_MAX: Final = 65535
-STEERED_MAX: Final = 100_000
-"""Choices that are kept: names times regions, mostly."""
+KEPT_MAX: Final = 100_000
+"""Choices that are kept (names times regions, mostly), and sections of other than a record set asked for by its type:
+referrals, aliases, that there is no such type. When they are so many they are all forgotten."""
 _NO_DATA_TYPES: Final = frozenset({TKEY, TSIG, MAILA, MAILB})
 _QUICK_HEAD: Final = struct.Struct("!HHHHH")
 """A header without its id."""
@@ -148,6 +150,7 @@ class Desk(Frozen):
     """For the shell."""
     signers: Mapping[bytes, Signs] = {}
     """By zone."""
+    kept_max: int = KEPT_MAX
 
 
 class Signs(Protocol):
@@ -182,6 +185,8 @@ class Responder:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self._made: dict[tuple[bytes, int, bool], _Sections] = {}
+        self._untyped: list[tuple[bytes, int, bool]] = []
+        """Of these, what is not bounded by the zones' records."""
         self._steered: dict[tuple[bytes, int, int, bool, tuple[bytes, ...]], _Sections] = {}
         self._picked: dict[tuple[bytes, int, bool, str], _Sections] = {}
         """The same by class of clients, as long as nobody's health changes."""
@@ -262,7 +267,9 @@ class Responder:
         service = self._now(service)
         choice = choose(service, shape.type, address, self.desk.geo)
         made = self._steered_by(choice, service, sections, Asked(name=name, kind=shape.type, now_s=0.0))
-        if about is not None and sections.bounded and len(self._picked) < STEERED_MAX:
+        if about is not None and sections.bounded:
+            if len(self._picked) >= self.desk.kept_max:
+                self._picked.clear()
             self._picked[about] = made
         return made, choice.scope
 
@@ -312,6 +319,7 @@ class Responder:
             self._day = day
             if self.desk.signers:
                 self._made.clear()
+                self._untyped.clear()
                 self._steered.clear()
         elif health is None or health.number == self._number:
             return False
@@ -535,7 +543,9 @@ class Responder:
             small=len(body.data),
             bounded=sections.bounded,
         )
-        if sections.bounded and len(self._steered) < STEERED_MAX:
+        if sections.bounded:
+            if len(self._steered) >= self.desk.kept_max:
+                self._steered.clear()
             self._steered[about] = made
         return made
 
@@ -554,6 +564,7 @@ class Responder:
     def _sections(self, zone: Zone, asked: Asked, signer: Signs | None) -> _Sections:
         found = look_up(zone, asked.name, asked.kind)
         service = _service_in(zone, found) if asked.kind in SIZES else None
+        is_record = [rrset.type for _, rrset in found.answer] == [asked.kind]
         if signer is not None and service is None:
             found = signer.signed(found, asked)
         body = assemble(asked.name, found, room=1 << 30)
@@ -571,9 +582,16 @@ class Responder:
             signer=signer,
             leaves=classes_of(service, asked.kind) if service is not None else None,
         )
-        # Types that a name has not are 65,000; the answer to them is soon made.
-        if found.bounded and (found.answer or not found.authoritative or asked.kind <= ANY):
-            self._made[asked.name, asked.kind, asked.wants] = sections
+        about = asked.name, asked.kind, asked.wants
+        if found.bounded and is_record:
+            self._made[about] = sections
+        elif found.bounded and asked.kind <= ANY:  # other types are rare, and this is soon made
+            if len(self._untyped) >= self.desk.kept_max:
+                for each in self._untyped:
+                    self._made.pop(each, None)
+                self._untyped.clear()
+            self._untyped.append(about)
+            self._made[about] = sections
         return sections
 
     def _chaos(self, draft: _Draft) -> Reply:

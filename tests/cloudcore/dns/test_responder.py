@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import struct
+from collections.abc import Callable
 
 import dns.flags
 import dns.message
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from cloudcore.dns.cookies import Cookies, siphash
 from cloudcore.dns.limiter import Limiter, LimiterSettings
+from cloudcore.dns.lookup import Found
 from cloudcore.dns.responder import Client, Desk, Identity, Responder
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import parse_zone
@@ -204,6 +206,30 @@ def test_no_bytes_break_it_and_no_answer_is_out_of_bounds(data: st.DataObject) -
     assert answer[:2] == packet[:2] and answer[2] & 0x80
     assert len(answer) <= max(3 * len(packet), len(packet) + 40) and len(answer) <= 1232
     dns.message.from_wire(answer, ignore_trailing=False)
+
+
+def kept_by(ask_all: Callable[[Responder], None], desk: Desk) -> int:
+    """Sections that a responder holds after all was asked."""
+    responder = Responder(desk)
+    ask(responder, "www.example.com", "A")
+    gc.collect()
+    before = sum(isinstance(each, Found) for each in gc.get_objects())
+    ask_all(responder)
+    gc.collect()
+    return sum(isinstance(each, Found) for each in gc.get_objects()) - before
+
+
+@pytest.mark.parametrize("name", ["sub.example.com", "mail.example.com", "l1.example.com"])
+@pytest.mark.parametrize("dnssec", [False, True])
+def test_types_that_a_name_has_not_are_not_kept_without_end(zone: Zone, name: str, dnssec: bool) -> None:
+    def ask_all(responder: Responder) -> None:
+        for kind in (*range(60, 100), *range(300, 600)):
+            packet = dns.message.make_query(name, f"TYPE{kind}", want_dnssec=dnssec).to_wire()
+            assert responder.quick(packet, packet.index(b"\0", 12) + 1, HERE.address, 1000.0) is None
+            assert raw(responder, packet) is not None
+
+    assert kept_by(ask_all, Desk(zones={zone.origin: zone}, kept_max=10)) <= 10
+    assert kept_by(ask_all, Desk(zones={zone.origin: zone})) <= 40
 
 
 def test_answering_leaves_nothing_to_the_collector() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloudcore.dns.lookup import Found
 from cloudcore.dns.places import NOWHERE, Places
 from cloudcore.dns.responder import Client, Desk, Responder
 from cloudcore.dns.servicefile import read_services
@@ -183,6 +185,21 @@ def test_without_a_subnet_the_resolver_is_the_client(zone: Zone) -> None:
     assert asked(zone, "www.example.com", "A", "", "198.51.100.5") == (["203.0.113.2"], None)
     # Who does not want to tell where he is (RFC 7871 section 7.1.2).
     assert asked(zone, "www.example.com", "A", "0.0.0.0/0", "192.0.2.5") == (["203.0.113.1"], 0)
+
+
+def test_choices_are_kept_also_when_there_were_too_many(zone: Zone) -> None:
+    responder = Responder(Desk(zones={zone.origin: zone}, kept_max=1))
+    packet = dns.message.make_query("www.example.com", "A").to_wire()
+
+    def kept(client: str, last: int) -> int:
+        reply = responder.reply(packet, Client(address=ipaddress.ip_address(client).packed, transport="udp"), 0.0)
+        assert reply is not None
+        there = [each for each in gc.get_objects() if isinstance(each, Found) and each.answer]
+        return sum(each.answer[-1][1].rdatas == (bytes([203, 0, 113, last]),) for each in there)
+
+    before = kept("192.0.2.5", 2)
+    assert kept("198.51.100.5", 2) == before + 1
+    assert kept("192.0.2.5", 2) == before, "others took its place"
 
 
 def test_other_types_of_a_service_are_of_nobodys_place(zone: Zone) -> None:
