@@ -40,6 +40,7 @@ from skerry.objects.meta import Key, Revision, being_deleted, generation_of, lab
 from skerry.objects.placement_policies import targets_of
 from skerry.objects.times import ms_at, time_text
 
+_UNDER_WAY: Final = ("Progressing", "RollingBack")
 _NOTHING: Final = Staged(plan=Plan(rows={}, faults={}))
 
 
@@ -245,7 +246,8 @@ class FederationController:
                 return None
         if waiting:
             return IN_TIME_MS / 1000
-        await self._propagated.keep(key, federated, of, rows)
+        if str_at(staged.told or {}, "phase") not in _UNDER_WAY:  # each of a thousand members would write it anew
+            await self._propagated.keep(key, federated, of, rows)
         return None
 
 

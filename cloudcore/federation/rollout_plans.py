@@ -26,7 +26,7 @@ from skerry.objects.federation import (
     federated_type,
 )
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at
-from skerry.objects.meta import Key, generation_of, labels_of, name_of, namespace_of, uid_of
+from skerry.objects.meta import Key, Revision, generation_of, labels_of, name_of, namespace_of, uid_of
 from skerry.objects.placement_policies import targets_of
 from skerry.objects.rollout_policies import RolloutPolicy, read_rollout_policy, waves_of
 
@@ -52,6 +52,8 @@ class RolloutPlanController:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._policies = tools.kind(ROLLOUT_POLICIES)
+        self._found: dict[str, FederatedType] = {}
+        self._found_at = Revision(-1)
 
     def watches(self) -> Sequence[Keys]:
         return [Keys(resource="", keys=self._keys)]
@@ -69,21 +71,31 @@ class RolloutPlanController:
         elif resource == MEMBER_OBJECTS:
             before, after = change.before, change.after
             if before is None or after is None or _removal(before) != _removal(after):
-                yield from self._all(str_at(change.last, "spec", "source", "namespace"))
-        elif (of := self._types().get(resource)) is not None:
-            for key in self._all(change.key.namespace):
-                stored = self._tools.cache.read(key)
-                policy = {} if stored is None else self._tools.cache.obj(stored)
-                if any(target.means(of.kind, change.key.name) for target in targets_of(policy)):
-                    yield key
+                source = map_at(change.last, "spec", "source")
+                yield from self._about(*(str_at(source, field) for field in ("resource", "namespace", "name")))
+        elif resource in self._types() and _shown(change.before) != _shown(change.after):
+            yield from self._about(resource, change.key.namespace, change.key.name)
 
     def _all(self, namespace: str = "") -> Iterable[Key]:
         return [stored.key for stored in self._tools.cache.select(ROLLOUT_POLICIES, namespace=namespace)]
 
+    def _about(self, resource: str, namespace: str, name: str) -> Iterable[Key]:
+        """Policies about an object."""
+        of = self._types().get(resource)
+        if of is None:
+            return
+        for stored in self._tools.cache.select(ROLLOUT_POLICIES, namespace=namespace):
+            if any(target.means(of.kind, name) for target in targets_of(self._tools.cache.obj(stored))):
+                yield stored.key
+
     def _types(self) -> dict[str, FederatedType]:
-        stored = self._tools.cache.select(TYPES, namespace=NAMESPACE)
-        found = [federated_type(self._tools.cache.obj(each)) for each in stored]
-        return {each.resource: each for each in found if each.enabled}
+        changed = self._tools.cache.changed(TYPES)
+        if changed != self._found_at:
+            self._found_at = changed
+            stored = self._tools.cache.select(TYPES, namespace=NAMESPACE)
+            found = [federated_type(self._tools.cache.obj(each)) for each in stored]
+            self._found = {each.resource: each for each in found if each.enabled}
+        return self._found
 
     async def reconcile(self, key: Key) -> float | None:
         stored = self._tools.cache.read(key)
@@ -199,6 +211,12 @@ class RolloutPlanController:
             await self._tools.objects.update(self._policies, key, telling, subresource="status")
         except NotFoundError:
             return
+
+
+def _shown(federated: JsonObject | None) -> tuple[str, int] | None:
+    """What is said of it on its policies, beside what its rows say."""
+    told = map_at(federated or {}, "status", "rollout")
+    return None if federated is None else (str_at(told, "phase"), int_at(told, "revision"))
 
 
 def _removal(row: JsonObject) -> bool:

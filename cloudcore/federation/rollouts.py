@@ -31,6 +31,7 @@ from skerry.objects.federated_versions import (
     data_of,
     live_replicas,
     next_number,
+    same_data,
     surplus,
     version_name,
     version_of,
@@ -51,6 +52,8 @@ from skerry.objects.times import ms_at, time_text
 
 MEMBERS_MAX: Final = 500
 """Members whose states are shown; those that are not done first."""
+_QUIET_S: Final = 60.0
+_WITHOUT: Final = "declared while no RolloutPolicy was about it: everybody had it at once"
 _WARNED: Final = ("Halted", "RollingBack", "RolledBack", "Aborted")
 
 
@@ -102,18 +105,23 @@ class Rollouts:
         self._revisions = tools.kind(REVISIONS)
         self._recorder = tools.recorder("federation-rollout")
         self._memories: dict[Key, dict[str, Memory]] = {}
+        self._told_s: dict[Key, float] = {}
+        """When it was told last how what is everywhere goes."""
         self._steady_ms = tools.clock.wall_ms() - round(tools.clock.monotonic_s() * 1000)
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
         self._memories.pop(key, None)
+        self._told_s.pop(key, None)
 
     async def stage(self, subject: Subject) -> Staged:
         """What its members get now, once that is written down."""
         key, federated, of, found = subject.key, subject.federated, subject.of, subject.wanted
         said = rollout_policy_of(self._tools.cache, key, of.kind)
-        if found.reason or (said is None and not self._stopped(federated, of)):
+        if found.reason or (said is None and not self._stopped(federated)):
             self.forget(key)
+            if not found.reason:
+                await self._note_declared(federated, of)
             return Staged(plan=found)
         try:
             policy = _ALL_AT_ONCE if said is None else read_rollout_policy(said)
@@ -121,7 +129,10 @@ class Rollouts:
             why = f"the RolloutPolicy {name_of(said or {})}: {error}"
             return Staged(plan=replace(found, rows={}, faults=dict.fromkeys(subject.members, why)))
         versions = self._versions(federated)
-        target = await self._target(federated, of, versions)
+        try:
+            target = await self._target(federated, of, versions)
+        except InvalidError as error:
+            return Staged(plan=replace(found, rows={}, faults=dict.fromkeys(subject.members, str(error))))
         base = base_of(versions, target.name)
         before = _NOTHING if base is None else plan(key, at_version(federated, base.data), of, subject.scene)
         stage = _Stage(
@@ -136,10 +147,17 @@ class Rollouts:
         )
         verdict = self._decide(stage, subject.members)
         name = "" if said is None else name_of(said)
+        left_s = self._quiet_s(key, target, verdict)
         target = await self._remember(stage, verdict, name)
         await self._supersede(versions, target)
         await self._prune(versions, target, base, policy.history_limit)
-        return Staged(plan=_staged(stage, verdict), told=_told(name, target, verdict), again_s=verdict.again_s)
+        told, waits = _told(name, target, verdict), [verdict.again_s]
+        if left_s > 0:
+            shown = map_at(federated, "status", "rollout")
+            told = shown if all(shown.get(field) == told[field] for field in ("phase", "revision")) else told
+            waits.append(left_s)
+        again_s = min((each for each in waits if each is not None), default=None)
+        return Staged(plan=_staged(stage, verdict), told=told, again_s=again_s)
 
     def _decide(self, stage: _Stage, members: Mapping[str, JsonObject]) -> Verdict:
         target = stage.target
@@ -172,20 +190,44 @@ class Rollouts:
         found = self._tools.cache.indexed(BY_OWNER, uid_of(federated))
         return [version_of(self._tools.cache.obj(each)) for each in found if each.key.resource == REVISIONS]
 
-    def _stopped(self, federated: JsonObject, of: FederatedType) -> bool:
+    def _stopped(self, federated: JsonObject) -> bool:
         """What is declared was aborted, or taken back from all: that holds without a policy as well."""
         versions = self._versions(federated)
         newest = max(versions, key=lambda each: each.number, default=None)
         if newest is None or not (newest.aborted or newest.outcome == "RolledBack") or newest.outcome == "Complete":
             return False
-        return newest.name == version_name(of.kind, federated, data_of(federated))
+        return same_data(newest.data, data_of(federated))
+
+    async def _note_declared(self, federated: JsonObject, of: FederatedType) -> None:
+        """What has versions, and is everywhere at once as no policy is about it: written down, so that the version
+        before is what members have when there is a policy again, and not the last of an earlier one."""
+        versions = self._versions(federated)
+        if not versions:
+            return
+        target = await self._target(federated, of, versions)
+        if target.outcome != "Complete":
+            now = time_text(self._tools.clock.wall_ms())
+            begun = str_at(target.obj, "status", "startedAt") or now
+            status: JsonObject = {"phase": "Complete", "message": _WITHOUT, "outcome": "Complete"}
+            status = {**status, "startedAt": begun, "completedAt": now}
+            uid = uid_of(target.obj)
+
+            def telling(current: JsonObject) -> JsonObject:
+                return {**current, "status": status} if uid_of(current) == uid else current
+
+            key = self._revisions.key(namespace_of(federated), target.name)
+            await self._tools.objects.update(self._revisions, key, telling, subresource="status")
+        await self._supersede(versions, target)
+        base = base_of(versions, target.name)
+        await self._prune(versions, target, base, _ALL_AT_ONCE.history_limit)
 
     async def _target(self, federated: JsonObject, of: FederatedType, versions: Sequence[Version]) -> Version:
         """The version that is declared, which is written down. One that was declared before begins another life."""
         data = data_of(federated)
-        name = version_name(of.kind, federated, data)
         number = next_number(versions)
-        known = next((each for each in versions if each.name == name), None)
+        same = [each for each in versions if same_data(each.data, data)]
+        known = max(same, key=lambda each: each.number, default=None)
+        name = version_name(of.kind, federated, data) if known is None else known.name
         if known is not None and known.number == number - 1:
             return known
         key = self._revisions.key(namespace_of(federated), name)
@@ -197,7 +239,10 @@ class Rollouts:
                 stored = self._tools.objects.read(key)
                 if stored is None:
                     raise
-                return version_of(self._tools.cache.obj(stored))
+                there = version_of(self._tools.cache.obj(stored))
+                if str_at(there.obj, "spec", "source", "uid") != uid_of(federated) or not same_data(there.data, data):
+                    raise InvalidError(f"the FederatedRevision {name} is of something else: delete it") from None
+                return there
 
         def renumbered(current: JsonObject) -> JsonObject:
             spec = {name: value for name, value in map_at(current, "spec").items() if name not in _OF_A_LIFE}
@@ -215,8 +260,10 @@ class Rollouts:
         """What was decided, before anything comes of it."""
         before = map_at(stage.target.obj, "status")
         status = _status(before, verdict, policy, time_text(self._tools.clock.wall_ms()))
-        if status == before:
+        if status == before or self._quiet_s(stage.key, stage.target, verdict) > 0:
             return stage.target
+        if verdict.phase == "Complete":
+            self._told_s[stage.key] = self._tools.clock.monotonic_s()
         uid, name = uid_of(stage.target.obj), stage.target.name
 
         def telling(current: JsonObject) -> JsonObject:
@@ -228,6 +275,15 @@ class Rollouts:
         )
         await self._say(stage, before, verdict)
         return written
+
+    def _quiet_s(self, key: Key, target: Version, verdict: Verdict) -> float:
+        """How long nothing is written yet of what is everywhere: of a thousand members one is always in trouble, and
+        each time all of them would be written down anew."""
+        told = str_at(target.obj, "status", "phase"), str_at(target.obj, "status", "outcome"), target.begun
+        at_s = self._told_s.get(key)
+        if told != ("Complete", "Complete", verdict.begun) or verdict.phase != "Complete" or at_s is None:
+            return 0
+        return at_s + _QUIET_S - self._tools.clock.monotonic_s()
 
     async def _say(self, stage: _Stage, before: JsonObject, verdict: Verdict) -> None:
         number = stage.target.number

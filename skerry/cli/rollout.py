@@ -17,7 +17,7 @@ from skerry.cli.target import DeadlineError, Target, with_target
 from skerry.cli.waiting import wait_until
 from skerry.errors import BadRequestError, ConflictError, NotFoundError, SkerryError
 from skerry.frozen import Frozen
-from skerry.objects.federated_versions import at_version, base_of, data_of, same_data, version_of
+from skerry.objects.federated_versions import at_version, base_of, data_of, same_data, version_of, without_secrets
 from skerry.objects.federation import ROLLOUT_PAUSED
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import annotations_of, generation_of, name_of, namespace_of
@@ -113,7 +113,7 @@ def status(
     found = wait_until(look, wait_s=wait_s, between_s=0.5) if wait_s > 0 else _read(client, object_words, namespace)
     shown = found or _read(client, object_words, namespace)
     if form != "table":
-        print_data(shown.newest, form)
+        print_data(_shown(shown.newest), form)
     else:
         _show(client, shown, with_members=with_members)
     if found is None:
@@ -185,11 +185,11 @@ def history(target: Target, object_words: Sequence[str], namespace: str, number:
     """The versions that are kept, what became of them, and what changed in each."""
     found = _read(target.client(), object_words, namespace)
     if number is not None:
-        one = found.numbered(number)
+        one = _shown(found.numbered(number))
         print_data(one if form != "table" else map_at(one, "spec", "data"), form if form != "table" else "yaml")
         return
     if form != "table":
-        print_data([*found.revisions], form)
+        print_data([_shown(each) for each in found.revisions], form)
         return
     newest = found.newest
     rows: list[list[str]] = []
@@ -205,6 +205,14 @@ def history(target: Target, object_words: Sequence[str], namespace: str, number:
         rows.append([str(int_at(each, "spec", "revision")), outcome or "-", age, _changes(before, data)])
         before = data
     print_table(["REVISION", "OUTCOME", "AGE", "CHANGED"], rows)
+
+
+def _shown(revision: JsonObject) -> JsonObject:
+    """Without what is in a Secret: a screen is seen by others than who may read it."""
+    if "secret" not in str_at(revision, "spec", "source", "kind").lower():
+        return revision
+    spec = map_at(revision, "spec")
+    return {**revision, "spec": {**spec, "data": without_secrets(map_at(spec, "data"))}}
 
 
 def _age(text: str) -> str:

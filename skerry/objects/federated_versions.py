@@ -14,8 +14,11 @@ from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, clone, encode_object, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import name_of, uid_of
 
+NOT_SHOWN: Final = "not shown"
 REPLICAS: Final = "/spec/replicas"
-_NAME_LENGTH_MAX: Final = 230
+_NAME_LENGTH_MAX: Final = 210
+_DIGEST_LENGTH: Final = 32
+"""So many that nobody finds two contents of one name; what counts is the content all the same."""
 
 
 class Version(Frozen):
@@ -74,7 +77,7 @@ def data_of(federated: JsonObject) -> JsonObject:
 def version_name(kind: str, federated: JsonObject, data: JsonObject) -> str:
     """The same for the same content, whatever the order of its fields."""
     text = _sorted(data)
-    digest = hashlib.sha256(encode_object({"uid": uid_of(federated), "data": text})).hexdigest()[:10]
+    digest = hashlib.sha256(encode_object({"uid": uid_of(federated), "data": text})).hexdigest()[:_DIGEST_LENGTH]
     return f"{f'{kind.lower()}-{name_of(federated)}'[:_NAME_LENGTH_MAX]}-{digest}"
 
 
@@ -121,9 +124,33 @@ def next_number(versions: Iterable[Version]) -> int:
     return max((each.number for each in versions), default=0) + 1
 
 
+def without_secrets(data: JsonObject) -> JsonObject:
+    """Of a federated Secret, as it may be shown: with the names of what is in it alone."""
+    template = {**map_at(data, "template")}
+    for field in ("data", "stringData"):
+        if field in template:
+            template[field] = dict.fromkeys(map_at(template, field), NOT_SHOWN)
+    overrides: list[Json] = []
+    for entry in maps_at(data, "overrides"):
+        steps: list[Json] = [
+            {**step, "value": NOT_SHOWN}
+            if "value" in step and not str_at(step, "path").startswith("/metadata")
+            else step
+            for step in maps_at(entry, "clusterOverrides")
+        ]
+        overrides.append({**entry, "clusterOverrides": steps})
+    return {**data, "template": template, "overrides": overrides}
+
+
 def same_data(one: JsonObject, other: JsonObject) -> bool:
-    """They are the same version."""
-    return all((one.get(field) or None) == (other.get(field) or None) for field in ("template", "overrides"))
+    """They are the same version, whatever the order of fields. (1, 1.0 and true are not the same.)"""
+    mine, theirs = _content(one), _content(other)
+    return mine == theirs and encode_object({"of": _sorted(mine)}) == encode_object({"of": _sorted(theirs)})
+
+
+def _content(data: JsonObject) -> JsonObject:
+    overrides: list[Json] = [*maps_at(data, "overrides")]
+    return {"template": map_at(data, "template"), "overrides": overrides}
 
 
 def base_of(versions: Iterable[Version], target: str) -> Version | None:

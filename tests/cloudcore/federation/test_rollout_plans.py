@@ -10,10 +10,14 @@ from cloudcore.federation.admission import federated_step
 from cloudcore.federation.rollout_plans import RolloutPlanController
 from cloudcore.registry.admission import Request
 from cloudcore.registry.port import SYSTEM
+from cloudcore.runtime.informer import Seen
+from cloudcore.store.port import Change
 from skerry.authz.attributes import Actor, Decision
 from skerry.errors import ForbiddenError
-from skerry.objects.federation import REVISIONS, ROLLOUT_POLICIES
-from tests.cloudcore.federation.test_policy_controller import stage
+from skerry.objects.federation import MEMBER_OBJECTS, REVISIONS, ROLLOUT_POLICIES
+from skerry.objects.json import encode_object
+from skerry.objects.meta import Revision
+from tests.cloudcore.federation.test_policy_controller import FEDERATED, stage
 from tests.cloudcore.federation.test_rollouts import CANARY, Rolling, rolling
 
 __all__ = ["rolling", "stage"]
@@ -63,6 +67,29 @@ async def test_what_is_about_nobody_is_said(rolling: Rolling) -> None:
 async def test_that_a_wave_names_who_is_in_an_earlier_one_is_said(rolling: Rolling) -> None:
     await rolling.policy(CANARY, {"name": "b", "clusters": [{"name": "north"}, {"name": "south"}]})
     assert (await told(rolling))["message"] == "wave b: north is in canary, which comes before it"
+
+
+def woken(rolling: Rolling, plans: RolloutPlanController, before: Any, after: Any, resource: str = FEDERATED) -> Any:
+    (watched,) = plans.watches()
+    key = rolling.world.key(resource, after["metadata"]["name"])
+    sides = [None if side is None else encode_object(side) for side in (before, after)]
+    change = Change(revision=Revision(1), key=key, uid="u", before=sides[0], after=sides[1])
+    return [each.name for each in watched.keys(Seen(change))]
+
+
+async def test_a_policy_is_looked_at_when_what_it_shows_changes_and_by_no_other_write(rolling: Rolling) -> None:
+    await rolling.policy(CANARY)
+    await rolling.policy(name="other", targets=[{"kind": "FederatedConfigMap", "name": "b"}])
+    await rolling.settle()
+    plans, obj = RolloutPlanController(rolling.world.tools), rolling.world.get(FEDERATED, "a")
+    counted = {**obj, "status": {**obj["status"], "counts": {"members": 7}}}
+    assert woken(rolling, plans, obj, counted) == []
+    paused = {**obj, "status": {**obj["status"], "rollout": {**obj["status"]["rollout"], "phase": "Paused"}}}
+    assert woken(rolling, plans, obj, paused) == ["p"]
+    assert woken(rolling, plans, None, obj) == ["p"]
+    row = rolling.world.all(MEMBER_OBJECTS)[0]
+    assert woken(rolling, plans, None, row, MEMBER_OBJECTS) == ["p"]
+    assert woken(rolling, plans, row, row, MEMBER_OBJECTS) == []
 
 
 def request(operation: Any, actor: Actor, obj: Any, old: Any, of: Rolling) -> Request:

@@ -10,7 +10,15 @@ import pytest
 
 from cloudcore.federation.controller import FederationController
 from skerry.errors import InvalidError
-from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, REVISIONS, ROLLOUT_POLICIES
+from skerry.objects.federated_versions import same_data, version_name
+from skerry.objects.federation import (
+    MEMBER_OBJECTS,
+    MEMBERS,
+    NAMESPACE,
+    REVISIONS,
+    ROLLOUT_POLICIES,
+    VERSIONS,
+)
 from skerry.objects.times import time_text
 from tests.cloudcore.federation.test_policy_controller import FEDERATED, Stage, stage
 from tests.cloudcore.worlds import World
@@ -294,6 +302,84 @@ async def test_what_was_stopped_stays_so_without_the_policy(rolling: Rolling) ->
     assert rolling.status()["rollout"]["phase"] == "Aborted"
     await rolling.declare("3")
     assert set(rolling.has().values()) == {"3"}
+
+
+async def test_the_version_before_is_what_was_declared_while_there_was_no_policy(rolling: Rolling) -> None:
+    await start(rolling, CANARY, ALL)
+    await rolling.world.delete(ROLLOUT_POLICIES, "p")
+    await rolling.settle()
+    await rolling.declare("2")
+    await rolling.takes("north", "south", "west")
+    await start(rolling, CANARY, ALL)
+    assert rolling.newest()["spec"]["data"]["template"]["data"]["k"] == "2"
+    await rolling.declare("3")
+    assert rolling.has() == {"north": "3", "south": "2", "west": "2"}
+    await rolling.world.create(MEMBERS, {"metadata": {"name": "east"}, "spec": {"syncMode": "Pull"}}, NAMESPACE)
+    await rolling.heard("east")
+    await rolling.heard("north", ready=False)
+    await rolling.settle()
+    assert rolling.has() == {"north": "2", "south": "2", "west": "2", "east": "2"}
+
+
+async def test_a_version_is_known_by_what_it_says_and_not_by_its_name_alone(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    name = version_name("FederatedConfigMap", rolling.world.get(FEDERATED, "a"), version_data("2"))
+    assert len(name.rpartition("-")[2]) >= 32
+    source = {**rolling.newest()["spec"]["source"]}
+    await rolling.world.create(
+        REVISIONS, {"metadata": {"name": name}, "spec": {"source": source, "revision": 1, "data": version_data("x")}}
+    )
+    await rolling.declare("2")
+    assert set(rolling.has().values()) == {"1"}
+    (told,) = {each["message"] for each in rolling.status()["clusters"]}
+    assert told == f"the FederatedRevision {name} is of something else: delete it"
+    await rolling.world.delete(REVISIONS, name)
+    await rolling.look()
+    assert rolling.has()["north"] == "2"
+
+
+def version_data(value: str) -> Any:
+    return {"template": {"data": {"k": value}}, "overrides": []}
+
+
+async def test_a_version_that_was_written_down_under_a_shorter_name_is_the_same(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    first = rolling.newest()
+    await rolling.world.delete(REVISIONS, first["metadata"]["name"])
+    metadata = {"name": "short-0123456789", "ownerReferences": first["metadata"]["ownerReferences"]}
+    await rolling.world.create(REVISIONS, {"metadata": metadata, "spec": first["spec"]})
+    await rolling.settle()
+    assert rolling.world.names(REVISIONS) == ["short-0123456789"]
+
+
+def test_numbers_and_truth_are_not_the_same() -> None:
+    assert not same_data({"template": {"a": True}}, {"template": {"a": 1}})
+    assert same_data({"template": {"a": 1, "b": 2}}, {"template": {"b": 2, "a": 1}, "overrides": []})
+
+
+async def test_of_what_is_everywhere_trouble_is_written_once_a_minute(rolling: Rolling) -> None:
+    await start(rolling, CANARY)
+    written = []
+    for at in range(6):
+        await rolling.takes("west", code="" if at % 2 else "UpdateFailed", seconds=5)
+        written.append(rolling.newest()["metadata"]["resourceVersion"])
+        assert rolling.status()["rollout"]["phase"] == "Complete"
+    assert len(set(written)) == 1
+    await rolling.takes("west", code="UpdateFailed")
+    await rolling.look(seconds=60)
+    assert rolling.newest()["metadata"]["resourceVersion"] not in written
+    assert not rolling.world.events("RolloutProgressing")
+
+
+async def test_versions_that_members_have_are_written_when_nothing_is_under_way(rolling: Rolling) -> None:
+    await start(rolling, {"name": "canary", "clusters": [{"name": "north"}, {"name": "south"}]})
+    before = rolling.world.all(VERSIONS)
+    await rolling.declare("2")
+    await rolling.takes("north")
+    assert rolling.world.all(VERSIONS) == before
+    await rolling.takes("south", "west")
+    await rolling.takes("west")
+    assert rolling.world.all(VERSIONS) != before
 
 
 async def test_a_policy_that_only_tells_changes_nothing_and_can_t_be_made_of_one_that_acts(rolling: Rolling) -> None:

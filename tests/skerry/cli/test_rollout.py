@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from skerry.cli.rollout import Rolled, _changes, _current, _next_gate, _split, _version_before
+from skerry.cli.rollout import Rolled, _changes, _current, _next_gate, _shown, _split, _version_before
 from skerry.errors import ConflictError, NotFoundError
 from skerry.objects.federated_versions import at_version, data_of, same_data, with_replicas
 from skerry.objects.meta import name_of
@@ -57,6 +57,27 @@ def test_what_is_undone_goes_to_the_last_that_was_everywhere_other_than_what_is_
     assert name_of(_version_before(rolled("2", revision(1, "1"), revision(2, "2")))) == "v1"
     with pytest.raises(NotFoundError, match="--to-revision"):
         _version_before(rolled("1", revision(1, "1")))
+
+
+def test_what_is_in_a_federated_secret_is_not_shown() -> None:
+    one = revision(1, "1", source={"kind": "FederatedSecret"})
+    step = {"path": "/data/password", "value": "aHVudGVyMg=="}
+    label = {"path": "/metadata/labels/a", "value": "b"}
+    overrides = [{"clusterName": "north", "clusterOverrides": [step, label]}]
+    one["spec"]["data"] = {
+        "template": {"data": {"password": "aHVudGVyMg=="}, "stringData": {"token": "hunter2"}, "type": "Opaque"},
+        "overrides": overrides,
+    }
+    shown: Any = _shown(one)
+    assert "hunter2" not in str(shown)
+    assert "aHVudGVyMg==" not in str(shown)
+    assert shown["spec"]["data"]["template"] == {
+        "data": {"password": "not shown"},
+        "stringData": {"token": "not shown"},
+        "type": "Opaque",
+    }
+    assert label in shown["spec"]["data"]["overrides"][0]["clusterOverrides"]
+    assert _shown(revision(1, "1")) == revision(1, "1")
 
 
 def test_the_next_gate_is_the_first_wave_that_nobody_let_begin() -> None:
