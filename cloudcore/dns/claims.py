@@ -36,6 +36,11 @@ class Claim(Frozen):
     by: str
 
     @property
+    def name(self) -> str:
+        """Of its writer, without what tells copies of one machine apart."""
+        return self.by.partition("/")[0]
+
+    @property
     def rdata(self) -> bytes:
         """As one string of a TXT record."""
         data = f"heritage=skerry,skerry/owner={self.owner},skerry/serial={self.serial},skerry/by={self.by}".encode()
@@ -69,11 +74,16 @@ def claim_of(rdatas: Iterable[bytes], owner: str) -> Claim | None:
     return None
 
 
-def turn(there: Claim | None, ours: Claim, before: Turn, now_s: float, *, differs: bool) -> tuple[Verdict, Turn]:
-    """Whether it is ours to write now: `wait`, it may soon be; `rest`, there is nothing to be written."""
+def turn(
+    there: Claim | None, ours: Claim, before: Turn, now_s: float, *, differs: bool, wrote: int | None = None
+) -> tuple[Verdict, Turn]:
+    """Whether it is ours to write now: `wait`, it may soon be; `rest`, there is nothing to be written. `wrote` is the
+    serial that this exporter wrote last: who goes back behind his own does it on purpose, and who finds a newer one
+    under his name that he did not write is a copy of a machine."""
     if there == ours:
         return ("write" if differs else "rest"), replace(before, since_s=None)
-    if there is None or there.by == ours.by or is_newer(ours.serial, there.serial):
+    back = there is not None and there.by == ours.by and there.serial == wrote
+    if there is None or back or is_newer(ours.serial, there.serial):
         return "write", replace(before, since_s=None)
     if there.serial != ours.serial:
         return "outdated", replace(before, since_s=None, took_s=None)

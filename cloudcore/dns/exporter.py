@@ -9,15 +9,20 @@ Others may write into the same zone: with an owner of their own, what is theirs;
 in turns (`claims`). What is sent says what it was made of, so that nobody's change is lost: who comes too late looks
 again. The file of keys is read each time; the other's administrator may take a key away once we have another.
 
-Keeps `exports/ORIGIN@SERVER`, why a zone is not in step, for the parent to tell; empty where it is.
+Keeps `exports/ORIGIN@SERVER`, why a zone is not in step, for the parent to tell, empty where it is; beside it with
+`@wrote` the serial that was written there last; and `exports/id`, which tells copies of one machine apart.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import re
+import secrets
 import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, cast
 
@@ -44,10 +49,12 @@ from skerry.dns.names import text_of
 from skerry.dns.numbers import TXT
 from skerry.errors import SkerryError, UnavailableError
 from skerry.files import write_private
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, replace
 
 LOG: Final = logging.getLogger(__name__)
 EXPORTS: Final = "exports"
+_WROTE: Final = "@wrote"
+_IDENTITY: Final = re.compile(r"[0-9a-f]{8}")
 LOOK_S: Final = 0.5
 AGAIN_S: Final = 60.0
 RETRY_S: Final = 5.0
@@ -104,7 +111,8 @@ class Exporter:
         self._exports = [each for each in exports if each.origin in zones]
         self._zones = zones
         self._table = table
-        self._about = about
+        self._about = replace(about, by=f"{about.by}/{identity_of(about.state / EXPORTS)}")
+        self._wrote: dict[Export, int] = {}
         self._keys: dict[Export, dns.tsig.Key] = {}
         """The one that was taken last."""
         self._turns: dict[Export, Turn] = {}
@@ -147,20 +155,24 @@ class Exporter:
             place: Records(ttl=each.ttl, rdatas=frozenset(_canonical(place[1], data) for data in each.rdatas))
             for place, each in wanted_of(zone, self._table).items()
         }
+        place = claim_name(about.owner, zone.origin), TXT
+        if wanted.pop(place, None) is not None:
+            LOG.warning("%s is where exporters take turns, and is not exported", text_of(place[0]))
         there = self._content(export)
         plan = planned(wanted, there, owner=about.owner, zone=zone, words=type_text)
-        place = claim_name(about.owner, zone.origin), TXT
         seen = there.get(place)
         claim = claim_of(seen.rdatas if seen is not None else (), about.owner)
         ours = Claim(owner=about.owner, serial=zone.serial, by=about.by)
         before = self._turns.get(export, Turn())
-        verdict, self._turns[export] = turn(claim, ours, before, time.monotonic(), differs=bool(plan.changes))
+        verdict, self._turns[export] = turn(
+            claim, ours, before, time.monotonic(), differs=bool(plan.changes), wrote=self._written_last(export)
+        )
         faults = [*plan.conflicts]
         if verdict == "write":
             faults += self._written(export, plan.changes, (place, claim, ours, seen), last=last)
         elif verdict == "outdated" and claim is not None:
             newer = f"serial {claim.serial}, ours is {zone.serial}"
-            faults = [f"{claim.by} exports a newer one there for {claim.owner} ({newer})"]
+            faults = [f"{claim.name} exports a newer one there for {claim.owner} ({newer})"]
         self._tell(export, "; ".join(faults[:5]))
         return verdict != "wait"
 
@@ -172,6 +184,7 @@ class Exporter:
         if claim != ours:
             said = Records(ttl=MARK_TTL, rdatas=frozenset({ours.rdata}))
             needs = (Need(place=place, rdatas=seen.rdatas if seen is not None else None),)
+            self._remember(export, ours.serial)
             rcode = self._sent(
                 export, [Change(place=place, mark=place, before=seen, after=said, mark_after=said)], needs
             )
@@ -182,13 +195,30 @@ class Exporter:
                 refused.append(f"{text_of(place[0])} TXT is refused there {why}")
                 guard = None
             elif claim is not None and claim.by != ours.by:
-                LOG.info("export taken over zone=%s from=%s", text_of(export.origin), claim.by)
+                LOG.info("export taken over zone=%s from=%s", text_of(export.origin), claim.name)
         needs = (guard,) if guard is not None else ()
         for at in range(0, len(changes), TOGETHER_MAX):
             refused += self._send(export, changes[at : at + TOGETHER_MAX], needs, last=last)
         if len(changes) > len(refused):
             LOG.info("zone exported zone=%s changes=%d", text_of(export.origin), len(changes))
         return refused
+
+    def _written_last(self, export: Export) -> int | None:
+        """The serial; of the process before as well."""
+        if export not in self._wrote:
+            with suppress(OSError, ValueError):
+                self._wrote[export] = int((self._about.state / EXPORTS / f"{export.file}{_WROTE}").read_text()[:10])
+        return self._wrote.get(export)
+
+    def _remember(self, export: Export, serial: int) -> None:
+        """Before it is written: a crash between leaves a serial that nobody has, and no other."""
+        if self._wrote.get(export) == serial:
+            return
+        self._wrote[export] = serial
+        try:
+            write_private(self._about.state / EXPORTS / f"{export.file}{_WROTE}", str(serial).encode())
+        except UnavailableError as error:
+            LOG.error("what was exported last is not written down: %s", error)
 
     def _tell(self, export: Export, fault: str) -> None:
         if self._faults.get(export) == fault:
@@ -254,6 +284,26 @@ class Exporter:
             if change.mark != change.place:
                 _put(update, change.mark, change.mark_after)
         return dns.query.tcp(update, export.server.host, ASK_S_MAX, export.server.port).rcode()
+
+
+def identity_of(directory: Path) -> str:
+    """Of this state directory, made once: names of machines are copied with them."""
+    path, made = directory / "id", secrets.token_hex(4)
+    try:
+        if _IDENTITY.fullmatch(found := path.read_text() if path.exists() else ""):
+            return found
+        if found:
+            path.unlink(missing_ok=True)
+        temporary = directory / f"id.{os.getpid()}"
+        write_private(temporary, made.encode())
+        # Exporters of several servers begin at once; the first has made it.
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+        temporary.unlink(missing_ok=True)
+        return path.read_text()
+    except (OSError, UnavailableError, ValueError) as error:
+        LOG.error("which exporter this is, is not written down: %s", error)
+        return made
 
 
 def _keys_of(path: Path) -> list[dns.tsig.Key]:

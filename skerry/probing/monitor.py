@@ -23,6 +23,8 @@ FLAPS_MAX: Final = 6
 FORGIVEN: Final = 120
 """Successes in a row after which one time of having gone down is forgotten: ten minutes of probes each 5 s."""
 NEEDED_MAX: Final = 120
+HELD_S_MAX: Final = 600.0
+"""Who is tried once an hour would else be held down, and remembered, for days."""
 
 
 class Counter(Frozen):
@@ -59,7 +61,7 @@ def counted(counter: Counter, probe: Probe, *, good: bool) -> Counter:
         return replace(counter, failures=failures, successes=0)
     successes = min(counter.successes + 1, COUNT_MAX)
     forgotten = successes >= probe.ok_threshold
-    forgiven = counter.flaps > 0 and successes >= FORGIVEN
+    forgiven = counter.flaps > 0 and successes >= forgiven_after(probe)
     return replace(
         counter,
         successes=probe.up_threshold if forgiven else successes,
@@ -71,7 +73,13 @@ def counted(counter: Counter, probe: Probe, *, good: bool) -> Counter:
 
 def needed(counter: Counter, probe: Probe) -> int:
     """Successes in a row until who is down is up."""
-    return max(probe.up_threshold, min(probe.up_threshold << max(counter.flaps - 1, 0), NEEDED_MAX))
+    held = min(NEEDED_MAX, int(HELD_S_MAX / probe.interval_s))
+    return max(probe.up_threshold, min(probe.up_threshold << max(counter.flaps - 1, 0), held))
+
+
+def forgiven_after(probe: Probe) -> int:
+    """Successes in a row after which one time of having gone down is forgotten."""
+    return max(probe.up_threshold + 1, min(FORGIVEN, int(HELD_S_MAX / probe.interval_s)))
 
 
 def period_s(counter: Counter, probe: Probe) -> float:

@@ -7,10 +7,11 @@ anew. A crash leaves the snapshots as they were, from which servers answer on.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from cloudcore.controllers.gslb.annotated import ANNOTATIONS, asks, brought, gslb_of, is_of
+from cloudcore.controllers.gslb.annotated import ANNOTATIONS, STRATEGY, asks, brought, gslb_of, is_of
 from cloudcore.controllers.gslb.draft import (
     Draft,
     Ground,
@@ -25,7 +26,7 @@ from cloudcore.controllers.gslb.draft import (
 from cloudcore.controllers.gslb.exposed import KIND, endpoint_of, is_exposed, local_targets, owner_of, with_exposed
 from cloudcore.controllers.gslb.judging import Remembering
 from cloudcore.controllers.gslb.members import is_made, sources_of
-from cloudcore.controllers.gslb.plan import Composed, Judge, Listed, Wished, compose, owner_text
+from cloudcore.controllers.gslb.plan import Composed, Judge, Listed, Unread, Wished, compose, owner_text
 from cloudcore.controllers.gslb.routes import parents_of, selected_by
 from cloudcore.registry.port import Transform
 from cloudcore.runtime.events import Saying
@@ -61,8 +62,9 @@ from skerry.objects.meta import (
     uid_of,
 )
 from skerry.objects.multicluster_dns import ENDPOINTS, RECORDS, shards_of
-from skerry.objects.select import label_selector
+from skerry.objects.select import LabelSelector, label_selector
 
+LOG: Final = logging.getLogger(__name__)
 _ROUTES: Final = tuple(each for each in REFERRED.values() if each not in (INGRESSES, "services"))
 _CUSTOM: Final = (*_ROUTES, GATEWAYS, LISTENER_SETS, ISTIO_GATEWAYS)
 SLICES: Final = "endpointslices.discovery.k8s.io"
@@ -88,6 +90,8 @@ class GslbController:
         self._made: dict[Key, Draft] = {}
         self._behind: dict[Key, frozenset[Key]] = {}
         """By wish: what was looked at for it."""
+        self._selecting: dict[Key, tuple[LabelSelector, ...]] = {}
+        """By wish: what chooses Services of gateways, which may come later."""
         self._led: dict[Key, frozenset[Key]] = {}
         """By wish: gateways and their Services, of the routes that it refers to."""
         self._events = tools.recorder(self.name)
@@ -137,6 +141,7 @@ class GslbController:
         if after is None:
             self._behind.pop(change.key, None)
             self._led.pop(change.key, None)
+            self._selecting.pop(change.key, None)
             self._said.pop(uid_of(before) if before is not None else "", None)
         keys = [*self._touched([change.key])]
         # Who takes away the Gslb of an annotated Ingress has it made anew; who changes it, put right.
@@ -175,7 +180,9 @@ class GslbController:
             reference = wish_of(key, obj).reference
             sides = [side for side in (change.before, change.after) if side is not None]
             refers = reference is not None and any(reference.refers_to(side, change.key) for side in sides)
-            if refers or change.key in self._behind.get(key, ()):
+            selecting = self._selecting.get(key, ()) if change.key.resource == SERVICES else ()
+            chosen = any(selector.selects(side) for selector in selecting for side in sides)
+            if refers or chosen or change.key in self._behind.get(key, ()):
                 found.append(key)
         return self._touched(found)
 
@@ -243,6 +250,8 @@ class GslbController:
                     referred.append((stored.key, obj))
         parents = {key: self._parents(key, obj) for key, obj in referred if key.resource in _CUSTOM}
         self._led[wish.key] = frozenset(key for led in parents.values() for key, _ in led)
+        ways = [obj for led in parents.values() for key, obj in led if key.resource == ISTIO_GATEWAYS]
+        self._selecting[wish.key] = tuple(_selector_of(each) for each in ways if selected_by(each))
         services = services_behind(wish, referred)
         slices: dict[Key, tuple[JsonObject, ...]] = dict.fromkeys(services, ())
         for namespace in {key.namespace for key in services}:
@@ -271,8 +280,8 @@ class GslbController:
             found.append((key, gateway))
             if key.resource == LISTENER_SETS and stored is not None:
                 found += self._parents(key, gateway)
-            if wanted := selected_by(gateway) if key.resource == ISTIO_GATEWAYS else {}:
-                selector = label_selector({"matchLabels": wanted})
+            if key.resource == ISTIO_GATEWAYS and selected_by(gateway):
+                selector = _selector_of(gateway)
                 services = [(each.key, cache.obj(each)) for each in cache.select(SERVICES)]
                 found += [(service, obj) for service, obj in services if selector.selects(obj)]
         return found
@@ -347,9 +356,14 @@ class GslbController:
         there = [Key(resource, key.namespace, key.name) for resource in GSLBS]
         found = next(((each, stored) for each in there if (stored := self._tools.cache.read(each)) is not None), None)
         before = self._tools.cache.obj(found[1]) if found is not None else None
-        if before is not None and not is_of(before, ingress):
+        if before is not None and asks(ingress) and not is_of(before, ingress):
             why = f"there is a Gslb {key.name} that is not this Ingress's; its annotations are of no effect"
             await self._events.say(ingress, Saying(type="Warning", reason="GslbExists", message=why))
+            return
+        if not asks(ingress):
+            if before is not None and is_of(before, ingress):
+                why = f"{STRATEGY} is gone, and the Gslb {key.name} stays as it is: delete it to end it"
+                await self._events.say(ingress, Saying(type="Normal", reason="GslbStays", message=why))
             return
         try:
             wanted = gslb_of(ingress, before)
@@ -398,12 +412,7 @@ class GslbController:
         there = Key(DNS_SNAPSHOTS, "", key.name)
         stored = cache.read(there)
         before = map_at(cache.obj(stored), "spec") if stored is not None else None
-        sources: list[Wished | Listed] = []
-        for each, obj in self._wishes():
-            wish = wish_of(each, obj)
-            sources.append(Wished(wish=wish, draft=self._draft(wish), age=_age(obj)))
-            if each.resource in GSLBS:
-                sources.append(local_targets(wish, self._draft(wish), _age(obj)))
+        sources = [source for each, obj in self._wishes() for source in self._wished(each, obj)]
         rows = [(row.key, cache.obj(row)) for listed in LISTED for row in cache.select(listed)]
         sources += [
             Listed(key=each, obj=obj, age=_age(obj))
@@ -430,11 +439,23 @@ class GslbController:
         if transform(zone) is not zone:
             await self._write_status(key, transform)
 
+    def _wished(self, key: Key, obj: JsonObject) -> list[Wished | Listed | Unread]:
+        """Of one object, and not for all: one that nothing can be made of would keep every zone as it is."""
+        try:
+            wish = wish_of(key, obj)
+            made = self._draft(wish)
+        except Exception as error:
+            LOG.exception("nothing can be made of %s", key)
+            return [Unread(key=key, age=_age(obj), why=f"nothing can be made of it: {error or type(error).__name__}")]
+        wished: list[Wished | Listed | Unread] = [Wished(wish=wish, draft=made, age=_age(obj))]
+        return [*wished, local_targets(wish, made, _age(obj))] if key.resource in GSLBS else wished
+
     async def _tell_left_out(self, zone: str, left_out: dict[str, tuple[str, ...]]) -> None:
         """To those whose it is, in their status."""
         before = self._left_out.get(zone, {})
         self._left_out[zone] = left_out
-        for key, obj in [*self._wishes()]:
+        # Those that are to be looked at anew, or that nothing can be made of, have their own turn.
+        for key, obj in [(key, obj) for key, obj in self._wishes() if key in self._made]:
             owner = owner_text(key)
             if key.resource == GLOBAL_SERVICES and before.get(owner) != left_out.get(owner):
                 await self._tell(key, obj)
@@ -463,10 +484,14 @@ class GslbController:
             await self._tools.objects.create(kind, "", body)
 
 
+def _selector_of(gateway: JsonObject) -> LabelSelector:
+    return label_selector({"matchLabels": selected_by(gateway)})
+
+
 def _annotated(change: Seen) -> Iterable[Key]:
-    """Ingresses that a Gslb is wanted of."""
+    """Ingresses that a Gslb is wanted of, or was."""
     before, after = change.before, change.after
-    if after is None or not asks(after) or being_deleted(after):
+    if after is None or not any(asks(side) for side in (before, after) if side is not None) or being_deleted(after):
         return ()
     said = {name: annotations_of(after).get(name) for name in ANNOTATIONS}
     same = before is not None and said == {name: annotations_of(before).get(name) for name in ANNOTATIONS}

@@ -71,6 +71,14 @@ class Listed(Frozen):
     age: str
 
 
+class Unread(Frozen):
+    """What nothing can be made of."""
+
+    key: Key
+    age: str
+    why: str
+
+
 class _Part(Frozen):
     """What is in the zone or not, as a whole."""
 
@@ -84,18 +92,40 @@ class _Part(Frozen):
 
 @dataclass(slots=True)
 class _Claims:
-    """Who has which name and type; who comes first, has it."""
+    """Who has which name and type; who comes first, has it. A name, with all that labels with underscores say of it
+    (`_acme-challenge.`, `_443._tcp.`), is of one namespace: who writes such a record for another's host could have a
+    certificate for it, or lead its clients away."""
 
+    zone: str
     owners: dict[str, dict[str, str]] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
     """Whose, and what."""
     cuts: set[str] = field(default_factory=set)
     """Names that the zone has given to other servers."""
+    spaces: dict[str, str] = field(default_factory=dict)
+    """The namespaces that have names; what the zone has itself is in none."""
 
     def refuse(self, owner: str, why: str) -> None:
         self.problems.append((owner, why))
 
-    def take(self, name: str, kinds: Sequence[str], owner: str) -> bool:
+    def take(self, name: str, kinds: Sequence[str], owner: str, space: str = "") -> bool:
+        """`space` is "" for the zone's own."""
+        about = _subject(name, self.zone)
+        if (first := self.spaces.get(about, space)) != space and space and not self._taken(name, kinds, owner):
+            self.refuse(owner, f"{name}: {about} is of namespace {first}")
+            return False
+        if not self._take(name, kinds, owner):
+            return False
+        if space:
+            self.spaces[about] = space
+        return True
+
+    def _taken(self, name: str, kinds: Sequence[str], owner: str) -> bool:
+        """By somebody who can be named."""
+        there = self.owners.get(name, {})
+        return any(there.get(kind, owner) != owner for kind in kinds)
+
+    def _take(self, name: str, kinds: Sequence[str], owner: str) -> bool:
         there = self.owners.setdefault(name, {})
         others = {kind: who for kind, who in there.items() if who != owner}
         taken = next((others[kind] for kind in kinds if kind in others), "")
@@ -121,16 +151,19 @@ def compose(
     zone: str,
     obj: JsonObject,
     zones: Sequence[str],
-    sources: Iterable[Wished | Listed],
+    sources: Iterable[Wished | Listed | Unread],
     before: JsonObject | None,
     now_s: int,
     judge: Judge,
 ) -> Composed:
     """`before` is the spec of the snapshot that there is."""
-    spec, claims = map_at(obj, "spec"), _Claims()
+    spec, claims = map_at(obj, "spec"), _Claims(zone)
     ttl = int_at(spec, "ttlSeconds", default=300)
     base, parts = _own(zone, spec, claims)
     for each in sorted(sources, key=lambda each: (each.age, _owner_of(each))):
+        if isinstance(each, Unread):
+            claims.refuse(owner_text(each.key), each.why)
+            continue
         if isinstance(each, Listed):
             parts += _of_endpoint(each.key, each.obj, zone, zones, claims, ttl)
             continue
@@ -165,8 +198,16 @@ def _may_have(wished: Wished, host: Host, claims: _Claims) -> bool:
     return owner_text(wished.wish.key) in (owners.get(kind) for kind in _ADDRESSES)
 
 
-def _owner_of(source: Wished | Listed) -> str:
-    return owner_text(source.key if isinstance(source, Listed) else source.wish.key)
+def _owner_of(source: Wished | Listed | Unread) -> str:
+    return owner_text(source.wish.key if isinstance(source, Wished) else source.key)
+
+
+def _subject(name: str, zone: str) -> str:
+    """The host that a name with underscores tells of; itself where that is the zone, of which many tell."""
+    labels = name.split(".")
+    at = max((number for number, label in enumerate(labels) if label.startswith("_")), default=-1)
+    host = ".".join(labels[at + 1 :])
+    return host if host.endswith(f".{zone}") else name
 
 
 def _problem_lines(claims: _Claims) -> tuple[str, ...]:
@@ -313,7 +354,7 @@ def _service(wish: Wish, host: Host, claims: _Claims) -> _Part | None:
         claims.refuse(owner, fault)
         return None
     # A host without addresses is its owner's all the same, and is answered with nothing (NODATA).
-    if not claims.take(host.name, _ADDRESSES, owner):
+    if not claims.take(host.name, _ADDRESSES, owner, wish.key.namespace):
         return None
     if len(host.endpoints) > ENDPOINTS_MAX:
         claims.refuse(
@@ -346,7 +387,7 @@ def _of_endpoint(
         if fault := _endpoint_fault(name, kind, targets, claims):
             claims.refuse(owner, f"{what}: {fault}")
             continue
-        if not targets or not claims.take(name, (kind,), owner):
+        if not targets or not claims.take(name, (kind,), owner, key.namespace):
             continue
         lines: list[str] = []
         for data in dict.fromkeys(targets):

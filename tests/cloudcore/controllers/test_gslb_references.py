@@ -201,3 +201,22 @@ async def test_sets_of_listeners_that_name_each_other_stop_nothing(world: World,
     await global_service(world, "other", "other.example.com")
     await world.settle(controller)
     assert states(world) == {} and set(states(world, "other.example.com.")) == {"203.0.113.1"}
+
+
+async def test_a_service_that_an_istio_gateway_selects_may_come_later(
+    world: World, controller: GslbController
+) -> None:
+    await zone(world)
+    await a_service(world)
+    await world.create(f"gateways.{ISTIO}", {"metadata": {"name": "edge"}, "spec": {"selector": {"istio": "in"}}})
+    way = [{"route": [{"destination": {"host": "web"}}]}]
+    spec = {"hosts": ["www.example.com"], "gateways": ["edge"], "http": way}
+    await world.create(f"virtualservices.{ISTIO}", {"metadata": {"name": "web"}, "spec": spec})
+    reference = {"kind": "VirtualService", "name": "web"}
+    await global_service(world, "web", "www.example.com", endpoints=[], resourceRef=reference)
+    await world.settle(controller)
+    assert states(world) == {}
+    meta = {"name": "ingress", "labels": {"istio": "in"}}
+    await world.create("services", {"metadata": meta, "spec": {"externalIPs": ["203.0.113.60"]}})
+    await world.settle(controller)
+    assert set(states(world)) == {"203.0.113.60"}

@@ -40,7 +40,16 @@ def test_the_newer_zone_is_written_and_the_older_is_not_whatever_differs() -> No
     assert turn(claim("ns2", 5), claim("ns1", 0xFFFFFFF0), Turn(), 0.0, differs=True)[0] == "outdated", (
         "they go round"
     )
-    assert turn(claim("ns1", 8), claim("ns1", 7), Turn(), 0.0, differs=True)[0] == "write", "his own file, set back"
+    back = turn(claim("ns1", 8), claim("ns1", 7), Turn(), 0.0, differs=True, wrote=8)
+    assert back[0] == "write", "his own file, set back"
+
+
+def test_who_finds_a_newer_zone_under_his_own_name_is_a_copy_of_a_machine() -> None:
+    for wrote in (None, 7, 6):
+        assert turn(claim("ns1", 8), claim("ns1", 7), Turn(), 0.0, differs=True, wrote=wrote)[0] == "outdated"
+    assert turn(claim("ns1/a", 8), claim("ns1/b", 7), Turn(), 0.0, differs=True, wrote=8)[0] == "outdated"
+    assert claim_of([claim("ns1/0a1b2c3d").rdata], "skerry") == claim("ns1/0a1b2c3d")
+    assert claim("ns1/0a1b2c3d").name == "ns1"
 
 
 def test_another_takes_over_after_a_while_and_keeps_away_once_overruled() -> None:

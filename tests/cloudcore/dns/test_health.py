@@ -29,6 +29,7 @@ from skerry.probing.monitor import (
     answer_ttl,
     attempt_starts_s,
     counted,
+    needed,
     period_s,
 )
 from skerry.probing.probe import Probe, probe_of
@@ -59,6 +60,19 @@ def test_failures_add_up_until_they_are_forgotten() -> None:
     assert run(Counter(state="down"), True).state == "down"
     assert run(Counter(state="down"), True, False, True).state == "down"
     assert run(Counter(state="down"), True, True).state == "up"
+
+
+@pytest.mark.parametrize(("interval_s", "held", "forgiven"), [(1.0, 64, 120), (60.0, 10, 10), (3600.0, 2, 3)])
+def test_who_is_tried_seldom_is_held_down_no_longer_than_who_is_tried_often(
+    interval_s: float, held: int, forgiven: int
+) -> None:
+    probe = replace(PROBE, interval_s=interval_s)
+    assert needed(Counter(state="down", flaps=FLAPS_MAX), probe) == held
+    counter = Counter(flaps=2, proven=True)
+    for _ in range(forgiven):
+        assert counter.flaps == 2
+        counter = counted(counter, probe, good=True)
+    assert counter.flaps == 1
 
 
 def test_who_goes_down_again_and_again_is_up_after_more_successes_and_is_forgiven() -> None:

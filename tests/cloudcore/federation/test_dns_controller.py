@@ -280,3 +280,16 @@ async def test_an_endpoint_of_somebodys_own_is_answered_as_it_is(stage: Stage) -
     await stage.settle()
     assert 'own.example.com. 60 IN TXT "hello"' in stage.zone[0]
     assert stage.endpoint("own")["status"]["observedGeneration"] == 1
+
+
+async def test_a_domain_that_changes_moves_the_names_in_its_zones(stage: Stage) -> None:
+    await stage.tells("north", {"ip": "203.0.113.1"})
+    await stage.record()
+    await stage.settle()
+    assert any(name.startswith("web.shop.fed.svc.") for name in stage.zone[1])
+    key = stage.world.key(DOMAINS, "fed", NAMESPACE)
+    moved = {"domain": "sub.example.com"}
+    await stage.world.objects.update(stage.world.kind(DOMAINS), key, lambda obj: {**obj, **moved})
+    await stage.settle()
+    names = [name for name in stage.zone[1] if name.startswith(f"{NAME}.")]
+    assert names and all(name.endswith(".sub.example.com.") for name in names)
