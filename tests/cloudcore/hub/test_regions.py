@@ -54,6 +54,11 @@ async def test_a_region_speaks_of_its_own_rows_alone(world: World) -> None:
         said(world, "south.abc", {"revision": 1})
 
 
+async def test_a_region_says_that_a_lease_does_not_count_yet(world: World) -> None:
+    (effect,) = said(world, "north.abc", {"revision": 3, "leasePending": True})
+    assert effect.transform({})["status"]["leasePending"] is True
+
+
 async def test_a_report_that_is_too_large_is_passed_over(world: World) -> None:
     with pytest.raises(ProtocolError, match="at most"):
         said(world, "north.abc", {"revision": 1, "message": "x" * REPORT_BYTES_MAX})

@@ -13,6 +13,7 @@ from skerry.objects.federation import (
     Source,
     Target,
     deletion_of,
+    longest_lease_s,
     object_version,
     read_member_object,
     spec_of,
@@ -64,3 +65,12 @@ def test_a_row_keeps_how_it_is_deleted() -> None:
 def test_a_version_is_of_the_generation_where_there_is_one() -> None:
     assert object_version({"metadata": {"generation": 3, "resourceVersion": "9"}}) == "gen:3"
     assert object_version({"metadata": {"resourceVersion": "9"}}) == "rv:9"
+
+
+def test_a_lease_counts_when_the_member_says_that_all_goes_by_it() -> None:
+    spec: JsonObject = {"revision": 2, "leaseSeconds": 30, "heldLeaseSeconds": 3600}
+    assert longest_lease_s({"spec": spec, "status": {"revision": 1}}) == 3600
+    assert longest_lease_s({"spec": spec, "status": {"revision": 2, "leasePending": True}}) == 3600
+    assert longest_lease_s({"spec": spec, "status": {"revision": 2}}) == 30
+    never: JsonObject = {**spec, "heldLeaseSeconds": -1}
+    assert longest_lease_s({"spec": never, "status": {"revision": 2, "leasePending": True}}) is None
