@@ -117,7 +117,7 @@ class Fleet:
 
     def start_sensor(self) -> None:
         """A weather mast, ten numbered readings a second."""
-        command = [sys.executable, EXAMPLES / "sensor" / "sensor.py", "--port", str(self.mqtt_port)]
+        command = [sys.executable, EXAMPLES / "05-sensor" / "sensor.py", "--port", str(self.mqtt_port)]
         command += ["--username", MQTT_USER, "--password-file", self.password_file]
         self.stage.start("sensor", [*command, "--topic", "site/eu-1/mast", "--period", "0.1"])
 

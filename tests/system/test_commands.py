@@ -29,7 +29,7 @@ def fleet(tmp_path: Path, plc: Plc) -> Iterator[RealFleet]:
     with real_fleet(tmp_path, "--heartbeat-s", "1", "--node-grace-s", "1") as made:
         made.edge.start()
         until(lambda: made.ready() == "True", "the node is ready")
-        for obj in example("plc", plc.port):
+        for obj in example("04-plc", plc.port):
             ensure_map(obj, "metadata").pop("uid", None)
             if obj["kind"] == "Device":
                 map_at(obj, "spec", "protocol", "configData")["timeoutMs"] = 15_000

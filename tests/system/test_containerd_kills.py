@@ -33,6 +33,8 @@ pytestmark = [
 ]
 KILLED = ("nobody", "the agent", "containerd", "both")
 HOST = "registry.test"
+BACK_OFFS = {"20s": 2, "40s": 3, "1m20s": 4, "2m40s": 5}
+"""How often a container was started anew that waits for so long."""
 SETTINGS = {
     "SKERRY_RUNTIME": "containerd",
     "SKERRY_FREE_FLOOR_MIB": "1",
@@ -362,14 +364,23 @@ def test_who_takes_too_much_memory_is_ended(site: Site) -> None:
 
 
 def test_who_crashes_waits_longer_each_time_whatever_happened_meanwhile(site: Site) -> None:
-    def waits() -> str:
-        return str_at(site.container("crasher"), "state", "waiting", "message")
+    lasting = {f"back-off {text} restarting failed container=app": count for count, text in BACK_OFFS.items()}
 
-    site.until(lambda: waits().startswith("back-off 20s restarting failed container=app"), "it waits", "crasher")
-    told = site.container("crasher")
+    seen: list[tuple[JsonObject, int]] = []
+
+    def waits() -> bool:
+        """In a wait after the first; in which one depends on how long the tests before took."""
+        told = site.container("crasher")
+        message = str_at(told, "state", "waiting", "message")
+        seen.extend((told, lasting[start]) for start in lasting if message.startswith(start))
+        return bool(seen)
+
+    site.until(waits, "it waits", "crasher")
+    told, count = seen[-1]
     again = parse_time(str_at(told, "lastState", "terminated", "startedAt"))
-    assert again - site.crashed_ms >= 9_000, "times are told in whole seconds"
-    assert int_at(told, "restartCount") == 2
+    waited_s = 10 * (2 ** (count - 1) - 1)
+    assert again - site.crashed_ms >= 1000 * waited_s - 1000, "times are told in whole seconds"
+    assert int_at(told, "restartCount") == count
     assert kubectl(site.fleet, "logs", "crasher", "--previous") == "no\n"
 
 

@@ -35,7 +35,7 @@ def fleet(tmp_path: Path, plc: Plc) -> Iterator[RealFleet]:
     with real_fleet(tmp_path, "--heartbeat-s", "1", "--node-grace-s", "1") as made:
         made.edge.start()
         until(lambda: made.ready() == "True", "the node is ready")
-        for obj in example("plc", plc.port):
+        for obj in example("04-plc", plc.port):
             ensure_map(obj, "metadata").pop("uid", None)
             kind = "devicemodels" if obj["kind"] == "DeviceModel" else "devices"
             made.create(f"/apis/devices.kubeedge.io/v1beta1/namespaces/default/{kind}", obj)

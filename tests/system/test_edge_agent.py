@@ -264,12 +264,14 @@ def test_a_backlog_that_broke_costs_no_pod_and_nothing_that_is_held(gate: Gatewa
 def test_a_container_that_ended_while_no_agent_ran_is_known_by_its_exit_code(gate: Gateway) -> None:
     once: Any = json.loads(encode_object(POD))
     once["spec"] |= {"restartPolicy": "Never", "volumes": []}
-    script = "sleep 1; exit 7"
+    go = gate.data.parent / "go"
+    script = f"while [ ! -e {go} ]; do sleep 0.1; done; exit 7"
     once["spec"]["containers"] = [{"name": "app", "image": "sh", "command": ["sh", "-c", script]}]
     gate.change(("pods", once))
     gate.start()
     eventually(gate.running_since, gate.log)
     gate.end(signal.SIGKILL)
+    go.touch()
     time.sleep(1.5)
     gate.start()
     eventually(lambda: gate.pod()["status"]["phase"] == "Failed", gate.log)

@@ -188,7 +188,11 @@ def test_what_nobody_has_room_for_is_parked_and_shown(fed: Federation) -> None:
     placed = until(lambda: get(fed.world, "rsp", "heavy").get("status", {}).get("clusters"))
     assert {each["name"]: each["replicas"] for each in placed if each["replicas"]} == {"west": 2}
     fed.world.kubectl("patch", "rsp", "heavy", "-n", "shop", "--type=merge", "-p", '{"spec":{"totalReplicas":5}}')
-    until(lambda: sum(each.get("parked", 0) for each in get(fed.world, "rsp", "heavy")["status"]["clusters"]) == 3)
+
+    def parked() -> int:
+        return sum(each.get("parked", 0) for each in get(fed.world, "rsp", "heavy")["status"]["clusters"])
+
+    until(lambda: parked() == 3, within_s=90)
 
 
 def ready_node(cloud: CloudProcess, node: Any) -> Any:
