@@ -22,6 +22,7 @@ from cloudcore.sinks.rows import Row
 from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject, str_at
 from skerry.transport.handshakes import closing_on_refusal
+from skerry.transport.mqtt_ends import end
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -145,4 +146,4 @@ class MqttReceiver:
 
 def _end(client: Client) -> None:
     client.disconnect()
-    client.loop_stop()
+    end(client)

@@ -30,6 +30,7 @@ from devices.mqtt.port import Delivery, Hooks, Outgoing
 from devices.payload import PAYLOAD_BYTES_MAX
 from skerry.errors import UnavailableError, UncertainError
 from skerry.transport.handshakes import closing_on_refusal
+from skerry.transport.mqtt_ends import end
 
 LOG = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ class PahoConnection:
 
     async def _let_go(self) -> None:
         self._client.disconnect()
-        await asyncio.to_thread(self._client.loop_stop)
+        await asyncio.to_thread(end, self._client)
 
     def subscribe(self, topics: set[str]) -> None:
         """See `Connection`."""
@@ -305,7 +306,7 @@ class PahoConnection:
             self.start()
         except UnavailableError as error:
             self._hooks.disconnected(str(error))
-        leaving = asyncio.create_task(asyncio.to_thread(former.loop_stop))
+        leaving = asyncio.create_task(asyncio.to_thread(end, former))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
@@ -476,7 +477,7 @@ class _Listener:
                 time.sleep(0.05)
         finally:
             client.disconnect()
-            client.loop_stop()
+            end(client)
         return self._refusal
 
     def _connected(self, client: paho.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:

@@ -25,6 +25,7 @@ from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.testkit.drivers import DriverContract, Form, MakeForm
+from skerry.transport.mqtt_ends import end
 from tests.devices.http.nginx import NGINX, nginx
 from tests.devices.raw_slave import Slave, running
 from tests.devices.snmp.snmpd import LEVEL, SETPOINT, SNMPD, snmpd
@@ -153,7 +154,7 @@ class TestMqtt(DriverContract):
             finally:
                 talking.cancel()
                 device.disconnect()
-                await asyncio.to_thread(device.loop_stop)
+                await asyncio.to_thread(end, device)
                 process.terminate()
                 process.wait(10)
 

@@ -364,7 +364,7 @@ def test_who_takes_too_much_memory_is_ended(site: Site) -> None:
 
 
 def test_who_crashes_waits_longer_each_time_whatever_happened_meanwhile(site: Site) -> None:
-    lasting = {f"back-off {text} restarting failed container=app": count for count, text in BACK_OFFS.items()}
+    lasting = {f"back-off {text} restarting failed container=app": count for text, count in BACK_OFFS.items()}
 
     seen: list[tuple[JsonObject, int]] = []
 

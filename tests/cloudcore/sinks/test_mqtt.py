@@ -60,6 +60,9 @@ class Broker:
     def loop_stop(self) -> None:
         """Nothing runs."""
 
+    def reinitialise(self) -> None:
+        """Nothing is open."""
+
 
 def receiver(broker: Broker) -> MqttReceiver:
     class Connected(MqttReceiver):
