@@ -5,7 +5,7 @@ Places are alike where their orders name the service's own regions in the same o
 A service in one region is alike to everybody. What is up is no part of this, so scopes stay when somebody fails.
 Whatever a database says is of one family of addresses, so no scope is 0 then.
 
-Remembers of clients' addresses how wide what is alike to them is, bounded.
+Remembers of what a database says which class that is, bounded.
 """
 
 from __future__ import annotations
@@ -13,11 +13,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from cloudcore.dns.geography import REMEMBERED_MAX, GeoDatabase, GeoRules, Spot, judged
+from cloudcore.dns.geography import GeoDatabase, GeoRules, Spot, judged
 from cloudcore.dns.places import NOWHERE, Places
 
 _ASK_DATABASE: Final = "?"
 """The class of clients of no place where a database tells more; no class of regions is called so."""
+LEAVES_MAX: Final = 64
+"""Ways in which services of one zone cut the same places."""
+CLASSES_MAX: Final = 2_000
+"""Of what a database says, by service's regions; then they are forgotten."""
+
+
+def parts_of(
+    names: Iterable[str], table: Mapping[str, tuple[str, ...]], default: tuple[str, ...], regions: frozenset[str]
+) -> dict[str, str]:
+    """Places by part: those of one part are alike. Whatever the regions are called, the same parts are called the
+    same, so that what is made of them is made once."""
+    numbers: dict[str, str] = {}
+    return {
+        place: numbers.setdefault(_class(table.get(place, default), regions), str(len(numbers)))
+        for place in sorted(names)
+    }
 
 
 class Alike:
@@ -25,24 +41,19 @@ class Alike:
 
     def __init__(
         self,
-        places: Places,
+        leaves: Places,
         table: Mapping[str, tuple[str, ...]],
         default: tuple[str, ...],
-        regions: Iterable[str],
+        regions: frozenset[str],
         rules: GeoRules | None,
         *,
         measured: bool,
     ) -> None:
-        """`table` has regions by place, `default` those of others; `measured`: distances don't count."""
-        self._regions = frozenset(regions)
-        if len(self._regions) <= 1:
-            rules = None  # nothing that it tells decides
-        self._table, self._default, self._rules, self._measured = table, default, rules, measured
-        classes = {place: self._class(table.get(place, default)) for place in places.names}
-        if rules is not None:
-            classes[NOWHERE] = _ASK_DATABASE
-        self._leaves = places.alike(classes)
-        self._bits: dict[bytes, int] = {}
+        """`leaves` are of parts; `table` has regions by place, `default` those of others; `measured`: distances don't
+        count."""
+        self._leaves, self._regions, self._measured = leaves, regions, measured
+        self._table, self._default, self._rules = table, default, rules
+        self._classes: dict[tuple[object, ...], str] = {}
 
     @property
     def by_places(self) -> Places | None:
@@ -54,25 +65,72 @@ class Alike:
         found, bits = self._leaves.find(address)
         if found != _ASK_DATABASE or geo is None:
             return bits
-        told = self._bits.get(address)
-        if told is None:
-            if len(self._bits) >= REMEMBERED_MAX:
-                self._bits.clear()
-            spot = geo.look(address)
-            same = self._class_at(spot)
-            told = geo.widened(address, spot.bits, lambda other: self._class_at(other) == same)
-            self._bits[address] = told
+        spot = geo.look(address)
+        same = self._class_at(spot)
+        told = geo.widened(address, spot.bits, lambda other: self._class_at(other) == same, self)
         return max(bits, told, 1)
 
     def _class_at(self, spot: Spot) -> str:
         assert self._rules is not None, "asked where a database tells more"
-        found = judged(self._rules, spot)
-        if found.order and not self._measured:
-            return self._class(found.order)
-        return self._class(self._table.get(found.place, self._default))
+        said = spot.continent, spot.country, spot.subdivisions, spot.at
+        made = self._classes.get(said)
+        if made is None:
+            if len(self._classes) >= CLASSES_MAX:
+                self._classes.clear()
+            found = judged(self._rules, spot)
+            by_distance = bool(found.order) and not self._measured
+            order = found.order if by_distance else self._table.get(found.place, self._default)
+            made = self._classes[said] = _class(order, self._regions)
+        return made
 
-    def _class(self, order: Iterable[str]) -> str:
-        if len(self._regions) <= 1:
-            return ""  # an order that lacks the only region leads there as well
-        # No region's name has a line's end: who wrote that has all regions in a row.
-        return "\n".join(["", *dict.fromkeys(region for region in order if region in self._regions)])
+
+class AlikeShelf:
+    """What services of one zone have in common of these: made once for all that are cut into the same parts, and for
+    so many and no more, as regions are called what a tenant likes."""
+
+    def __init__(self, places: Places, rules: GeoRules | None) -> None:
+        self._places, self._rules = places, rules
+        self._leaves: dict[tuple[tuple[str, str], ...], Places] = {}
+        self._made: dict[tuple[bool, tuple[str, ...], frozenset[str]], Alike | None] = {}
+
+    def of(
+        self,
+        table: Mapping[str, tuple[str, ...]],
+        default: tuple[str, ...],
+        regions: frozenset[str],
+        *,
+        measured: bool,
+    ) -> Alike | None:
+        """None: there are too many of them already; places are taken apart then, and resolvers keep more answers."""
+        about = measured, default, regions
+        if about not in self._made:
+            self._made[about] = self._make(table, default, regions, measured=measured)
+        return self._made[about]
+
+    def _make(
+        self,
+        table: Mapping[str, tuple[str, ...]],
+        default: tuple[str, ...],
+        regions: frozenset[str],
+        *,
+        measured: bool,
+    ) -> Alike | None:
+        # A database tells nothing that decides where there is one region.
+        rules = self._rules if len(regions) > 1 else None
+        parts = parts_of(self._places.names, table, default, regions)
+        if rules is not None:
+            parts[NOWHERE] = _ASK_DATABASE
+        about = tuple(parts.items())
+        leaves = self._leaves.get(about)
+        if leaves is None:
+            if len(self._leaves) >= LEAVES_MAX:
+                return None
+            leaves = self._leaves[about] = self._places.alike(parts)
+        return Alike(leaves, table, default, regions, rules, measured=measured)
+
+
+def _class(order: Iterable[str], regions: frozenset[str]) -> str:
+    if len(regions) <= 1:
+        return ""  # an order that lacks the only region leads there as well
+    # No region's name has a line's end: who wrote that has all regions in a row.
+    return "\n".join(["", *dict.fromkeys(region for region in order if region in regions)])

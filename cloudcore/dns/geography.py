@@ -87,6 +87,9 @@ class GeoDatabase:
             raise InvalidError(f"--geo {path}: is no database in MaxMind's format: {error}") from error
         self._six = self._reader.metadata().ip_version == 6
         self._known: dict[bytes, Spot] = {}
+        self._joined: set[tuple[object, int, int, int]] = set()
+        """Prefixes that were found to be alike, by to whom: bits of an address, its first ones, and how many. None is
+        in another."""
         self.kind = self._reader.metadata().database_type
         self.made_s = self._reader.metadata().build_epoch
 
@@ -99,18 +102,30 @@ class GeoDatabase:
             spot = self._known[address] = self._read(address)
         return spot
 
-    def widened(self, address: bytes, bits: int, is_alike: Callable[[Spot], bool]) -> int:
+    def widened(self, address: bytes, bits: int, is_alike: Callable[[Spot], bool], about: object) -> int:
         """How many bits of the address say as much, of the network that the database has it in (`bits`): those of the
         largest prefix of at most `JOINED_MAX` of its networks that are all alike. Whether a prefix is such a one
-        depends on the prefix alone, so that no two of these overlap."""
-        size, count = 8 * len(address), 1
-        first = int.from_bytes(address, "big") >> (size - bits) << (size - bits)
+        depends on the prefix alone, so that no two of these overlap; it is looked for once for all that are `about`
+        the same."""
+        size = 8 * len(address)
+        value = int.from_bytes(address, "big")
+        for fewer in range(bits, -1, -1):
+            if (about, size, value >> (size - fewer), fewer) in self._joined:
+                return fewer
+        found = self._widened(value >> (size - bits) << (size - bits), size, bits, is_alike)
+        if len(self._joined) >= REMEMBERED_MAX:
+            self._joined.clear()
+        self._joined.add((about, size, value >> (size - found), found))
+        return found
+
+    def _widened(self, first: int, size: int, bits: int, is_alike: Callable[[Spot], bool]) -> int:
+        count = 1
         while bits:
             # The other half of the next larger prefix.
             at = first ^ 1 << (size - bits)
             end = at + (1 << (size - bits))
             while at < end and count < JOINED_MAX:
-                spot = self._read(at.to_bytes(len(address), "big"))
+                spot = self.look(at.to_bytes(size // 8, "big"))
                 if not is_alike(spot):
                     return bits
                 count += 1

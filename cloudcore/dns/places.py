@@ -45,6 +45,7 @@ class Places:
     def _take(self, leaves: dict[int, list[Leaf]]) -> None:
         self._leaves = leaves
         self._starts = {size: [leaf[0] for leaf in those] for size, those in leaves.items()}
+        self.names = frozenset(place for those in leaves.values() for _, _, place in those)
         self._least = 0 if len(self.names) == 1 else 1
 
     def alike(self, classes: Mapping[str, str]) -> Places:
@@ -57,10 +58,6 @@ class Places:
             }
         )
         return made
-
-    @property
-    def names(self) -> frozenset[str]:
-        return frozenset(place for leaves in self._leaves.values() for _, _, place in leaves)
 
     def find(self, address: bytes) -> tuple[str, int]:
         """The place of a packed address, and the scope."""

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 import yaml
 
-from cloudcore.dns.alike import Alike
+from cloudcore.dns.alike import Alike, AlikeShelf
 from cloudcore.dns.geography import BIAS_MAX, GeoRules
 from cloudcore.dns.places import NOWHERE, Places
 from cloudcore.dns.steering import POLICIES, SIZES, Canary, Endpoint, Policy, Service
@@ -71,12 +71,13 @@ def _services(document: dict[str, object], origin: bytes, *, strict: bool) -> di
         for place, regions in _map(document.get("orders"), "orders").items()
     }
     orders = {NOWHERE if place == "default" else place: regions for place, regions in orders.items()}
+    geo = _geo(document.get("geo"))
     ground = _Ground(
         places=places,
         orders=orders,
-        geo=_geo(document.get("geo")),
+        geo=geo,
         latencies=_latencies(document.get("latencies")),
-        kinds={},
+        shelf=AlikeShelf(places, geo),
     )
     found: dict[bytes, Service] = {}
     for name, about in _map(document.get("services"), "services").items():
@@ -94,8 +95,7 @@ class _Ground(Frozen):
     orders: dict[str, tuple[str, ...]]
     geo: GeoRules | None
     latencies: dict[str, tuple[str, ...]]
-    kinds: dict[tuple[bool, tuple[str, ...], frozenset[str]], Alike]
-    """Services in the same regions have one."""
+    shelf: AlikeShelf
 
     def alike(self, policy: Policy, endpoints: Sequence[Endpoint]) -> dict[int, Alike]:
         every = tuple(dict.fromkeys(each.region for each in endpoints))
@@ -106,11 +106,8 @@ class _Ground(Frozen):
         found: dict[int, Alike] = {}
         for kind, size in SIZES.items():
             regions = frozenset(each.region for each in endpoints if len(each.address) == size)
-            about = measured, default, regions
-            if about not in self.kinds:
-                made = Alike(self.places, table, default, regions, self.geo, measured=measured)
-                self.kinds[about] = made
-            found[kind] = self.kinds[about]
+            if (one := self.shelf.of(table, default, regions, measured=measured)) is not None:
+                found[kind] = one
         return found
 
 

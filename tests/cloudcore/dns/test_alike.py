@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
-from cloudcore.dns.geography import JOINED_MAX, GeoDatabase
+from cloudcore.dns.alike import LEAVES_MAX
+from cloudcore.dns.geography import JOINED_MAX, GeoDatabase, Spot
 from cloudcore.dns.servicefile import services_of
 from cloudcore.dns.steering import Choice, Service, choose
 from skerry.dns.names import name_of
@@ -220,3 +221,39 @@ def test_scopes_of_a_database_never_overlap_and_hold_one_answer(
         scope = ipaddress.IPv4Network((address >> (32 - choice.scope) << (32 - choice.scope), choice.scope))
         assert found.setdefault(scope, choice.rdatas) == choice.rdatas
     assert not any(this.overlaps(that) for this, that in pairwise(sorted(found)))
+
+
+def test_regions_of_any_name_cut_the_same_places_once() -> None:
+    places = {"germany": ["10.0.0.0/16"], "canada": ["10.4.0.0/16"]}
+    orders = {"germany": ["fra", "iad"], "canada": ["iad", "fra"], "default": ["iad", "fra"]}
+    services = {
+        f"s{n}": {"endpoints": [*ENDPOINTS, {"address": "203.0.113.9", "region": f"r{n}"}]} for n in range(90)
+    }
+    found = services_of({"places": places, "orders": orders, "services": services}, ORIGIN)
+    assert len({id(one.alike[A].by_places) for one in found.values()}) == 1
+
+
+def test_too_many_ways_to_cut_places_leave_them_apart() -> None:
+    places = {f"p{n}": [f"10.{n}.0.0/16"] for n in range(100)}
+    orders = {f"p{n}": [f"r{n}", "iad"] for n in range(100)} | {"default": ["iad"]}
+    services = {
+        f"s{n}": {"endpoints": [*ENDPOINTS, {"address": "203.0.113.9", "region": f"r{n}"}]} for n in range(100)
+    }
+    found = services_of({"places": places, "orders": orders, "services": services}, ORIGIN, strict=False)
+    assert len({id(one.alike[A].by_places) for one in found.values() if A in one.alike}) == LEAVES_MAX - 1
+    for n in range(100):
+        one = found[name_of(f"s{n}.example.com")]
+        assert at(one, f"10.{n}.0.1").rdatas == (b"\xcb\0\x71\x09",) and at(one, f"10.{n}.0.1").scope == 16
+
+
+def test_a_prefix_is_looked_for_once_for_all_its_addresses(tmp_path: Path) -> None:
+    geo = written(tmp_path / "a.mmdb", {f"20.0.{n}.0/24": "DE" for n in range(16)})
+    looked: list[Spot] = []
+
+    def is_alike(spot: Spot) -> bool:
+        looked.append(spot)
+        return spot.country == "DE"
+
+    bits = [geo.widened(bytes([20, 0, n % 16, n]), 24, is_alike, "us") for n in range(200)]
+    assert set(bits) == {20} and len(looked) < 40
+    assert geo.widened(bytes([20, 0, 3, 3]), 24, lambda _: False, "others") == 24
