@@ -173,12 +173,15 @@ def requested_key(csr_pem: str) -> PublicKey:
 
 def requested_names(csr_pem: str) -> frozenset[str]:
     """The DNS names and IP addresses that a CSR asks for, in their one form. Raises `BadRequestError` for a request
-    without any, or with a name of another sort."""
+    without any, or with a name of another sort, or that `requested_key` refuses."""
+    requested_key(csr_pem)
     try:
         csr = x509.load_pem_x509_csr(csr_pem.encode())
         found = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (ValueError, TypeError, x509.ExtensionNotFound) as error:
         raise BadRequestError("the certificate signing request has no subjectAltName") from error
+    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise BadRequestError(f"the extensions of the certificate signing request can't be read: {error}") from error
     if not all(isinstance(each, x509.DNSName | x509.IPAddress) for each in found):
         raise BadRequestError("the names of a server are DNS names and IP addresses")
     names = {*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress))}

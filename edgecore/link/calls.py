@@ -10,7 +10,7 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
-from skerry.errors import TooManyRequestsError, UnavailableError, UncertainError
+from skerry.errors import InvalidError, TooManyRequestsError, UnavailableError, UncertainError
 from skerry.objects.cloud_calls import (
     ANSWER_BODY_BYTES_MAX,
     ANSWER_HEAD_BYTES_MAX,
@@ -19,7 +19,7 @@ from skerry.objects.cloud_calls import (
     CloudAnswer,
     answer_of,
 )
-from skerry.objects.json import decode_object, encode_object
+from skerry.objects.json import encode_object, read_json
 from skerry.ports import Pipe
 
 CALLS_MAX: Final = 12
@@ -68,6 +68,9 @@ class CloudCalls:
         if not newline:
             raise UncertainError("the cloud's answer has no head")
         try:
-            return answer_of(decode_object(line), rest)
-        except (ValueError, AssertionError) as error:
+            head_obj = read_json(line, "its head")
+            if not isinstance(head_obj, dict):
+                raise UncertainError("the cloud's answer has a head that is no object")
+            return answer_of(head_obj, rest)
+        except (ValueError, AssertionError, InvalidError) as error:
             raise UncertainError(f"the cloud's answer makes no sense: {error}") from error

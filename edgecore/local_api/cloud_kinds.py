@@ -22,7 +22,7 @@ from skerry.errors import SkerryError
 from skerry.forms.negotiation import discovery_version
 from skerry.frozen import Frozen
 from skerry.objects.cloud_calls import CallHead, CloudAnswer
-from skerry.objects.json import Json, JsonObject, decode_object, encode_object, maps_at, str_at, strs_at
+from skerry.objects.json import Json, JsonObject, encode_object, maps_at, read_json, str_at, strs_at
 
 FRESH_S: Final = 10.0
 """One run of a client asks several times."""
@@ -98,7 +98,10 @@ def _read(told: CloudAnswer, held: _Held | None) -> Answer | None:
         return held.answer
     if told.code != 200:
         return None
-    body = encode_object(without_watches(decode_object(told.body))) + b"\n"
+    document = read_json(told.body, "the cloud's answer")
+    if not isinstance(document, dict):
+        raise ValueError("the cloud's answer is no object")
+    body = encode_object(without_watches(document)) + b"\n"
     headers = (("ETag", f'"{hashlib.sha256(body).hexdigest().upper()}"'), ("Vary", "Accept"))
     return Answer(body=body, content_type=told.content_type, headers=headers)
 

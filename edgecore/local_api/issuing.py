@@ -20,7 +20,7 @@ from skerry.frozen import Frozen
 from skerry.objects.cloud_calls import CallHead, CloudAnswer
 from skerry.objects.enrolment import EnrolRequest, request_body
 from skerry.objects.gateway_serving import SERVING_PATH, read_served
-from skerry.objects.json import decode_object, str_at
+from skerry.objects.json import read_json, str_at
 from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
@@ -94,11 +94,12 @@ class Issuing:
         loop_s = asyncio.get_running_loop().time()
         if not self._parts.connected() or loop_s < self._again_s or not self._parts.served.is_due:
             return
+        # Before the question: a poke while it is open is to be heard.
+        self._again_s, self._delay_s = loop_s + self._delay_s, min(AGAIN_S_MAX, 2 * self._delay_s)
         why = await self._ask()
         if why and why != self._said:
             log.warning("the cloud gives no certificate for the local API reason=%s", why)
         self._said = why
-        self._again_s, self._delay_s = loop_s + self._delay_s, min(AGAIN_S_MAX, 2 * self._delay_s)
 
     async def _ask(self) -> str:
         """Why there is none; "" where there is."""
@@ -112,7 +113,9 @@ class Issuing:
             if answer.code == _TOO_OLD:
                 log.info("the cloud is too old to sign for the local API: the gateway's own authority stays")
                 return ""
-            said = decode_object(answer.body)
+            said = read_json(answer.body, "the cloud's answer")
+            if not isinstance(said, dict):
+                raise UnavailableError("the cloud's answer is no object")
             if not 200 <= answer.code < 300:
                 raise UnavailableError(str_at(said, "message", default=f"code {answer.code}"))
             self._parts.served.keep(request, read_served(said))

@@ -7,6 +7,7 @@ a crash leaves a node without, which the next start sees.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
@@ -14,6 +15,8 @@ from skerry.errors import ConflictError, NotFoundError
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted, uid_of
 from skerry.objects.node_leases import LEASES, NAMESPACE, lease_key, new_lease
+
+AGAIN_S: Final = 30.0
 
 
 class NodeLeaseController:
@@ -41,8 +44,10 @@ class NodeLeaseController:
                 await self._tools.objects.create(self._kind, NAMESPACE, wanted)
             elif not _is_of(self._tools.cache.obj(held), node):
                 await self._tools.objects.update(self._kind, held.key, lambda lease: _given_to(lease, wanted))
-        except (ConflictError, NotFoundError):
-            return None  # somebody else was first, or the namespace is not there yet: a change brings us here again
+        except ConflictError:
+            return None  # somebody else was first: a change brings us here again
+        except NotFoundError:
+            return AGAIN_S  # the namespace is not there, and no change of it brings us here
         return None
 
 

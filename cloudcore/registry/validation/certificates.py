@@ -83,7 +83,9 @@ def validate_trust_bundle(obj: JsonObject, old: JsonObject | None) -> Iterator[C
 
 
 _BUNDLE_BYTES_MAX: Final = 1 << 20
-_BLOCK: Final = re.compile(r"-----BEGIN ([^-\n]+)-----\s*\n(.*?)-----END \1-----", re.DOTALL)
+_BLOCKS_MAX: Final = 2048
+"""More than a mebibyte of the smallest authorities that anybody has."""
+_MARK: Final = re.compile(r"-----BEGIN ([^-\n]{1,64})-----[ \t\r]*\n|-----END ([^-\n]{1,64})-----")
 _OMITTED: Final = "<value omitted>"
 
 
@@ -94,7 +96,10 @@ def _bundle_faults(text: str) -> Iterator[Cause]:
         return
     seen: dict[bytes, list[int]] = {}
     faults: list[Cause] = []
-    for index, (label, body) in enumerate(_BLOCK.findall(text)):
+    for index, (label, body) in enumerate(_blocks(text)):
+        if index == _BLOCKS_MAX:
+            faults = [invalid(field, _OMITTED, f"must have at most {_BLOCKS_MAX} entries")]
+            break
         if label != "CERTIFICATE":
             faults.append(invalid(field, _OMITTED, f"entry {index} has bad block type: {label}"))
         elif ":" in body:
@@ -116,12 +121,24 @@ def _bundle_faults(text: str) -> Iterator[Cause]:
             yield invalid(field, _OMITTED, f"duplicate trust anchor (indices [{said}])")
 
 
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Label and body of each PEM block, in one walk: a BEGIN without its END is what people write around them."""
+    opened = dict[str, int]()
+    for mark in _MARK.finditer(text):
+        begun, label = mark[1], mark[2] or mark[1]
+        if begun:
+            opened.setdefault(begun, mark.end())
+        elif label in opened:
+            yield label, text[opened[label] : mark.start()]
+            opened.clear()
+
+
 def _authority_in(body: str) -> bytes | None:
     """The certificate in a block; None where it is none."""
     try:
         der = base64.b64decode("".join(body.split()), validate=True)
         x509.load_der_x509_certificate(der).extensions  # noqa: B018 - reading them is the check
-    except ValueError:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return None
     return der
 

@@ -259,7 +259,7 @@ class Mounts:
         self.covered.add(base)
 
 
-LINKS_MAX = 40  # as the kernel follows (path_resolution(7))
+LINKS_MAX, STEPS_MAX = 40, 256  # as the kernel follows (path_resolution(7)); each step is held open
 
 
 def beneath(source: str, part: str) -> int:
@@ -277,8 +277,10 @@ def beneath(source: str, part: str) -> int:
 
 def _walked(walk: list[int], part: str, mode: int) -> int:
     """`walk`: what is held open, the volume first. What is returned is not among it."""
-    steps, links = [(step, True) for step in part.split("/")], 0
+    steps, links, walked = [(step, True) for step in part.split("/")], 0, 0
     while steps:
+        if (walked := walked + 1) > STEPS_MAX:
+            raise OSError(errno.ELOOP, f"subPath {part}: more than {STEPS_MAX} steps")
         step, may_be_made = steps.pop(0)
         if step in ("", "."):
             continue
@@ -301,9 +303,7 @@ def _walked(walk: list[int], part: str, mode: int) -> int:
         walk.append(below)
         if made:
             posix.chmod(f"/proc/self/fd/{below}", mode)
-    if len(walk) == 1:
-        return posix.open(f"/proc/self/fd/{walk[0]}", posix.O_PATH | posix.O_CLOEXEC)
-    return walk.pop()
+    return walk.pop() if len(walk) > 1 else posix.open(f"/proc/self/fd/{walk[0]}", posix.O_PATH | posix.O_CLOEXEC)
 
 
 def _make_directory(name: str, fd: int) -> bool:

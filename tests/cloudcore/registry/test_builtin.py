@@ -513,3 +513,27 @@ def test_a_trust_bundle_holds_authorities_each_once_under_the_name_of_its_signer
     assert fault.endswith('ClusterTrustBundle without signer name must not have ":" in its name')
     linked = trust_bundle("acme.example:root:live", both, "acme.example/root")
     assert any("field is immutable" in each for each in faults(trust_bundle("plain", both), linked))
+
+
+def test_a_trust_bundle_of_blocks_without_an_end_is_looked_at_once() -> None:
+    text = "-----BEGIN CERTIFICATE-----\n" * 36_000
+    (fault,) = faults(trust_bundle("plain", text))
+    assert fault.endswith("at least one trust anchor must be provided")
+    block = "-----BEGIN X-----\n-----END X-----\n"
+    (fault,) = faults(trust_bundle("plain", block * 3_000))
+    assert fault.endswith("must have at most 2048 entries")
+
+
+def test_a_trust_bundle_whose_extensions_cannot_be_read_is_refused() -> None:
+    (fault,) = faults(trust_bundle("plain", twice_the_same_extension()))
+    assert fault.endswith("entry 0 does not parse as X.509")
+
+
+def twice_the_same_extension() -> str:
+    """An authority that says its subjectKeyIdentifier's extension as a second basicConstraints."""
+    lines = new_authority(name="a", now=datetime(2026, 1, 1, tzinfo=UTC)).pem.splitlines()
+    der = base64.b64decode("".join(lines[1:-1]))
+    usage, constraints = bytes.fromhex("0603551d0f"), bytes.fromhex("0603551d13")
+    assert usage in der and constraints in der
+    changed = base64.encodebytes(der.replace(usage, constraints)).decode()
+    return f"{lines[0]}\n{changed}{lines[-1]}\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from edgecore.local_api.answers import Answer
 from edgecore.local_api.cloud_kinds import CloudKinds, without_watches
 from edgecore.local_api.kinds import SHOWN
@@ -113,3 +115,12 @@ async def test_without_a_link_or_for_what_is_no_discovery_nothing_is_told() -> N
 def test_groups_alone_are_told_as_they_are() -> None:
     document: Any = {"kind": "APIGroupList", "groups": [{"name": "apps"}]}
     assert without_watches(document) is document
+
+
+@pytest.mark.parametrize("said", [b"[]", b"[" * 100_000], ids=["no object", "too deep"])
+async def test_an_answer_that_is_no_document_is_as_none(said: bytes) -> None:
+    class Odd:
+        async def ask(self, head: CallHead, body: bytes = b"") -> CloudAnswer:
+            return CloudAnswer(code=200, body=said)
+
+    assert await CloudKinds(Odd()).answer(request("/apis")) is None

@@ -276,7 +276,43 @@ async def test_a_cloud_that_refuses_or_is_too_old_leaves_what_there_is(
             cloud.answer = CloudAnswer(code=403, body=encode_object({"message": "not by this name"}))
             issuing.poke()
             await until(lambda: "reason=not by this name" in caplog.text, task)
+            for body, why in ((b"[]", "is no object"), (b"[" * 100_000, "is not JSON")):
+                cloud.answer = CloudAnswer(code=500, body=body)
+                issuing.poke()
+                await until(lambda why=why: why in caplog.text, task)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
     assert place.served.authority("127.0.0.1") == place.own
+
+
+async def test_a_session_that_begins_while_the_cloud_is_asked_has_it_asked_again(place: Place) -> None:
+    cloud = Poking(place)
+    cloud.is_away = True
+    issuing = cloud.issuing = Issuing(
+        IssuingParts(
+            served=place.served,
+            calls=cloud,
+            store=place.store,
+            hosts=HOSTS,
+            connected=lambda: True,
+            changed=lambda: None,
+        )
+    )
+    task = asyncio.create_task(issuing.run())
+    try:
+        await until(lambda: cloud.asked == 2, task)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class Poking(Cloud):
+    """Another session begins during the first question."""
+
+    issuing: Issuing | None = None
+
+    async def ask(self, head: CallHead, body: bytes = b"") -> CloudAnswer:
+        if self.issuing is not None and self.asked == 0:
+            self.issuing.poke()
+        return await super().ask(head, body)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.pods.runtimes.supervisor import LINKS_MAX, beneath
+from edgecore.pods.runtimes.supervisor import LINKS_MAX, STEPS_MAX, beneath
 
 
 def found(volume: Path, part: str) -> Path:
@@ -65,3 +65,8 @@ def test_links_in_a_circle_and_links_to_nothing_end(volume: Path) -> None:
         beneath(str(volume), "nothing")
     assert not (volume / "is").exists(), "nothing is made behind a link"
     assert LINKS_MAX == 40
+
+
+def test_a_walk_of_too_many_steps_ends(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="more than"):
+        beneath(str(tmp_path), "/".join(["a"] * (STEPS_MAX + 1)))
