@@ -25,6 +25,8 @@ from edgecore.config import (
     check_runtime,
     check_transport,
     dmi_socket_of,
+    homeassistant_prefix_of,
+    service_bus_port_of,
 )
 from skerry.daemon import leaves, missing_library, start_logging
 from skerry.errors import InvalidError, SkerryError
@@ -103,6 +105,8 @@ def _run(command: str, arguments: dict[str, object]) -> int:
         check_runtime(settings)
         dmi_socket_of(settings)
         broker_of(settings)
+        homeassistant_prefix_of(settings)  # needed later: said before a pod begins
+        service_bus_port_of(settings)
     _begin(EdgeSettings, settings.log_level)
     return _serve(settings) if command == "run" else _status(settings)
 

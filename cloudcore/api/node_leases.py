@@ -18,7 +18,7 @@ from skerry.objects.node_leases import LEASES, NAMESPACE, is_hub, renewed
 
 def bodies_of(items: Sequence[Stored], cache: WatchCache) -> list[bytes]:
     """What is shown of the stored objects of one kind."""
-    if not items or items[0].key.resource != LEASES:
+    if not items or items[0].key.resource != LEASES or all(each.key.namespace != NAMESPACE for each in items):
         return [item.body for item in items]
     hubs = [cache.obj(each) for each in cache.select(LEASES, namespace="kube-system") if is_hub(each.key)]
     return [_body_of(item, cache, hubs) for item in items]

@@ -29,6 +29,7 @@ FRESH_S: Final = 10.0
 ASK_S_MAX: Final = 5.0
 """A link that is half open must not hold up who asks for pods."""
 DOCUMENTS_MAX: Final = 64
+DOCUMENTS_BYTES_MAX: Final = 2 << 20
 
 
 class Calls(Protocol):
@@ -51,6 +52,8 @@ class CloudKinds:
         self._calls = calls
         self._held: dict[tuple[str, str], _Held] = {}
         self._asking = asyncio.Lock()
+        self._ask_from_s = 0.0
+        """After a question without an answer, those behind it don't wait as long again."""
 
     async def answer(self, request: Request) -> Answer | None:
         """None for what is no discovery, and where the cloud can't be asked now."""
@@ -73,6 +76,8 @@ class CloudKinds:
         held = self._held.get((path, form))
         if held is not None and now_s - held.asked_s < FRESH_S:
             return held.answer
+        if now_s < self._ask_from_s:
+            return None
         accept = f"application/json;g=apidiscovery.k8s.io;v={form};as=APIGroupDiscoveryList" if form else ""
         headers = (("accept", f"{accept},application/json".lstrip(",")),)
         if held is not None and held.tag:
@@ -81,11 +86,17 @@ class CloudKinds:
             async with asyncio.timeout(ASK_S_MAX):
                 told = await self._calls.ask(CallHead(method="GET", path=path, headers=headers, own=True))
             answer = _read(told, held)
-        except (SkerryError, TimeoutError, ValueError):
+        except TimeoutError:
+            self._ask_from_s = asyncio.get_running_loop().time() + FRESH_S
+            return None
+        except (SkerryError, ValueError):
             return None
         if answer is None:
             return None
-        if len(self._held) >= DOCUMENTS_MAX:
+        if len(answer.body) > DOCUMENTS_BYTES_MAX:
+            return answer
+        there = sum(len(each.answer.body) for each in self._held.values())
+        if len(self._held) >= DOCUMENTS_MAX or there + len(answer.body) > DOCUMENTS_BYTES_MAX:
             self._held.clear()
         tag = next((value for name, value in told.headers if name == "etag"), held.tag if held is not None else "")
         self._held[path, form] = _Held(asked_s=now_s, tag=tag, answer=answer)

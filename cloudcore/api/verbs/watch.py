@@ -17,6 +17,7 @@ import orjson
 
 from cloudcore.api.call import Call, Reply, Stream
 from cloudcore.api.conversion import Version, version_of
+from cloudcore.api.node_leases import bodies_of
 from cloudcore.api.selection import Selection, selection_of
 from cloudcore.api.verbs.lists import CATCH_UP_S
 from cloudcore.api.writing import as_table, parse, partial
@@ -26,6 +27,7 @@ from skerry.forms.negotiation import MEDIA_TYPES, Form
 from skerry.forms.status import answer_for
 from skerry.forms.watching import EventType, WatchOptions, WatchQuery, asked_watch, bookmark
 from skerry.objects.meta import Key, Revision
+from skerry.objects.node_leases import LEASES
 
 BOOKMARK_S: Final = 60.0
 """Between bookmarks of a quiet watch (apiserver: about a minute)."""
@@ -127,8 +129,10 @@ async def _events(call: Call, writer: _Writer, options: WatchOptions) -> AsyncGe
     if after is None:
         snapshot = cache.snapshot(resource, namespace=writer.selection.namespace)
         after = snapshot.revision
-        for item in writer.selection.of(snapshot.items, cache, writer.version):
-            yield writer.event("ADDED", item.body)
+        found = writer.selection.of(snapshot.items, cache, writer.version)
+        bodies = bodies_of([*found], cache) if resource == LEASES else (item.body for item in found)
+        for body in bodies:
+            yield writer.event("ADDED", body)
         if options.initial_end:
             yield writer.bookmark(after, initial_end=True)
     try:

@@ -124,6 +124,9 @@ async def test_leases_of_nodes_are_read_as_renewed_in_every_form(world: ApiWorld
         "g1": "2026-01-01T00:00:10.000000Z",
         "skerry-hub": "2026-01-01T00:00:10.000000Z",
     }
+    async with world.watch(f"{leases}/kube-node-lease/leases?watch=1") as watch:
+        first = await watch.next()
+    assert first["object"]["spec"]["renewTime"] == "2026-01-01T00:00:10.000000Z"
     before = world.cache.revision
     await world.get(f"{leases}/kube-node-lease/leases/g1")
     assert world.cache.revision == before, "nothing is written"

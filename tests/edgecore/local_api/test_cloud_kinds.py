@@ -124,3 +124,17 @@ async def test_an_answer_that_is_no_document_is_as_none(said: bytes) -> None:
             return CloudAnswer(code=200, body=said)
 
     assert await CloudKinds(Odd()).answer(request("/apis")) is None
+
+
+async def test_a_question_without_an_answer_holds_up_those_behind_it_once() -> None:
+    asked = list[str]()
+
+    class HalfOpen:
+        async def ask(self, head: CallHead, body: bytes = b"") -> CloudAnswer:
+            asked.append(head.path)
+            raise TimeoutError
+
+    kinds = CloudKinds(HalfOpen())
+    assert await kinds.answer(request("/apis")) is None
+    assert await kinds.answer(request("/api")) is None
+    assert asked == ["/apis"]
