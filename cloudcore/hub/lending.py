@@ -9,6 +9,7 @@ of theirs for a moment; lost in a crash.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -16,7 +17,7 @@ from cloudcore.registry.leasing import lent_s
 from cloudcore.registry.port import Objects
 from cloudcore.runtime.informer import PODS_BY_NODE
 from cloudcore.store.cache import WatchCache
-from skerry.errors import BadRequestError, NotFoundError
+from skerry.errors import BadRequestError, NotFoundError, SkerryError
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, int_at, map_at
 from skerry.objects.meta import Key, annotations_of, being_deleted, uid_of
@@ -24,6 +25,8 @@ from skerry.objects.pod_leases import QUESTION_BYTES_MAX, UNTOLD, answer, asked_
 from skerry.objects.pods import is_over
 from skerry.objects.scheme import Kind
 from skerry.ports import Clock, Pipe
+
+log = logging.getLogger(__name__)
 
 _KEPT_S: Final = 1.0
 """What another replica answered, or that none did, serves all gateways for so long: they ask at once when a link is
@@ -122,6 +125,8 @@ class PodLending:
             await self._objects.update(self._pods, key, told)
         except NotFoundError:
             return
+        except SkerryError as error:  # nobody counts on its lease yet: no reason to lend nothing to the others
+            log.warning("a pod is not marked as told of its lease pod=%s error=%s", key, error)
 
     def _read(self, key: Key) -> JsonObject | None:
         stored = self._cache.read(key)

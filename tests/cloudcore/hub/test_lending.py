@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cloudcore.hub.lending import PodLending
-from skerry.errors import BadRequestError
+from skerry.errors import BadRequestError, UnavailableError
 from skerry.objects.federation import REGION_OBJECTS
 from skerry.objects.json import encode_object
 from skerry.objects.pod_leases import LEASE, PODS_MAX, UNTOLD, left_of, question
@@ -135,3 +135,18 @@ async def test_one_question_to_who_leads_serves_all_who_ask(
     await eventually(lambda: len(asked) == 2, "it is asked again")
     asked[1].set()
     assert await again == known
+
+
+class _Unwritable:
+    """Objects of which none can be written."""
+
+    async def update(self, *_given: Any, **_named: Any) -> Any:
+        raise UnavailableError("the store is full")
+
+
+async def test_a_pod_that_cannot_be_written_ends_the_lease_of_no_other(world: World, lending: PodLending) -> None:
+    one, two = await a_pod(world, "one", **{UNTOLD: "true"}), await a_pod(world, "two")
+    objects: Any = _Unwritable()
+    stuck = PodLending(world.cache, objects, world.kind("pods"), world.clock)
+    assert await leading(stuck, 10.0, [one, two]) == {one: 50_000, two: 50_000}
+    assert UNTOLD in world.get("pods", "one")["metadata"]["annotations"], "it is tried again at the next question"
