@@ -128,7 +128,7 @@ async def test_what_another_replica_counted_is_added_and_nonsense_is_refused() -
 
 async def test_what_a_region_was_lent_the_replica_that_leads_is_asked_and_nobody_where_none_knows() -> None:
     async with two(lines) as (north, south, wire):
-        assert await south.hub.lending.ago_s() is None
+        assert await _asked_anew(south) is None
         leads = asyncio.Event()
         task = asyncio.create_task(north.hub.lending.while_leading(lambda: 7.0, _waits(leads)))
         await eventually(lambda: north.hub.lending.ago_here_s() is not None)
