@@ -305,11 +305,13 @@ class PodWorker:
 
     def _with_sandbox(self, seen: Seen, made: SandboxState) -> Seen:
         others = [each for each in seen.sandboxes if each.id != made.id]
+        now_ms = self._parts.clock.wall_ms()
         return replace(
             seen,
             sandboxes=sorted([*others, made], key=lambda each: each.attempt),
             problems=self._starting.problems,
-            now_ms=self._parts.clock.wall_ms(),
+            held_back=seen.held_back or self._unlent(seen.pod, now_ms),  # making it took its time
+            now_ms=now_ms,
         )
 
     async def _found(self) -> Found:
@@ -380,8 +382,8 @@ class PodWorker:
         if deadline_ms is not None and not seen.terminating and not seen.finished:
             wakes.append(deadline_ms)
         left_s = self._parts.lent.left_s(seen.pod)
-        if left_s:
-            wakes.append(self._parts.clock.wall_ms() + round(left_s * 1000))
+        if left_s or self._is_over(seen):
+            wakes.append(self._parts.clock.wall_ms() + round((left_s or 0) * 1000))
         if not wakes:
             return LOOK_AGAIN_S
         return min(max((min(wakes) - self._parts.clock.wall_ms()) / 1000, SOON_S), LOOK_AGAIN_S)
@@ -450,6 +452,10 @@ class PodWorker:
             self._telling.happens(Happening(reason=ENDED.reason, message=ENDED.message, warning=True))
         self._unlent_ms = self._unlent_ms or now_ms
         return ENDED
+
+    def _is_over(self, seen: Seen) -> bool:
+        """Its lease, since it was looked at."""
+        return seen.held_back is None and self._parts.lent.left_s(seen.pod) == 0
 
     def _over_is_news(self) -> bool:
         """It ran here: of one that waits for its first answer there is nothing to tell."""
@@ -525,6 +531,8 @@ class PodWorker:
         if starts or (not seen.terminating and not seen.finished and seen.containers):
             places = self._starting.volumes(seen)
             for step in starts if places is not None else ():
+                if self._is_over(seen):  # while others began
+                    break
                 if await self._starting.start(seen, step, places or {}, tasks):
                     is_changed = True
                 elif step.name in seen.backoff:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgecore.pods.leases import META_LEASES, PodLeases
-from edgecore.pods.port import ContainerState
+from edgecore.pods.port import ContainerSpec, ContainerState, SandboxSpec, SandboxState
 from edgecore.pods.runtimes.fake import FakeRuntime
 from edgecore.store.port import EdgeBatch
 from skerry.errors import UnavailableError
@@ -60,6 +60,28 @@ class Cloud:
             self.leases.welcomed()
 
 
+class SlowRuntime(FakeRuntime):
+    """In whose sandboxes, or first containers, a lease comes to its end."""
+
+    def __init__(self, stage: Stage, slow: str) -> None:
+        super().__init__(stage.clock, containers=stage.containers)
+        self._stage, self._slow = stage, slow
+
+    def _lasts(self, step: str) -> None:
+        if step == self._slow:
+            self._slow = ""
+            self._stage.cloud.there = False
+            self._stage.clock.advance(120)
+
+    async def run_sandbox(self, spec: SandboxSpec) -> SandboxState:
+        self._lasts("sandbox")
+        return await super().run_sandbox(spec)
+
+    async def start(self, spec: ContainerSpec) -> ContainerState:
+        self._lasts("start")
+        return await super().start(spec)
+
+
 class Stage(Gateway):
     def __init__(self, tmp_path: Path) -> None:
         super().__init__(tmp_path)
@@ -105,6 +127,20 @@ async def test_a_pod_runs_once_it_is_lent_and_stops_by_itself_when_nobody_answer
         await eventually(lambda: "LeaseEnded" in stage.reasons())
         stage.cloud.back()
         await eventually(stage.runs)
+
+
+@pytest.mark.parametrize(("slow", "begun"), [("sandbox", 0), ("start", 1)])
+async def test_nothing_is_begun_after_a_lease_that_ended_while_something_else_took_its_time(
+    stage: Stage, slow: str, begun: int
+) -> None:
+    stage.runtime = SlowRuntime(stage, slow)
+    two = with_annotations(pod(container(), container("other")), {LEASE: "north.row"})
+    async with stage.running():
+        await stage.put(two)
+        await eventually(lambda: stage.waiting() is not None or bool(stage.containers))
+        await eventually(lambda: str_at(stage.status(), "reason") == "LeaseEnded")
+        await eventually(lambda: not stage.runs())
+        assert len(stage.containers) == begun
 
 
 async def test_a_pod_that_is_not_lent_is_nobodys_to_stop(stage: Stage) -> None:
