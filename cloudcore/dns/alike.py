@@ -104,29 +104,22 @@ class AlikeShelf:
         """None: there are too many of them already; places are taken apart then, and resolvers keep more answers."""
         about = measured, default, regions
         if about not in self._made:
-            self._made[about] = self._make(table, default, regions, measured=measured)
+            # A database tells nothing that decides where there is one region.
+            rules = self._rules if len(regions) > 1 else None
+            leaves = self._leaves_of(parts_of(self._places.names, table, default, regions), rules)
+            made = None if leaves is None else Alike(leaves, table, default, regions, rules, measured=measured)
+            self._made[about] = made
         return self._made[about]
 
-    def _make(
-        self,
-        table: Mapping[str, tuple[str, ...]],
-        default: tuple[str, ...],
-        regions: frozenset[str],
-        *,
-        measured: bool,
-    ) -> Alike | None:
-        # A database tells nothing that decides where there is one region.
-        rules = self._rules if len(regions) > 1 else None
-        parts = parts_of(self._places.names, table, default, regions)
+    def _leaves_of(self, parts: dict[str, str], rules: GeoRules | None) -> Places | None:
         if rules is not None:
             parts[NOWHERE] = _ASK_DATABASE
         about = tuple(parts.items())
-        leaves = self._leaves.get(about)
-        if leaves is None:
+        if about not in self._leaves:
             if len(self._leaves) >= LEAVES_MAX:
                 return None
-            leaves = self._leaves[about] = self._places.alike(parts)
-        return Alike(leaves, table, default, regions, rules, measured=measured)
+            self._leaves[about] = self._places.alike(parts)
+        return self._leaves[about]
 
 
 def _class(order: Iterable[str], regions: frozenset[str]) -> str:

@@ -23,7 +23,7 @@ from cloudcore.controllers.gslb.draft import (
     services_behind,
     zone_of,
 )
-from cloudcore.controllers.gslb.exposed import KIND, endpoint_of, is_exposed, local_targets, owner_of, with_exposed
+from cloudcore.controllers.gslb.exposed import KIND, endpoint_of, ingress_of, is_exposed, local_targets, with_spec
 from cloudcore.controllers.gslb.judging import Remembering
 from cloudcore.controllers.gslb.members import is_made, sources_of
 from cloudcore.controllers.gslb.plan import Composed, Judge, Listed, Unread, Wished, compose, owner_text
@@ -46,7 +46,6 @@ from skerry.objects.gslb import (
     REFERRED,
     WISHES,
     Wish,
-    embedded_ingress,
     wish_of,
 )
 from skerry.objects.ingresses import INGRESSES
@@ -289,10 +288,10 @@ class GslbController:
     async def _tell(self, key: Key, obj: JsonObject) -> float | None:
         wish = wish_of(key, obj)
         if wish.embedded is not None:
-            await self._embed(key, obj)
+            await self._keep(INGRESSES, key, obj, ingress_of(obj))
         made = self._draft(wish)
         if key.resource in GSLBS:
-            await self._expose(key, obj, endpoint_of(obj, wish, made))
+            await self._keep(DNS_ENDPOINTS, key, obj, endpoint_of(obj, wish, made))
         zones = [zone.name for zone in self._zones()]
         problems = [
             *made.problems,
@@ -315,41 +314,17 @@ class GslbController:
             await self._complain(obj, problems)
         return (made.next_ms - now_ms) / 1000 + 0.01 if made.next_ms else None
 
-    async def _embed(self, key: Key, gslb: JsonObject) -> None:
-        """Make the Ingress of an embedded spec, and keep it so; one of that name that is somebody's is let be."""
-        wanted = embedded_ingress(gslb)
-        map_at(wanted, "metadata")["ownerReferences"] = [owner_of(gslb)]
-        kind, there = self._tools.kind(INGRESSES), Key(INGRESSES, key.namespace, key.name)
-        stored = self._tools.cache.read(there)
-        if stored is None:
-            try:
-                await self._tools.objects.create(kind, key.namespace, wanted)
-            except AlreadyExistsError:
-                return  # the change that tells of it wakes this
-            return
-
-        def transform(current: JsonObject) -> JsonObject:
-            owners = maps_at(current, "metadata", "ownerReferences")
-            if not any(str_at(each, "uid") == uid_of(gslb) for each in owners):
-                return current
-            if map_at(current, "spec") == map_at(wanted, "spec"):
-                return current
-            return {**current, "spec": wanted["spec"]}
-
-        if transform(self._tools.cache.obj(stored)) is not self._tools.cache.obj(stored):
-            await self._tools.objects.update(kind, there, transform)
-
-    async def _expose(self, key: Key, gslb: JsonObject, wanted: JsonObject) -> None:
-        """Keep the DNSEndpoint of a Gslb; one of that name that is somebody's is let be."""
-        kind, there = self._tools.kind(DNS_ENDPOINTS), Key(DNS_ENDPOINTS, key.namespace, key.name)
+    async def _keep(self, resource: str, key: Key, gslb: JsonObject, wanted: JsonObject) -> None:
+        """Make what a Gslb has beside it, and keep its spec so; one of that name that is somebody's is let be."""
+        kind, there = self._tools.kind(resource), Key(resource, key.namespace, key.name)
         stored = self._tools.cache.read(there)
         try:
             if stored is None:
                 await self._tools.objects.create(kind, key.namespace, wanted)
-            elif with_exposed(present := self._tools.cache.obj(stored), wanted, gslb) is not present:
-                await self._tools.objects.update(kind, there, lambda current: with_exposed(current, wanted, gslb))
+            elif with_spec(present := self._tools.cache.obj(stored), wanted, gslb) is not present:
+                await self._tools.objects.update(kind, there, lambda current: with_spec(current, wanted, gslb))
         except (AlreadyExistsError, NotFoundError):
-            return
+            return  # the change that tells of it wakes this
 
     async def _gslb_of(self, key: Key, ingress: JsonObject) -> None:
         """Make the Gslb of an annotated Ingress, and keep it as the annotations are."""

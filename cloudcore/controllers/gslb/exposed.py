@@ -12,8 +12,8 @@ from typing import Final
 from cloudcore.controllers.gslb.draft import Draft, Host, healthy_records, up_endpoints
 from cloudcore.controllers.gslb.plan import Wished
 from skerry.frozen import replace
-from skerry.objects.gslb import DNS_ENDPOINTS, Wish
-from skerry.objects.json import Json, JsonObject, map_at, str_at
+from skerry.objects.gslb import DNS_ENDPOINTS, Wish, embedded_ingress
+from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import Key, controller_of, name_of, uid_of
 
 KIND: Final = "Gslb"
@@ -38,6 +38,13 @@ def owner_of(gslb: JsonObject) -> JsonObject:
         "controller": True,
         "blockOwnerDeletion": True,
     }
+
+
+def ingress_of(gslb: JsonObject) -> JsonObject:
+    """The Ingress of a Gslb that embeds one."""
+    made = embedded_ingress(gslb)
+    map_at(made, "metadata")["ownerReferences"] = [owner_of(gslb)]
+    return made
 
 
 def endpoint_of(gslb: JsonObject, wish: Wish, made: Draft) -> JsonObject:
@@ -74,10 +81,11 @@ def _renamed(host: Host, name: str) -> Host:
     return replace(host, name=name, probe=probe)
 
 
-def with_exposed(current: JsonObject, wanted: JsonObject, gslb: JsonObject) -> JsonObject:
-    """The DNSEndpoint that is there, as it is to be; one that is somebody else's as it is."""
-    owner = controller_of(current)
-    if owner is None or owner.uid != uid_of(gslb) or map_at(current, "spec") == map_at(wanted, "spec"):
+def with_spec(current: JsonObject, wanted: JsonObject, gslb: JsonObject) -> JsonObject:
+    """What is there, as the Gslb is to have it; what is somebody else's as it is."""
+    owners = maps_at(current, "metadata", "ownerReferences")
+    is_its = any(str_at(each, "uid") == uid_of(gslb) for each in owners)
+    if not is_its or map_at(current, "spec") == map_at(wanted, "spec"):
         return current
     return {**current, "spec": wanted["spec"]}
 
