@@ -123,7 +123,7 @@ async def test_a_pod_runs_once_it_is_lent_and_stops_by_itself_when_nobody_answer
         stage.clock.advance(1)
         pods.wake("uid-1")
         await eventually(lambda: not stage.runs())
-        assert str_at(stage.status(), "reason") == "LeaseEnded"
+        await eventually(lambda: str_at(stage.status(), "reason") == "LeaseEnded")
         await eventually(lambda: "LeaseEnded" in stage.reasons())
         stage.cloud.back()
         await eventually(stage.runs)
