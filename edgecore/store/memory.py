@@ -1,7 +1,8 @@
 """The edge store in memory: for tests and simulation.
 
-Keeps everything in dictionaries; a crash leaves nothing, unless the caller takes a `snapshot` and makes the next
-life from it, which is how the simulation loses writes that were not confirmed.
+Keeps everything in dictionaries, of which readers take a copy, as the shell writes in a thread; a crash leaves
+nothing, unless the caller takes a `snapshot` and makes the next life from it, which is how the simulation loses
+writes that were not confirmed.
 """
 
 from __future__ import annotations
@@ -340,7 +341,7 @@ class MemoryEdgeStore:
         ]
 
     def stamps(self) -> Iterable[tuple[Key, Stamp]]:
-        return [(held.key, held.stamp) for held in self._disk.objects.values()]
+        return [(held.key, held.stamp) for held in [*self._disk.objects.values()]]
 
     def take(
         self, *, after: int, limit: int, lane: int | None = None, until: int | None = None
@@ -356,7 +357,7 @@ class MemoryEdgeStore:
 
     def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
         found: list[OutboxReport] = []
-        for seq, report in self._disk.outbox.items():
+        for seq, report in [*self._disk.outbox.items()]:
             if len(found) == limit:
                 break
             if seq > after and _in_lane(report, lane):
@@ -387,12 +388,12 @@ class MemoryEdgeStore:
 
     def _keep_part(self, lane: int, after: int) -> None:
         """Of a block of which only the first numbers are settled."""
-        for seq, report in self._disk.outbox.items():
+        for seq, report in [*self._disk.outbox.items()]:
             if _in_lane(report, lane) and seq - report.count < after < seq:
                 self._shrink(report, replace(report, body=part_of(report.body, last=seq, after=after, until=seq)))
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
-        settled = [seq for seq, report in self._disk.outbox.items() if _in_lane(report, lane)]
+        settled = [seq for seq, report in [*self._disk.outbox.items()] if _in_lane(report, lane)]
         for seq in settled:
             if first <= seq <= through:
                 self._take_out(seq)
@@ -433,7 +434,7 @@ class MemoryEdgeStore:
 
     def stats(self) -> StoreStats:
         return StoreStats(
-            outbox_reports=sum(report.count for report in self._disk.outbox.values()),
+            outbox_reports=sum(report.count for report in [*self._disk.outbox.values()]),
             outbox_bytes=self._disk.used.total(),
             waiting=tuple(
                 ClassWaits(
