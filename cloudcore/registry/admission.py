@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, Protocol
 
 from cloudcore.registry.custom import RESOURCE as DEFINITIONS
-from cloudcore.registry.leasing import lending_row
+from cloudcore.registry.leasing import lending_row, lent_s
 from cloudcore.registry.node_pods import node_pod_refusal
 from cloudcore.registry.port import SYSTEM, Subresource
 from cloudcore.registry.refusals import forbidden, invalid
@@ -24,6 +24,7 @@ from skerry.objects.bandwidth import BANDWIDTH, parse_bandwidth
 from skerry.objects.device_desired import stamp_desired
 from skerry.objects.device_owner import stamp_owner
 from skerry.objects.enrolment import NODES_GROUP
+from skerry.objects.federation import ROW
 from skerry.objects.holds import stamp_hold
 from skerry.objects.ingresses import CLASSES as INGRESS_CLASSES
 from skerry.objects.ingresses import INGRESSES, OLD_CLASS, is_default_class
@@ -41,7 +42,7 @@ from skerry.objects.json import (
 )
 from skerry.objects.meta import Key, annotations_of, name_of, with_annotations
 from skerry.objects.mirror_pods import CONFIG_MIRROR, api_references
-from skerry.objects.pod_leases import LEASE, UNTOLD, without_marks
+from skerry.objects.pod_leases import LEASE, MARKS, without_marks
 from skerry.objects.scheme import Kind
 from skerry.objects.traffic import BUDGET, parse_budget
 from skerry.objects.volumes import (
@@ -208,21 +209,38 @@ def default_tolerations(request: Request, _reader: Reader) -> JsonObject:
 
 def lease_mark(request: Request, reader: Reader) -> JsonObject:
     """A pod of what must never run twice in a federation says by which row it is lent: never anybody else's words."""
-    if not _new_pod(request):
-        return request.obj
 
     def read(key: Key) -> JsonObject | None:
         stored = reader.read(key)
         return None if stored is None else reader.obj(stored)
 
+    if request.operation == "UPDATE" and request.old is not None and request.actor != SYSTEM:
+        _refuse_other_marks(request, request.old, read)
+    if not _new_pod(request):
+        return request.obj
     row = lending_row(read, request.obj)
     if row:
         return with_annotations(request.obj, {LEASE: row})
-    if not {LEASE, UNTOLD} & annotations_of(request.obj).keys():
+    if not {*MARKS} & annotations_of(request.obj).keys():
         return request.obj
     metadata = dict(map_at(request.obj, "metadata"))
     metadata["annotations"] = without_marks(request.obj)
     return {**request.obj, "metadata": metadata}
+
+
+def _refuse_other_marks(request: Request, old: JsonObject, read: Callable[[Key], JsonObject | None]) -> None:
+    """Whoever takes its mark from what is lent would have it run twice. Raises `ForbiddenError`."""
+    before, after = annotations_of(old), annotations_of(request.obj)
+    marks = [*MARKS] if request.kind.resource == "pods" else []
+    if lent_s(read, before.get(ROW, "")):
+        marks.append(ROW)
+    for name in marks:
+        if before.get(name) != after.get(name):
+            why = (
+                f"metadata.annotations[{name}] says who lends what must never run twice, and is written by the"
+                f" control plane alone: leave it {'out' if name not in before else 'as it is'}"
+            )
+            raise forbidden(request.kind, request.key.name, why)
 
 
 def runtime_class(request: Request, reader: Reader) -> JsonObject:

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from skerry.objects.federation import REGION_OBJECTS, ROW
-from skerry.objects.json import JsonObject, int_at, map_at
-from skerry.objects.meta import Key, annotations_of, controller_of, namespace_of, uid_of
+from skerry.objects.json import JsonObject, int_at, map_at, str_at
+from skerry.objects.meta import Key, annotations_of, controller_of, name_of, namespace_of, uid_of
 
+_PODS: Final = "pods"
 _OWNERS: Final = {
     "ReplicaSet": "replicasets.apps",
     "Deployment": "deployments.apps",
@@ -35,13 +36,15 @@ def lent_s(read: Read, row: str) -> int:
 
 
 def lending_row(read: Read, pod: JsonObject) -> str:
-    """The row by which the pod is lent; "" where it may run anyhow."""
+    """The row by which the pod is lent; "" where it may run anyhow. What an object says of its row counts where the
+    row says the same: anybody may write an annotation."""
     obj: JsonObject | None = pod
+    resource = _PODS
     for _ in range(_DEPTH_MAX):
         if obj is None:
             return ""
         row = annotations_of(obj).get(ROW, "")
-        if row and lent_s(read, row):
+        if row and lent_s(read, row) and _is_of(read, row, resource, obj):
             return row
         owner = controller_of(obj)
         resource = "" if owner is None else _OWNERS.get(owner.kind, "")
@@ -51,3 +54,16 @@ def lending_row(read: Read, pod: JsonObject) -> str:
         if obj is not None and uid_of(obj) != owner.uid:
             return ""
     return ""
+
+
+def _is_of(read: Read, row: str, resource: str, obj: JsonObject) -> bool:
+    """The row made the object, as far as their names say."""
+    target = map_at(read(Key(REGION_OBJECTS, "", row)) or {}, "spec", "object")
+    kind, group = str_at(target, "kind"), str_at(target, "apiVersion").rpartition("/")[0]
+    named = _PODS if kind == "Pod" and not group else _OWNERS.get(kind, "")
+    return (
+        named == resource
+        and group == resource.partition(".")[2]
+        and str_at(target, "namespace") == namespace_of(obj)
+        and str_at(target, "name") == name_of(obj)
+    )

@@ -18,9 +18,10 @@ from edgecore.pods.plan import Waiting
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import SkerryError, UnavailableError
-from skerry.objects.json import JsonObject, decode_object, encode_object
-from skerry.objects.meta import Key, uid_of
+from skerry.objects.json import JsonObject, bool_at, decode_object, encode_object
+from skerry.objects.meta import Key, being_deleted, uid_of
 from skerry.objects.pod_leases import ANSWER_BYTES_MAX, LEASE, LEASE_ENDED, LEASES, lease_of, left_of, question
+from skerry.objects.pods import is_over
 from skerry.ports import Clock, Pipe
 
 log = logging.getLogger(__name__)
@@ -196,10 +197,15 @@ class PodLeases:
                 self._see(held.key, held.body)
         for key in batch.deletes:
             self._marked.pop(key, None)
+        for uid, record in batch.pods:
+            if uid in self._marked.values() and record is not None and _has_ended(record):
+                self._marked = {key: other for key, other in self._marked.items() if other != uid}
 
     def _see(self, key: Key, body: bytes) -> None:
+        """Of a pod that is over nobody asks, nor of one that is going: it ends anyhow."""
         pod = decode_object(body) if _MARK in body else {}
-        if not lease_of(pod):
+        record = self._store.pod(uid_of(pod)) if lease_of(pod) else None
+        if not lease_of(pod) or being_deleted(pod) or is_over(pod) or (record is not None and _has_ended(record)):
             self._marked.pop(key, None)
         elif self._marked.get(key) != uid_of(pod):
             self._marked[key] = uid_of(pod)
@@ -209,6 +215,12 @@ class PodLeases:
 
 def _nobody(_uid: str) -> None:
     """Nothing runs yet."""
+
+
+def _has_ended(record: bytes) -> bool:
+    """It was told to have reached its last phase."""
+    told = decode_object(record)
+    return is_over(told) and not bool_at(told, "gone")
 
 
 def _names(shown: JsonObject) -> frozenset[str]:

@@ -422,7 +422,7 @@ class PodWorker:
             self._record = replace(self._kept, ending_ms=now_ms)
         pod_here = shown if terminating or finished else self._allocated(shown)
         record, hold = self._kept, self._parts.hold()
-        held_by = held_back(record.stopped, record.kept, hold) or self._unlent(pod, now_ms)
+        held_by = held_back(record.stopped, record.kept, hold) or (None if finished else self._unlent(pod, now_ms))
         return Seen(
             pod=pod_here,
             containers=containers,

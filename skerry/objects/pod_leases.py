@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from skerry.errors import BadRequestError
-from skerry.objects.json import Json, JsonObject, decode_object, encode_object, int_at, map_at, strs_at
+from skerry.errors import BadRequestError, InvalidError
+from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, read_json, strs_at
 from skerry.objects.meta import annotations_of
 
 LEASE: Final = "skerry.dev/lease"
 """Annotation of a pod: the row (RegionObject) by which it is lent."""
 UNTOLD: Final = "skerry.dev/lease-untold"
 """Annotation of a pod that ran before it was lent: its gateway has not said yet that it goes by the lease."""
+MARKS: Final = (LEASE, UNTOLD)
+"""What the system alone writes."""
 LEASES: Final = "leases"
 """Kind of the stream, which a gateway opens."""
 LEASE_ENDED: Final = "LeaseEnded"
@@ -37,7 +39,7 @@ def lease_of(obj: JsonObject) -> str:
 
 def without_marks(obj: JsonObject) -> JsonObject:
     """The annotations of a pod that may run anyhow."""
-    return {name: value for name, value in annotations_of(obj).items() if name not in (LEASE, UNTOLD)}
+    return {name: value for name, value in annotations_of(obj).items() if name not in MARKS}
 
 
 def question(uids: Iterable[str]) -> bytes:
@@ -49,9 +51,10 @@ def question(uids: Iterable[str]) -> bytes:
 def asked_of(body: bytes) -> list[str]:
     """Raises `BadRequestError`."""
     try:
-        uids = strs_at(decode_object(body), "pods")
-    except (ValueError, AssertionError) as error:
+        asked = read_json(body)
+    except InvalidError as error:
         raise BadRequestError("a question for leases is a JSON object with the uids of pods") from error
+    uids = strs_at(asked, "pods")
     if len(uids) > PODS_MAX:
         raise BadRequestError(f"a question for {len(uids)} pods: at most {PODS_MAX}")
     return uids
@@ -63,7 +66,7 @@ def answer(left_ms: Mapping[str, int]) -> bytes:
 
 
 def left_of(body: bytes) -> dict[str, float]:
-    """Seconds by uid, as an answer says. Raises `ValueError` for one that makes no sense."""
-    told = map_at(decode_object(body), "leftMs")
+    """Seconds by uid, as an answer says. Raises `InvalidError` for one that makes no sense."""
+    told = map_at(read_json(body, "the answer"), "leftMs")
     found = {uid: int_at(told, uid) for uid in told}
     return {uid: min(ms, _LEFT_MS_MAX) / 1000 for uid, ms in found.items() if ms > 0}

@@ -18,6 +18,7 @@ from skerry.objects.json import Json, JsonObject, clone, ensure_map, list_at, ma
 from skerry.objects.meta import Key, name_of, namespace_of
 from skerry.objects.mirror_pods import CONFIG_HASH, CONFIG_MIRROR, CONFIG_SEEN, CONFIG_SOURCE, FILE, api_references
 from skerry.objects.pod_defaults import default_pod
+from skerry.objects.pod_leases import MARKS
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
 
@@ -70,7 +71,9 @@ def read_static_pod(file: str, data: bytes, place: Place, known: Structs) -> Sta
     _tolerate_all(map_at(pod, "spec"))
     _check(pod)
     key = Key(PODS, namespace_of(pod), name_of(pod))
-    return StaticPod(file=file, key=key, uid=uid, pod=pod, unknown=tuple(walk.unknown))
+    marks = [name for name in map_at(said, "metadata", "annotations") if name in MARKS]
+    left_out = [f"metadata.annotations[{name}] (nobody lends static pods)" for name in sorted(marks)]
+    return StaticPod(file=file, key=key, uid=uid, pod=pod, unknown=(*walk.unknown, *left_out))
 
 
 def _document(data: bytes) -> JsonObject:
@@ -107,7 +110,8 @@ def _hash(pod: JsonObject, place: Place) -> str:
 
 def _named(pod: JsonObject, name: str, uid: str, place: Place) -> JsonObject:
     metadata: JsonObject = {field: each for field, each in map_at(pod, "metadata").items() if field in _KEPT}
-    annotations = {each: text for each, text in map_at(metadata, "annotations").items() if each != CONFIG_MIRROR}
+    not_its = {CONFIG_MIRROR, *MARKS}
+    annotations = {each: text for each, text in map_at(metadata, "annotations").items() if each not in not_its}
     annotations |= {CONFIG_HASH: uid, CONFIG_SOURCE: FILE, CONFIG_SEEN: time_text(place.seen_ms)}
     metadata |= {
         "name": name,

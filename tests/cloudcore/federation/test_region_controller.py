@@ -11,9 +11,13 @@ from cloudcore.federation.lease import RegionLease
 from cloudcore.federation.region_controller import RegionController
 from cloudcore.hub.lending import PodLending
 from cloudcore.registry.admission import lease_mark
+from cloudcore.registry.port import WriteOptions
 from cloudcore.runtime.manager import UnfinishedError
+from skerry.authz.attributes import Actor
+from skerry.errors import ForbiddenError
 from skerry.objects.endpoint_slices import SLICES
 from skerry.objects.federation import NAMESPACE, REGION_OBJECTS, ROW, Target, row_name
+from skerry.objects.meta import with_annotations
 from skerry.objects.pod_leases import LEASE, UNTOLD
 from tests.cloudcore.federation.test_lease import FakeMember
 from tests.cloudcore.worlds import World, make_world
@@ -148,6 +152,54 @@ async def test_nobody_but_a_row_marks_a_pod(stage: Stage) -> None:
     await stage.want(manifest=deployment())
     await stage.settle()
     assert await a_pod(stage, "one", annotations={LEASE: NAME, "mine": "kept"}) == {"mine": "kept"}
+
+
+async def test_a_pod_that_names_a_row_by_itself_is_not_lent_by_it(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    stray: Any = {"metadata": {"name": "stray", "namespace": "d", "annotations": {ROW: NAME}}}
+    await stage.world.create("pods", {**stray, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+    assert LEASE not in stage.world.get("pods", "stray")["metadata"]["annotations"]
+
+
+USER = WriteOptions(actor=Actor(name="ada", groups=("system:masters",)))
+
+
+@pytest.mark.parametrize("found", [{}, {LEASE: "another"}, {LEASE: NAME, UNTOLD: "60/x"}])
+async def test_nobody_but_the_control_plane_changes_the_mark_of_a_pod(stage: Stage, found: dict[str, str]) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    await a_pod(stage, "one", "gateway")
+    kind = stage.world.kind("pods")
+
+    def changed(pod: Any) -> Any:
+        return {**pod, "metadata": {**pod["metadata"], "annotations": found}}
+
+    for subresource in ("", "status"):
+        with pytest.raises(ForbiddenError, match=r"metadata\.annotations\[skerry\.dev/lease.*leave it"):
+            await stage.world.objects.update(kind, kind.key("d", "one"), changed, USER, subresource=subresource)
+    assert stage.world.get("pods", "one")["metadata"]["annotations"] == {LEASE: NAME}
+    await stage.world.objects.update(
+        kind, kind.key("d", "one"), lambda pod: with_annotations(pod, {"mine": "kept"}), USER
+    )
+
+
+async def test_nobody_but_the_control_plane_takes_its_row_from_what_is_lent(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    kind, key = stage.world.kind("deployments.apps"), stage.world.kind("deployments.apps").key("d", "a")
+
+    def freed(obj: Any) -> Any:
+        return {**obj, "metadata": {**obj["metadata"], "annotations": {}}}
+
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    with pytest.raises(ForbiddenError, match=r"federated-by.*control plane alone: leave it as it is"):
+        await stage.world.objects.update(kind, key, freed, USER)
+    await stage.want(manifest=deployment())
+    await stage.settle()
+    await stage.world.objects.update(kind, key, freed, USER)
 
 
 async def test_a_lease_that_comes_late_is_told_when_gateways_go_by_it(stage: Stage) -> None:

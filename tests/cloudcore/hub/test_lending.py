@@ -94,7 +94,14 @@ async def test_a_gateway_is_answered_over_its_stream(world: World, lending: PodL
 
 
 @pytest.mark.parametrize(
-    "body", [b"not json", b"[]", b'{"pods": 7}', encode_object({"pods": [str(n) for n in range(PODS_MAX + 1)]})]
+    "body",
+    [
+        b"not json",
+        b"[" * 60_000,
+        b"[]",
+        b'{"pods": 7}',
+        encode_object({"pods": [str(n) for n in range(PODS_MAX + 1)]}),
+    ],
 )
 async def test_a_question_that_makes_no_sense_is_refused(lending: PodLending, body: bytes) -> None:
     near, far = pipe_pair()

@@ -11,15 +11,17 @@ import pytest
 
 from edgecore.pods.leases import META_LEASES, PodLeases
 from edgecore.pods.port import ContainerSpec, ContainerState, SandboxSpec, SandboxState
+from edgecore.pods.records import PodRecord
 from edgecore.pods.runtimes.fake import FakeRuntime
 from edgecore.store.port import EdgeBatch
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject, decode_object, map_at, str_at
-from skerry.objects.meta import with_annotations
+from skerry.objects.meta import Key, with_annotations
 from skerry.objects.pod_leases import LEASE, LEASES, answer, asked_of
 from skerry.ports import Pipe
 from tests.edgecore.pods.pods_of import container, pod
-from tests.edgecore.pods.stage import Gateway, eventually
+from tests.edgecore.pods.stage import Gateway, eventually, going
 
 
 class Answering:
@@ -168,11 +170,22 @@ async def test_after_a_restart_of_the_agent_it_goes_on_and_after_a_boot_it_waits
         await eventually(stage.runs)
 
 
-async def test_what_is_written_down_is_not_written_with_each_answer(stage: Stage) -> None:
-    lent = PodLeases(stage.store, stage.clock, "one", stage.cloud)
-    await stage.put(lent_pod())
-    task = asyncio.create_task(lent.run(lambda _: None))
+@asynccontextmanager
+async def asking(stage: Stage) -> AsyncGenerator[None]:
+    """Without pods that run."""
+    task = asyncio.create_task(stage.lent.run(lambda _: None))
     try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_is_written_down_is_not_written_with_each_answer(stage: Stage) -> None:
+    lent = stage.cloud.leases
+    assert lent is not None
+    await stage.put(lent_pod())
+    async with asking(stage):
         await eventually(lambda: stage.store.meta(META_LEASES))
         first = stage.store.meta(META_LEASES) or ""
         stage.clock.advance(5)
@@ -183,11 +196,27 @@ async def test_what_is_written_down_is_not_written_with_each_answer(stage: Stage
         assert stage.store.meta(META_LEASES) != first
         ends = map_at(decode_object((stage.store.meta(META_LEASES) or "").encode()), "endsMs")
         assert list(ends) == ["uid-1"]
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_what_was_written_down_and_makes_no_sense_lends_nothing(stage: Stage) -> None:
     await stage.store.apply(EdgeBatch(meta=((META_LEASES, "{not json"),)))
     assert PodLeases(stage.store, stage.clock, "one", stage.cloud).left_s(lent_pod()) == 0
+
+
+async def test_of_what_is_over_or_going_nobody_asks_any_more(stage: Stage) -> None:
+    pods = {uid: with_annotations(pod(uid=uid, name=uid), {LEASE: "north.row"}) for uid in ("over", "goes", "stays")}
+    async with asking(stage):
+        for each in pods.values():
+            await stage.put(each)
+        await eventually(lambda: ["goes", "over", "stays"] in stage.cloud.asked)
+        await stage.put(going(pods["goes"], grace_s=0))
+        record = PodRecord.new(Key("pods", "default", "over"), now_ms=1, grace_s=0)
+        over = replace(record, status={"phase": "Succeeded"})
+        await stage.store.apply(EdgeBatch(pods=(("over", over.encode()),)))
+        stage.cloud.back()
+        await eventually(lambda: stage.cloud.asked[-1] == ["stays"])
+        await stage.put(pods["over"])  # as the cloud has it: it does not know yet
+        stage.cloud.asked.clear()
+        stage.cloud.back()
+        await eventually(lambda: stage.cloud.asked)
+        assert stage.cloud.asked[-1] == ["stays"]

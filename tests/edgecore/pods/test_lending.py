@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgecore.pods.lending import ASK_S_MAX, ASK_S_MIN, REFUSED_S_MAX, Lending
+from skerry.errors import InvalidError
 from skerry.objects.json import JsonObject
 from skerry.objects.pod_leases import answer, asked_of, left_of, question
 
@@ -56,6 +57,12 @@ def test_it_asks_often_enough_that_a_lost_question_ends_nothing_and_seldom_enoug
 @pytest.mark.parametrize("body", [b'{"leftMs": {"p": -5, "q": 0}}', b'{"leftMs": []}', b"{}"])
 def test_an_answer_that_lends_nothing_lends_nothing(body: bytes) -> None:
     assert left_of(body) == {}
+
+
+@pytest.mark.parametrize("body", [b'{"leftMs": ' + b"[" * 60_000, b"not json", b"\xff"])
+def test_an_answer_that_is_no_json_is_an_error_that_is_heeded(body: bytes) -> None:
+    with pytest.raises(InvalidError):
+        left_of(body)
 
 
 def test_no_answer_lends_more_than_the_longest_lease() -> None:

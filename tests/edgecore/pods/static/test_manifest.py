@@ -179,3 +179,16 @@ def test_what_is_kept_is_read_again_for_the_same_node_alone() -> None:
     kept = decode_object(encode_object(encode_kept([found])))
     assert decode_kept(kept, "gate-1") == {"web.yaml": found}
     assert decode_kept(kept, "gate-2") == {}
+
+
+def test_a_file_lends_nothing_and_is_told_so() -> None:
+    marks = "annotations: {skerry.dev/lease: north.row, skerry.dev/lease-untold: '60', mine: kept}"
+    found = read(WEB.replace("name: Web", f"name: Web\n  {marks}"))
+    kept = annotations_of(found.pod)
+    assert "skerry.dev/lease" not in kept
+    assert "skerry.dev/lease-untold" not in kept
+    assert kept["mine"] == "kept"
+    assert found.unknown == (
+        "metadata.annotations[skerry.dev/lease] (nobody lends static pods)",
+        "metadata.annotations[skerry.dev/lease-untold] (nobody lends static pods)",
+    )
