@@ -54,7 +54,7 @@ MEMBERS_MAX: Final = 500
 """Members whose states are shown; those that are not done first."""
 _QUIET_S: Final = 60.0
 _WITHOUT: Final = "declared while no RolloutPolicy was about it: everybody had it at once"
-_WARNED: Final = ("Halted", "RollingBack", "RolledBack", "Aborted")
+_WARNED: Final = ("Halted", "Frozen", "RollingBack", "RolledBack", "Aborted")
 
 
 class Staged(Frozen):
@@ -171,6 +171,7 @@ class Rollouts:
             complete=target.outcome == "Complete",
             proven=target.proven,
             has_base=stage.base is not None,
+            started_ms=ms_at(str_at(target.obj, "status", "startedAt")) or None,
         )
         before = self._memories.get(stage.key, {})
         memories: dict[str, Memory] = {}

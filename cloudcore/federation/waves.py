@@ -2,9 +2,11 @@
 
 Members are in waves, in order; a wave begins when the one before it is in order and somebody has approved it where
 that is asked for, and never ends again. Of those whose wave has begun, as many are changed at a time as the budget
-has room for. Who is not heard counts for nothing: his row stays as it is until he is heard, so that who returns is
-changed under the budget too; and what a silent one has not taken yet is taken back. Nobody gets what he has not been
-approved for; and what was stopped by somebody, or was taken back from all, stays so until there is another version.
+has room for. Who is not heard counts in no budget: his row stays as it is until he is heard, so that who returns
+is changed under the budget too; and what a silent one has not taken yet is taken back. But silence proves nothing: a
+wave of which too many are silent without having shown that the version works there is judged by nobody, and holds up
+the next one and the end (`Frozen`). Nobody gets what he has not been approved for; and what was stopped by somebody,
+or was taken back from all, stays so until there is another version.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Final, Literal
 
 from cloudcore.federation.replicas import tie_of
 from skerry.frozen import Frozen
-from skerry.objects.rollout_policies import RolloutPolicy, Wave, waves_of
+from skerry.objects.rollout_policies import NO_FREEZE, RolloutPolicy, Wave, waves_of
 
 Holds = Literal["target", "base", "other", "nothing"]
 Give = Literal["target", "base", "keep", "nothing"]
@@ -22,6 +24,7 @@ State = Literal["Updated", "Updating", "Failed", "Pending", "Waiting"]
 Phase = Literal[
     "Progressing",
     "WaitingForApproval",
+    "Frozen",
     "Paused",
     "Halted",
     "Aborted",
@@ -40,6 +43,7 @@ class Member(Frozen):
     labels: Mapping[str, str]
     heard: bool
     heard_since_ms: int
+    """Since when it is heard, or is silent."""
     holds: Holds
     """What its row says. A version that is the same for it counts as the newest that it is the same as."""
     known: bool = False
@@ -85,6 +89,8 @@ class Past(Frozen):
     """In this life of it or before: it was everywhere."""
     has_base: bool = False
     """There is a version before that was everywhere."""
+    started_ms: int | None = None
+    """When it began; None: now."""
 
 
 class WaveState(Frozen):
@@ -148,6 +154,8 @@ class _Work:
         """Why a wave has not begun."""
         self.full: dict[str, str] = {}
         """Why a member whose wave has begun has to wait."""
+        self.frozen = ""
+        """Why nobody else of a wave that has begun gets it."""
 
     @property
     def at_once(self) -> bool:
@@ -155,10 +163,11 @@ class _Work:
         return self.past.complete or (self.past.proven and self.policy.rollback == "AtOnce")
 
     def settled(self, member: Member, *, more_s: int = 0) -> bool:
-        """It has what it is to have, and has been in order for long enough."""
+        """It has what it is to have, and was seen in order for long enough: who went silent before that was not."""
         if member.holds != self.goal or not member.ready:
             return False
-        left_ms = (self.policy.min_ready_s + more_s) * 1000 - (self.now_ms - member.since_ms)
+        until_ms = self.now_ms if member.heard else min(self.now_ms, member.heard_since_ms)
+        left_ms = (self.policy.min_ready_s + more_s) * 1000 - max(0, until_ms - member.since_ms)
         if left_ms > 0 and member.heard:
             self.waits_ms.append(left_ms)
         return left_ms <= 0
@@ -188,6 +197,31 @@ class _Work:
             elif not member.known and self.now_ms - max(member.since_ms, member.heard_since_ms) < deadline_ms:
                 found.append(member)
         return found
+
+    def proving(self, at: int) -> list[Member]:
+        """Of a wave, those with whom the version is tried: it changes something there, and by our act."""
+        return [each for each in self.in_wave[at] if not (each.unchanged or each.fault or each.alone)]
+
+    def unjudged(self, at: int) -> list[Member]:
+        """Of those, who is silent, and has not shown that it is in order."""
+        soak_s = self.policy.waves[at].soak_s
+        return [each for each in self.proving(at) if not each.heard and not self.settled(each, more_s=soak_s)]
+
+    def too_many(self, silent: Sequence[Member], at: int) -> bool:
+        return len(silent) * 100 > self.policy.freeze_above_percent * len(self.proving(at))
+
+    def silence(self, at: int) -> str:
+        """Why nothing follows from how the wave went: too few of it are left to judge by."""
+        silent, wave = self.unjudged(at), self.policy.waves[at]
+        if not silent or self.at_once or self.policy.freeze_above_percent == NO_FREEZE:
+            return ""
+        said = f"{len(silent)} of {len(self.proving(at))} members of {wave.name} are not heard"
+        said += f" ({_names([each.name for each in silent])})"
+        if self.too_many(silent, at):
+            return f"{said}, and freezeAbovePercent of the RolloutPolicy is {self.policy.freeze_above_percent}"
+        if not any(self.settled(each) for each in self.proving(at)):
+            return f"{said}, and none of the others has shown that it works"
+        return ""
 
     @property
     def heard(self) -> list[Member]:
@@ -222,8 +256,13 @@ def decide_rollout(policy: RolloutPolicy, members: Sequence[Member], past: Past,
         _give(work)
     if phase == "Progressing" and (past.paused or policy.paused):
         phase, message = "Paused", "it is paused: nobody else gets it"
-    if _complete(work):
-        phase, message = "Complete", _remarks(work, work.all_failed())
+    if phase == "Progressing" and work.frozen:
+        phase, message = "Frozen", work.frozen
+    if _everybody_has_it(work):
+        if silence := _silence(work):
+            phase, message = "Frozen", f"everybody who is heard has it, which proves too little: {silence}"
+        else:
+            phase, message = "Complete", _remarks(work, work.all_failed())
     return _verdict(work, phase, message)
 
 
@@ -257,9 +296,10 @@ def _begin(work: _Work) -> tuple[Phase, str]:
             passed.append(wave.name)  # it begins with the next that has somebody, and not by itself
             continue
         held_up = _held_up(work, at)
-        if held_up:
-            work.blocked[wave.name] = held_up
-            return "Progressing", f"wave {wave.name} has not begun: {held_up}"
+        silence = "" if held_up else _silence(work, at)
+        if held_up or silence:
+            work.blocked[wave.name] = held_up or silence
+            return "Frozen" if silence else "Progressing", f"wave {wave.name} has not begun: {held_up or silence}"
         if gated:
             work.blocked[wave.name] = "it waits for approval"
             return "WaitingForApproval", f"wave {wave.name} waits for approval"
@@ -275,8 +315,14 @@ def _begin(work: _Work) -> tuple[Phase, str]:
     return "Progressing", f"wave {passed[0]} has not begun: {work.blocked[passed[0]]}" if passed else ""
 
 
+def _silence(work: _Work, at: int | None = None) -> str:
+    """Why nothing follows from the waves before, or from all, as too many are silent."""
+    before = range(len(work.policy.waves) if at is None else at)
+    return "" if work.past.complete else next((said for each in before if (said := work.silence(each))), "")
+
+
 def _held_up(work: _Work, at: int) -> str:
-    """Why the wave may not begin yet: by any that is before it. Who is not heard holds nobody up."""
+    """Why the wave may not begin yet: by those of any before it that are heard."""
     for wave, mine in zip(work.policy.waves[:at], work.in_wave[:at], strict=True):
         proving = [each for each in mine if not each.unchanged] or mine
         healthy = sum(not each.lacks and work.settled(each) for each in proving)
@@ -304,6 +350,7 @@ def _give(work: _Work) -> None:
         mine = work.in_wave[at]
         wave_most = _wave_most(wave, mine)
         wave_busy = sum(work.wave_at[each.name] == at for each in changing)
+        frozen = _goes_silent(work, at)
         for member in mine:
             if member.holds == "target" or member.fault or wave.name not in work.begun:
                 _leave(work, member)
@@ -315,6 +362,9 @@ def _give(work: _Work) -> None:
                 work.gives[member.name] = "target"  # it is changing already
             elif work.at_once and member.known and not member.ready:
                 work.gives[member.name] = "target"  # it is not in order as it is
+            elif frozen:
+                work.frozen = work.full[member.name] = frozen
+                _leave(work, member)
             elif busy < most and wave_busy < wave_most:
                 work.gives[member.name] = "target"
                 busy, wave_busy = busy + 1, wave_busy + 1
@@ -322,6 +372,18 @@ def _give(work: _Work) -> None:
                 names = _names([each.name for each in changing] or ["others"])
                 work.full[member.name] = f"{names} may be out of order at once, and no more"
                 _leave(work, member)
+
+
+def _goes_silent(work: _Work, at: int) -> str:
+    """Why nobody else of the wave gets it: since it began one after the other went silent, perhaps by it."""
+    started_ms = work.now_ms if work.past.started_ms is None else work.past.started_ms
+    gone = [each for each in work.unjudged(at) if each.heard_since_ms >= started_ms]
+    if not gone or work.at_once or not work.too_many(gone, at):
+        return ""
+    names, wave = _names([each.name for each in gone]), work.policy.waves[at].name
+    return (
+        f"{names} of {wave} went silent since this version began: nobody else of {wave} gets it until they are heard"
+    )
 
 
 def _wave_most(wave: Wave, mine: Sequence[Member]) -> int:
@@ -346,8 +408,8 @@ def _hold(work: _Work) -> None:
         _leave(work, member)
 
 
-def _complete(work: _Work) -> bool:
-    """It was, or everybody who is heard has it, and no wave of those who do not is left to begin: an outage of all
+def _everybody_has_it(work: _Work) -> bool:
+    """It was so, or everybody who is heard has it, and no wave of those who do not is left to begin: an outage of all
     others proves nothing."""
     if work.past.complete:
         return True
@@ -417,10 +479,11 @@ def _state(work: _Work, member: Member) -> MemberState:
             return MemberState(wave, "Failed", _why(work, member.name))
         if member.alone:
             return MemberState(wave, "Updated", member.why)
-        if work.settled(member) or (not member.heard and member.ready):
+        if work.settled(member):
             return MemberState(wave, "Updated")
         if not member.heard:
-            return MemberState(wave, "Pending", "it is not heard")
+            short = ", and was not in order for long enough before" if member.ready else ""
+            return MemberState(wave, "Pending", f"it is not heard{short}")
         why = member.why or ("it has not told yet" if not member.known else "")
         return MemberState(wave, "Updating", why or "in order, not yet for long enough")
     if work.gives.get(member.name) == work.goal:

@@ -53,6 +53,9 @@ def _policy() -> dict[str, JsonObject]:
             progressDeadlineSeconds=int32("Who is not in order by then has failed; 600 without."),
             onFailure=string("It stops, or everybody goes back: Halt, or Rollback.", *ON_FAILURES),
             rollback=string("A version that was everywhere before needs no waves, or does.", *ROLLBACKS),
+            freezeAbovePercent=int32(
+                "Are more members of a wave silent, the next one does not begin; 50 without, 100: never."
+            ),
             paused=boolean("Nobody else gets a new version."),
             revisionHistoryLimit=int32("So many old versions are kept; 10 without."),
             dryRun=boolean("Tell who would be in which wave, and change nothing."),

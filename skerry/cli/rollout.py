@@ -169,6 +169,9 @@ def _hint(client: Client, found: Rolled) -> str:
             return f"spec.paused of the RolloutPolicy {str_at(found.newest, 'status', 'policy')}"
         case "Halted":
             return f"it goes on when they are in order; or: skerry rollout undo {found.word}"
+        case "Frozen":
+            policy = str_at(found.newest, "status", "policy")
+            return f"it goes on when they are heard; or raise spec.freezeAbovePercent of the RolloutPolicy {policy}"
         case "RolledBack" | "RollingBack" | "Aborted":
             return "another version begins a rollout of its own"
         case _:

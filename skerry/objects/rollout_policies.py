@@ -18,6 +18,8 @@ ROLLBACKS: Final = ("AtOnce", "InWaves")
 REST: Final = "rest"
 """The wave of all that no wave of the policy has."""
 WAVES_MAX: Final = 100
+NO_FREEZE: Final = 100
+"""`freezeAbovePercent` by which silence holds nobody up."""
 _SECONDS_MAX: Final = 31 * 86_400
 _NUMBER_MAX: Final = 1_000_000
 
@@ -68,6 +70,8 @@ class RolloutPolicy(Frozen):
     deadline_s: int = 600
     on_failure: OnFailure = "Halt"
     rollback: Rollback = "AtOnce"
+    freeze_above_percent: int = 50
+    """Of a wave: are more of its members silent, without having shown that the version works, nothing follows."""
     paused: bool = False
     history_limit: int = 10
     dry_run: bool = False
@@ -125,6 +129,7 @@ def read_rollout_policy(obj: JsonObject) -> RolloutPolicy:
         deadline_s=_seconds(spec, "progressDeadlineSeconds", "spec", default=600, least=1),
         on_failure="Rollback" if on_failure == "Rollback" else "Halt",
         rollback="InWaves" if rollback == "InWaves" else "AtOnce",
+        freeze_above_percent=_number(spec, "freezeAbovePercent", "spec", default=50, most=NO_FREEZE),
         paused=bool_at(spec, "paused"),
         history_limit=_number(spec, "revisionHistoryLimit", "spec", default=10, most=100),
         dry_run=bool_at(spec, "dryRun"),

@@ -209,8 +209,24 @@ async def test_of_a_version_that_is_not_the_newest_any_more_what_became_of_it_st
     assert rolling.world.get(REVISIONS, third)["status"]["phase"] == "Aborted"
 
 
-async def test_a_silent_member_holds_nobody_up_and_gets_it_on_return(rolling: Rolling) -> None:
+async def test_a_silent_canary_freezes_it_and_what_it_does_on_return_counts(rolling: Rolling) -> None:
     await start(rolling, CANARY)
+    await rolling.heard("north", ready=False)
+    await rolling.declare("2")
+    assert rolling.has() == {"north": "1", "south": "1", "west": "1"}
+    told = rolling.status()["rollout"]
+    assert told["phase"] == "Frozen"
+    assert "1 of 1 members of canary are not heard (north)" in told["message"]
+    assert rolling.world.events("RolloutFrozen")
+    await rolling.heard("north")
+    await rolling.settle()
+    assert rolling.has() == {"north": "2", "south": "1", "west": "1"}
+    await rolling.takes("north")
+    assert rolling.has() == {"north": "2", "south": "2", "west": "2"}
+
+
+async def test_a_silent_member_holds_nobody_up_where_that_is_said_and_gets_it_on_return(rolling: Rolling) -> None:
+    await start(rolling, CANARY, freezeAbovePercent=100)
     await rolling.heard("north", ready=False)
     await rolling.declare("2")
     assert rolling.has() == {"north": "1", "south": "2", "west": "2"}
@@ -226,7 +242,8 @@ async def test_what_a_silent_member_has_not_taken_is_taken_back(rolling: Rolling
     await rolling.declare("2")
     await rolling.heard("north", ready=False)
     await rolling.settle()
-    assert rolling.has() == {"north": "1", "south": "2", "west": "2"}
+    assert rolling.has() == {"north": "1", "south": "1", "west": "1"}
+    assert rolling.status()["rollout"]["phase"] == "Frozen"
 
 
 async def test_what_was_seen_long_before_the_change_is_not_of_it(rolling: Rolling) -> None:

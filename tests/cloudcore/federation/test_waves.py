@@ -83,15 +83,88 @@ def test_a_wave_has_its_own_budget_as_well() -> None:
     assert len(given_to(decide(rules, old("a"), old("b"), old("c")))) == 1
 
 
-def test_who_is_not_heard_holds_nobody_up_and_gets_it_on_return() -> None:
+NEVER = policy(named("canary", "a"), maxUnavailable="100%", freezeAbovePercent=100)
+"""Silence holds nobody up."""
+
+
+def test_who_is_not_heard_holds_nobody_up_where_that_is_said_and_gets_it_on_return() -> None:
     away = old("a", heard=False)
-    verdict = decide(CANARY, away, old("b"))
+    verdict = decide(NEVER, away, old("b"))
     assert given_to(verdict) == {"b"}
     assert (verdict.states["a"].state, verdict.gives["a"]) == ("Pending", "keep")
-    done = decide(CANARY, away, new("b"), past=Past(begun=verdict.begun, has_base=True))
+    done = decide(NEVER, away, new("b"), past=Past(begun=verdict.begun, has_base=True))
     assert (done.phase, done.message) == ("Complete", "a: not heard, and to get it on return")
     back = decide(CANARY, old("a"), new("b"), past=Past(begun=("rest",), has_base=True, complete=True))
     assert given_to(back) == {"a"}
+
+
+def test_a_canary_that_is_silent_proves_nothing_and_freezes_it() -> None:
+    verdict = decide(CANARY, old("a", heard=False), old("b"), old("c"))
+    assert (verdict.phase, given_to(verdict), verdict.begun) == ("Frozen", set(), ())
+    assert verdict.message == (
+        "wave rest has not begun: 1 of 1 members of canary are not heard (a), "
+        "and freezeAbovePercent of the RolloutPolicy is 50"
+    )
+    assert verdict.states["b"].why == verdict.message
+
+
+BIG = policy(named("eu", *"abcdefghij", soakSeconds=60), maxUnavailable="100%")
+
+
+def test_an_outage_in_the_midst_of_a_wave_does_not_end_it_by_those_who_are_heard() -> None:
+    past = Past(begun=("eu",), has_base=True)
+    away = [old(name, heard=False) for name in "cdefghij"]
+    verdict = decide(BIG, new("a"), new("b"), *away, old("z"), past=past)
+    assert (verdict.phase, given_to(verdict), verdict.begun) == ("Frozen", set(), ("eu",))
+    assert "8 of 10 members of eu are not heard (c, d, e, f, g and 3 more)" in verdict.message
+    half = [new(name) for name in "abcde"] + [old(name, heard=False) for name in "fghij"]
+    assert given_to(decide(BIG, *half, old("z"), past=past)) == {"z"}, "half of them are enough"
+
+
+def test_an_outage_in_the_last_wave_makes_nothing_complete() -> None:
+    past = Past(begun=("eu", "rest"), has_base=True)
+    members = [new("a"), new("b"), *(old(name, heard=False) for name in "cdefghij"), new("z")]
+    verdict = decide(BIG, *members, past=past)
+    assert verdict.phase == "Frozen"
+    assert verdict.message.startswith("everybody who is heard has it, which proves too little: 8 of 10")
+    assert decide(BIG, *members, past=replace(past, complete=True)).phase == "Complete", "what was so stays so"
+    assert decide(BIG, *members, past=replace(past, proven=True)).phase == "Complete", "it was proven before"
+
+
+def test_who_went_silent_after_it_was_in_order_for_long_enough_has_proven_it() -> None:
+    past = Past(begun=("canary",), has_base=True)
+    rules = policy(named("canary", "a", soakSeconds=60, minSucceeded=1))
+    proven = new("a", heard=False, since_ms=NOW - 500_000, heard_since_ms=NOW - 400_000)
+    assert given_to(decide(rules, proven, old("b"), past=past)) == {"b"}
+    killed = replace(proven, heard_since_ms=NOW - 495_000)
+    verdict = decide(rules, killed, old("b"), past=past)
+    assert (verdict.phase, given_to(verdict)) == ("Frozen", set()), "it may be silent by the version"
+    short = policy(named("canary", "a", minSucceeded=1), minReadySeconds=10)
+    lost = decide(short, killed, old("b"), past=past)
+    assert "0 of 1 members of canary are in order" in lost.message
+    assert lost.states["a"] == MemberState(
+        "canary", "Pending", "it is not heard, and was not in order for long enough before"
+    )
+
+
+def test_a_wave_that_only_silence_and_failures_completed_does_not_go_on_to_the_next() -> None:
+    rules = policy(named("canary", "a", "b"), maxFailed=1, maxUnavailable="100%")
+    past = Past(begun=("canary",), has_base=True)
+    verdict = decide(rules, new("a", health="failed"), old("b", heard=False), old("c"), past=past)
+    assert (verdict.phase, given_to(verdict)) == ("Frozen", set())
+    assert "none of the others has shown that it works" in verdict.message
+
+
+def test_a_version_that_silences_one_after_the_other_stops_in_its_wave() -> None:
+    names = "abcdefgh"
+    past = Past(begun=("rest",), has_base=True, started_ms=NOW - 60_000)
+    gone = [old(name, heard=False, heard_since_ms=NOW - 30_000) for name in names[:5]]
+    rest = [old(name) for name in names[5:]]
+    verdict = decide(policy(maxUnavailable=1), *gone, *rest, past=past)
+    assert (verdict.phase, given_to(verdict)) == ("Frozen", set())
+    assert "a, b, c, d, e of rest went silent since this version began" in verdict.message
+    before = [replace(each, heard_since_ms=LONG) for each in gone]
+    assert len(given_to(decide(policy(maxUnavailable=1), *before, *rest, past=past))) == 1, "they were silent before"
 
 
 def test_nothing_begins_while_nobody_is_heard() -> None:
@@ -252,7 +325,9 @@ def test_a_gate_holds_though_nobody_behind_it_is_heard() -> None:
     members = [new("a"), old("b", heard=False), old("c")]
     verdict = decide(rules, *members, past=Past(begun=("canary",), has_base=True))
     assert (verdict.phase, given_to(verdict)) == ("WaitingForApproval", set())
-    goes = decide(rules, *members, past=Past(begun=("canary",), approved={"gate"}, has_base=True))
+    past = Past(begun=("canary",), approved={"gate"}, has_base=True)
+    assert decide(rules, *members, past=past).phase == "Frozen"
+    goes = decide(replace(rules, freeze_above_percent=100), *members, past=past)
     assert (goes.begun, given_to(goes)) == (("canary", "gate", "rest"), {"c"})
 
 
@@ -314,6 +389,7 @@ def test_each_member_is_in_the_first_wave_that_has_room_for_it() -> None:
         ({"minReadySeconds": -1}, "spec.minReadySeconds: a number from 0"),
         ({"progressDeadlineSeconds": 0}, "spec.progressDeadlineSeconds: a number from 1"),
         ({"revisionHistoryLimit": 1000}, "spec.revisionHistoryLimit: a number from 0 to 100"),
+        ({"freezeAbovePercent": 101}, "spec.freezeAbovePercent: a number from 0 to 100"),
         ({"onFailure": "Cry"}, 'spec.onFailure: "Cry" is none of Halt, Rollback'),
         ({"waves": [{"name": f"w{at}", "members": 1} for at in range(101)]}, "spec.waves: at most 100"),
     ],
@@ -356,6 +432,8 @@ class Simulation:
             onFailure=self.chance.choice(["Halt", "Rollback"]),
         )
         self.bad: set[str] = set()
+        self.severs: set[str] = set()
+        """Who takes one of these is silent from then on."""
         self.versions = 1
         self.target, self.base = "v0", ""
         self.past = Past(complete=True, proven=True)
@@ -400,6 +478,8 @@ class Simulation:
         for site in self.sites:
             if site.up and site.has != site.row:
                 site.has, site.taken_s = site.row, self.now_s
+                if site.has in self.severs:
+                    site.up, site.heard_since_s = False, self.now_s
         verdict = self.decide()
         self.check(verdict)
         rolled_back = self.past.rolled_back or verdict.rolls_back
@@ -448,8 +528,8 @@ class Simulation:
     def disturb(self) -> None:
         site = self.chance.choice(self.sites)
         match self.chance.randrange(8):
-            case 0 | 1:
-                site.up = False
+            case 0 | 1 if site.up:
+                site.up, site.heard_since_s = False, self.now_s
             case 2 | 3:
                 self.heal(site)
             case 4:
@@ -510,6 +590,34 @@ def test_a_bad_version_goes_no_further_than_its_budget_and_is_taken_back_where_t
     assert worst <= world.rules.max_unavailable.value + sum(not site.up for site in world.sites) + 2
     if world.rules.on_failure == "Rollback":
         assert all(site.row != world.target for site in world.sites if site.up)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_version_that_severs_links_goes_no_further_than_the_canary(seed: int) -> None:
+    world = Simulation(seed)
+    world.declare(bad=False)
+    world.severs.add(world.target)
+    world.past = replace(world.past, approved={wave.name for wave in world.rules.waves}, started_ms=0)
+    for _ in range(200):
+        world.step()
+        assert {site.name for site in world.sites if site.has == world.target} <= {"m0", "m1"}
+    verdict = world.step()
+    assert (verdict.phase, verdict.begun) == ("Frozen", ("canary",))
+
+
+def too_silent(verdict: Verdict, members: list[Member], wave: str) -> bool:
+    """Reckoned as the documents say it."""
+    tried = [
+        each
+        for each in members
+        if verdict.states[each.name].wave == wave
+        and not (each.unchanged or each.fault or (each.known and each.health == "alone"))
+    ]
+    works = [each for each in tried if each.holds == "target" and each.known and each.health == "ready"]
+    if any(each.since_ms > each.heard_since_ms and not each.heard for each in works):
+        return False  # of these nothing is said here
+    silent = [each for each in tried if not each.heard and each not in works]
+    return len(silent) * 2 > len(tried)
 
 
 members_of = st.lists(
@@ -582,6 +690,14 @@ def test_of_any_state_the_decision_keeps_to_its_bounds(
     if verdict.phase == "Complete" and not past.complete:
         begun = [each for each in members if verdict.states[each.name].wave in verdict.begun]
         assert all(each.holds == "target" or each in begun for each in members), "no wave is left out"
+    if not past.proven and not past.complete and not verdict.rolls_back:
+        order = [wave.name for wave in rules.waves]
+        for wave in set(verdict.begun) - set(past.begun):
+            earlier = order[: order.index(wave)]
+            silent = [name for name in earlier if too_silent(verdict, members, name)]
+            assert not silent, "of a wave that is silent nothing follows"
+        if verdict.phase == "Complete":
+            assert not any(too_silent(verdict, members, name) for name in order)
     for each in members:
         if verdict.gives[each.name] == "nothing":
             assert each.holds == "nothing"
