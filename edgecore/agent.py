@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import closing, nullcontext
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -56,6 +57,8 @@ from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.enrolment import split_address
+from skerry.objects.json import decode_object, strs_at
+from skerry.objects.meta import Key
 from skerry.ports import Clock, Ids
 from skerry.sdnotify import notify
 from skerry.transport.proxy import Proxy, proxy_of
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     from edgecore.composition.whole import Agent
     from edgecore.link.session import EdgeLink
     from edgecore.local_api.server import LocalApi
+    from edgecore.network.footing import Footing
 
 LOG: Final = logging.getLogger("edgecore")
 COPIED: Final = Beside(names=(META_HOLD, META_CUT, META_ADDRESS), is_decision=is_decision)
@@ -121,6 +125,8 @@ async def serve(settings: EdgeSettings) -> None:
         await _tell_of_damage(store, membership.node, time, ids)
         doors = await _doors(settings, runtime)
         hosts = [each.place.host for each in doors]
+        network = _network(settings, runtime)
+        footing = await _footing(network, settings, store, membership.node)
         served = ServedCertificates(settings.data / LOCAL_API, store, clock, hosts=hosts)
         ground = PodGround(
             node=membership.node,
@@ -140,9 +146,10 @@ async def serve(settings: EdgeSettings) -> None:
             local_api=tuple((each.place.host, each.place.port) for each in doors),
             authority=served.authority,
             static_pods=static_pods_of(settings),
-            network=_network(settings, runtime),
+            network=network,
+            footing=footing,
         )
-        with listening_on(settings.socket) as listening:
+        with closing(footing) if footing else nullcontext(), listening_on(settings.socket) as listening:
             first = _First(
                 settings=settings,
                 membership=membership,
@@ -349,6 +356,22 @@ async def _doors(settings: EdgeSettings, runtime: Runtime) -> list[Door]:
     apart = runtime.abilities.pod_network and os.geteuid() == 0
     places = [Place(host=each.host, port=each.port) for each in local_api_of(settings, pods_apart=apart)]
     return await doors_at(places, _hold, asked_for=not is_auto)
+
+
+async def _footing(
+    network: NetworkSettings, settings: EdgeSettings, store: AsyncEdgeStore, node: str
+) -> Footing | None:
+    if network == NetworkSettings():
+        return None
+    from edgecore.network.footing import footing_of  # only who has it pays
+
+    return await footing_of(network, settings.data.absolute(), partial(_pod_ranges, store, node))
+
+
+def _pod_ranges(store: AsyncEdgeStore, node: str) -> tuple[str, ...]:
+    """Of this gateway's pods, as its Node said when there was a cloud."""
+    held = store.get(Key("nodes", "", node))
+    return () if held is None else tuple(strs_at(decode_object(held.body), "spec", "podCIDRs"))
 
 
 async def _hold(address: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # who makes one has them
     from edgecore.history.file import HistoryFile
     from edgecore.link.cloud_time import AgentClock
     from edgecore.link.dial import Dialer
+    from edgecore.network.footing import Footing
     from edgecore.pods.asking import Asking
     from edgecore.pods.cgroups import PodCgroups
     from edgecore.pods.node import Machine
@@ -80,6 +81,8 @@ class PodGround(Frozen):
     """When pods go because the gateway runs short of something; by default never."""
     network: NetworkSettings = field(default_factory=NetworkSettings)
     """How names and addresses of services are served."""
+    footing: Footing | None = None
+    """What of the network is there before pods begin; None where they need nothing."""
     local_api: tuple[tuple[str, int], ...] = ()
     """Where the local API is served over TCP."""
     authority: Callable[[str], str] = lambda _host: ""

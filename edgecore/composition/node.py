@@ -125,6 +125,7 @@ def _served(ground: Ground) -> Serving:
         host_resolver=HostResolver(),
         directory=ground.directory,
         addresses=lambda: ground.machine().addresses,
+        footing=ground.footing,
     )
     network = Network(parts, ground.network)
     return Serving(run=network.run, functions=network.functions)

@@ -38,23 +38,26 @@ class Claim:
     def __init__(self, data: Path) -> None:
         self.data = owner_of(data)
         self._lock: int | None = None
+        self._written = False
         self._turn = asyncio.Lock()
 
     async def take(self) -> None:
         """Before anything of the machine's network is changed; again, it costs nothing. Raises `UnavailableError`
         while the network is another agent's."""
         async with self._turn:
-            if self._lock is not None:
-                return
-            if other := self.hold():
+            if self._lock is None and (other := self.hold()):
                 raise UnavailableError(
                     f"this machine's network is that of the agent with --data {other}, which runs: one agent leads "
                     "service addresses, connects pods and answers for them; end that one, or do without here"
                 )
-            await self._write()
+            if not self._written:
+                await self._write()
+                self._written = True
 
     def hold(self) -> str:
-        """The lock alone; by whom it is held if by another."""
+        """The lock alone, once; by whom it is held if by another."""
+        if self._lock is not None:
+            return ""
         path = LOCKS / f"network-{OWN_NAMESPACE.stat().st_ino}.lock"
         try:
             LOCKS.mkdir(mode=0o755, exist_ok=True)
@@ -92,7 +95,7 @@ class Claim:
         """For who does not end with it."""
         if self._lock not in (None, _NONE):
             os.close(self._lock)
-        self._lock = None
+        self._lock, self._written = None, False
 
 
 def owner_of(data: Path) -> str:

@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from typing import Final
 
 from skerry.errors import InvalidError, SkerryError
-from skerry.objects.json import JsonObject, int_at, maps_at, read_json, str_at
+from skerry.objects.json import JsonObject, int_at, map_at, maps_at, read_json, str_at
 
 OUR_FILE: Final = "90-skerry.conflist"
 BRIDGE: Final = "skerry0"
@@ -71,6 +71,17 @@ def mtu_in(text: str) -> int:
         return next((int_at(each, "mtu") for each in maps_at(read_json(text), "plugins")), 0)
     except SkerryError:
         return 0
+
+
+def ranges_in(text: str) -> tuple[str, ...]:
+    """Of the pods' addresses, by a file that is ours by its name; () where it says none."""
+    try:
+        plugins = maps_at(read_json(text), "plugins")
+    except SkerryError:
+        return ()
+    lists = map_at(plugins[0], "ipam").get("ranges") if plugins else None
+    pools: list[JsonObject] = [{"pool": each} for each in lists] if isinstance(lists, list) else []
+    return tuple(str_at(each, "subnet") for pool in pools for each in maps_at(pool, "pool"))
 
 
 def owner_in(text: str) -> str:

@@ -17,6 +17,7 @@ from edgecore.network.answers import Names
 from edgecore.network.choice import candidates
 from edgecore.network.claim import Claim
 from edgecore.network.directory import KNOWN, Directory
+from edgecore.network.footing import Footing
 from edgecore.network.health import HealthPorts
 from edgecore.network.ingress.settings import INGRESS
 from edgecore.network.interface import hold_address, is_for_pods
@@ -58,6 +59,8 @@ class NetworkParts(Frozen):
     """The agent's data, where parts that have files keep them: whose this machine's network is, is said by it."""
     addresses: Callable[[], Sequence[str]] = tuple
     """Where others reach this gateway."""
+    footing: Footing | None = None
+    """What there was for the pods before this; it is closed by who made it."""
 
 
 class Network:
@@ -67,11 +70,16 @@ class Network:
         self._parts = parts
         self.directory = Directory(parts.node)
         self._changed_s = parts.clock.wall_ms() // 1000
-        self._claim = claim = Claim(parts.directory)
+        footing = parts.footing or Footing(claim=Claim(parts.directory))
+        self._sockets = footing.sockets
+        self._claim = claim = footing.claim
         self.routing = Routing(self.directory, candidates(settings.services), claim) if settings.services else None
         self.health = HealthPorts(self.directory) if settings.services else None
-        self.pods = PodNetwork(self.directory, settings.pods, claim) if settings.pods is not None else None
-        self.neighbours = Neighbours(self.directory, self._poke) if settings.pods is not None else None
+        self.pods: PodNetwork | None = None
+        self.neighbours: Neighbours | None = None
+        if settings.pods is not None:
+            self.pods = PodNetwork(self.directory, settings.pods, claim, footing.file)
+            self.neighbours = Neighbours(self.directory, self._poke)
         self.ingress: IngressKeeper | None = None
         if settings.ingress is not None:
             from edgecore.network.ingress.keeper import IngressKeeper, IngressParts  # only who has it pays
@@ -141,7 +149,7 @@ class Network:
                 if is_for_pods(dns.host):
                     await self._claim.take()
                     await hold_address(dns.host)
-                await server.listen()
+                await server.listen(self._sockets)
             except UnavailableError as error:
                 if self._unheard != str(error):
                     LOG.warning("cluster DNS can't listen reason=%r", str(error))

@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.network.claim import Claim
-from edgecore.network.cni import BRIDGE, NEEDED, OUR_FILE, configuration, mtu_in, others
 from edgecore.network.directory import Directory
+from edgecore.network.pod_file import FAMILIES, PodFile, lines_of
 from edgecore.network.programs import found, run
 from edgecore.network.routes import (
     CHAIN,
     PROTOCOL,
-    Connected,
     Route,
-    clash,
-    connected_in,
     masquerade_iptables,
     masquerade_nft,
     route_changes,
@@ -32,7 +29,7 @@ from edgecore.network.routes import (
 from edgecore.network.settings import PodNetworkSettings
 from skerry.errors import UnavailableError
 from skerry.objects.functions import NodeFunction
-from skerry.objects.json import JsonObject, int_at, maps_at, read_json, str_at
+from skerry.objects.json import str_at
 from skerry.waits import until_set
 
 LOG: Final = logging.getLogger(__name__)
@@ -40,27 +37,23 @@ LOG: Final = logging.getLogger(__name__)
 TABLE: Final = "skerry-pods"
 LOOK_S: Final = 30.0
 """An operator's file that comes or goes, and a neighbour that was not reached, are seen within it."""
-PLUGINS: Final = (Path("/opt/cni/bin"), Path("/usr/lib/cni"), Path("/usr/libexec/cni"))
-_MTU_ETHERNET: Final = 1500
-_MTU_MIN: Final = 1280
-"""IPv6 takes no less (RFC 8200 section 5)."""
-FILE_BYTES_MAX: Final = 1 << 20
-_FAMILIES: Final = (4, 6)
 _FORWARDING: Final = {4: Path("/proc/sys/net/ipv4/ip_forward"), 6: Path("/proc/sys/net/ipv6/conf/all/forwarding")}
 
 
 class PodNetwork:
     """Run `run` in a task group; `poke` it when the directory changed."""
 
-    def __init__(self, directory: Directory, settings: PodNetworkSettings, claim: Claim) -> None:
+    def __init__(
+        self, directory: Directory, settings: PodNetworkSettings, claim: Claim, file: PodFile | None = None
+    ) -> None:
+        """`file`: what was brought up to date already."""
         self._directory = directory
-        self._claim = claim
+        self._file = file or PodFile(settings.directory, claim)
         self._settings = settings
         self._changed = asyncio.Event()
         self._told: dict[str, str] = {}
         self._faults: dict[str, str] = {}
         """Those of what was told that still hold."""
-        self._connected: list[Connected] = []
         self._masqueraded: tuple[tuple[str, ...], tuple[Route, ...]] | None = None
 
     def poke(self) -> None:
@@ -77,76 +70,25 @@ class PodNetwork:
     def function(self) -> NodeFunction | None:
         """Who connects pods, and what is amiss; None where nobody said which addresses they have, or nothing is known
         yet."""
-        if self._faults:
-            why = "; ".join(self._faults.values())
-            return NodeFunction(kind="PodNetwork", works=False, reason="NotUpToDate", message=why)
-        if "file" not in self._told:
+        faults = [each for each in (self._file.fault, *self._faults.values()) if each]
+        if faults:
+            return NodeFunction(kind="PodNetwork", works=False, reason="NotUpToDate", message="; ".join(faults))
+        if not self._file.said:
             return None
         reason = "Own" if self._masqueraded is not None else "Others"
-        return NodeFunction(kind="PodNetwork", works=True, reason=reason, message=self._told["file"])
+        return NodeFunction(kind="PodNetwork", works=True, reason=reason, message=self._file.said)
 
     async def look(self) -> None:
         """Once: bring everything to what is known."""
         ranges = self._settings.ranges or self._directory.ranges
         try:
-            if ranges:
-                self._connected = connected_in(await run("ip", "-j", "address", "show"), but=(BRIDGE, "lo"))
-                if why := clash(ranges, self._connected):
-                    self._tell("file", why)
-                    return
-            ours = bool(ranges) and await self._configure(ranges)
-        except UnavailableError as error:  # it is another agent's
-            self._tell("file", str(error))
-            return
-        except OSError as error:
-            self._tell("file", f"{self._settings.directory}: {error.strerror}")
+            ours = bool(ranges) and await self._file.bring(ranges)
+        except UnavailableError:  # it is told
             return
         if ours:
             await self._connect(ranges)
         elif self._masqueraded is not None:
             await self.clear()
-
-    # --- the runtime's configuration ---
-
-    async def _configure(self, ranges: Sequence[str]) -> bool:
-        """Whether it is ours by which pods are connected. Raises `OSError`, `UnavailableError`."""
-        directory = self._settings.directory
-        there = others(_files(directory))
-        if there:
-            self._say("file", f"pods are connected as {directory / there[0]} says")
-            return False
-        plugins = {file.name for place in PLUGINS if place.is_dir() for file in place.iterdir()}
-        missing = [name for name in NEEDED if name not in plugins]
-        if missing:
-            self._tell("file", f"no CNI plugin {missing[0]} in {' or '.join(map(str, PLUGINS))}")
-            return False
-        await self._claim.take()
-        file = directory / OUR_FILE
-        before = file.read_text(errors="replace") if file.exists() else ""
-        mtu = await self._mtu()
-        text = configuration(ranges, plugins, owner=self._claim.data, mtu=mtu_in(before) if mtu is None else mtu)
-        if before != text:
-            directory.mkdir(parents=True, exist_ok=True)
-            new = directory / f".{OUR_FILE}.new"  # no ending that a runtime reads
-            new.write_text(text)
-            new.chmod(0o644)
-            new.replace(file)
-        self._say("file", f"pods are connected by {file} ranges={','.join(ranges)}")
-        return True
-
-    async def _mtu(self) -> int | None:
-        """Of the way out, where it takes less than Ethernet, as VPNs and modems do: pods then need not find out; 0
-        where it does not, None while there is no way out."""
-        found_: list[int] = []
-        for version in _FAMILIES:
-            routes = _lines(await run("ip", f"-{version}", "-j", "route", "show", "default"))
-            for device in {str_at(each, "dev") for each in routes} - {""}:
-                found_ += [
-                    int_at(each, "mtu") for each in _lines(await run("ip", "-j", "link", "show", "dev", device))
-                ]
-        if not found_:
-            return None
-        return min(found_) if _MTU_MIN <= min(found_) < _MTU_ETHERNET else 0
 
     # --- the kernel's part ---
 
@@ -156,9 +98,9 @@ class PodNetwork:
             node=self._directory.node,
             zone=self._directory.zone,
             own=ranges,
-            connected=self._connected,
+            connected=self._file.connected,
         )
-        for version in _FAMILIES:
+        for version in FAMILIES:
             if any((":" in each) == (version == 6) for each in ranges):
                 self._forward(version)
                 await self._route(version, routes)
@@ -211,10 +153,10 @@ class PodNetwork:
 
     async def _masquerade(self, own: Sequence[str], near: Sequence[str]) -> None:
         if found("nft") is not None:
-            for version in _FAMILIES:
+            for version in FAMILIES:
                 await run("nft", "-f", "-", text=masquerade_nft(TABLE, version, own, near))
             return
-        for version in _FAMILIES:
+        for version in FAMILIES:
             if any((":" in each) == (version == 6) for each in own):
                 tables = "iptables" if version == 4 else "ip6tables"
                 await run(f"{tables}-restore", "--noflush", text=masquerade_iptables(version, own, near))
@@ -222,7 +164,7 @@ class PodNetwork:
 
     async def clear(self) -> None:
         """Take the kernel's part back; pods that run stay connected."""
-        for version in _FAMILIES:
+        for version in FAMILIES:
             await self._route(version, ())
         await forget_masquerade()
         self._masqueraded = None
@@ -240,12 +182,6 @@ class PodNetwork:
         self._told.pop(about, None)
         self._faults.pop(about, None)
 
-    def _say(self, about: str, what: str) -> None:
-        self._faults.pop(about, None)
-        if self._told.get(about) != what:
-            LOG.info("%s", what)
-        self._told[about] = what
-
 
 async def jump(tables: str, table: str, chain: str, to: str) -> None:
     """See to it that a chain of the kernel's leads to ours. Raises `UnavailableError`."""
@@ -257,7 +193,7 @@ async def jump(tables: str, table: str, chain: str, to: str) -> None:
 
 async def forget_masquerade() -> None:
     """Whoever made it; what is not there is no failure."""
-    for version in _FAMILIES:
+    for version in FAMILIES:
         tables = "iptables" if version == 4 else "ip6tables"
         for words in (
             ("nft", "delete", "table", "ip" if version == 4 else "ip6", TABLE),
@@ -273,30 +209,14 @@ async def forget_masquerade() -> None:
 
 async def remove_routes() -> None:
     """All of ours. Raises `UnavailableError`."""
-    for version in _FAMILIES:
+    for version in FAMILIES:
         await run("ip", f"-{version}", "route", "flush", "proto", PROTOCOL)
-
-
-def _files(directory: Path) -> dict[str, str]:
-    """What is in the runtime's directory. Raises `OSError`."""
-    if not directory.is_dir():
-        return {}
-    found_files: dict[str, str] = {}
-    for entry in sorted(directory.iterdir()):
-        if entry.is_file():
-            with entry.open(encoding="utf-8", errors="replace") as file:
-                found_files[entry.name] = file.read(FILE_BYTES_MAX)
-    return found_files
 
 
 def _routes_in(printed: str) -> Iterable[Route]:
     """Of what `ip -j route` prints; hosts' routes come without a prefix."""
     return [
         Route(range=str_at(line, "dst"), gateway=str_at(line, "gateway"))
-        for line in _lines(printed)
+        for line in lines_of(printed)
         if str_at(line, "gateway")
     ]
-
-
-def _lines(printed: str) -> list[JsonObject]:
-    return maps_at({"lines": read_json(printed.strip() or "[]")}, "lines")

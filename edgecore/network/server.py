@@ -17,8 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable
 from typing import Final, Protocol
 
-from skerry.errors import UnavailableError
-from skerry.listening import datagram_socket, listening_socket
+from edgecore.network.dns_sockets import BACKLOG, DnsSockets, dns_sockets_at
 from skerry.shares import Bound, Shares
 
 LOG: Final = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ TURN_S_MAX: Final = 0.005
 _DATAGRAM_BYTES_MAX: Final = 4096
 """What is longer is no question."""
 Address = tuple[str, int] | tuple[str, int, int, int]
-CONNECTIONS: Final = Bound(total=64, of_one=16)
+CONNECTIONS: Final = Bound(total=BACKLOG, of_one=16)
 """From one address as well: what is cut over UDP is asked again over TCP, and by everybody."""
 IDLE_S: Final = 10.0
 """For a question to be there, whole, and for an answer to be taken (RFC 7766 section 6.2.3)."""
@@ -72,21 +71,13 @@ class DnsServer:
     def listens(self) -> bool:
         return self._tcp is not None
 
-    async def listen(self) -> None:
-        """Raises `UnavailableError`."""
-        try:
-            stream = listening_socket(self._host, self._port, backlog=CONNECTIONS.total)
-        except OSError as error:
-            raise UnavailableError(f"DNS on {self._host}:{self._port}: {error.strerror}") from error
-        self._port = stream.getsockname()[1]
-        try:
-            datagrams = datagram_socket(self._host, self._port)
-        except OSError as error:
-            stream.close()
-            raise UnavailableError(f"DNS on {self._host}:{self._port}: {error.strerror}") from error
-        self._udp = datagrams
-        asyncio.get_running_loop().add_reader(datagrams, self._readable, datagrams)
-        self._tcp = await asyncio.start_server(self._connected, sock=stream)
+    async def listen(self, sockets: DnsSockets | None = None) -> None:
+        """On these, if they are bound already. Raises `UnavailableError`."""
+        made = sockets or dns_sockets_at(self._host, self._port)
+        self._port = made.port
+        self._udp = made.datagrams
+        asyncio.get_running_loop().add_reader(made.datagrams, self._readable, made.datagrams)
+        self._tcp = await asyncio.start_server(self._connected, sock=made.stream)
 
     async def run(self) -> None:
         """Until cancelled."""

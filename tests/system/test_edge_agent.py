@@ -205,6 +205,30 @@ def test_an_agent_without_a_cloud_knows_its_own_pods_by_name(gate: Gateway) -> N
     eventually(lambda: "status: NOERROR" in (said := asked()) and "ANSWER: 0" in said, gate.log)
 
 
+def test_a_pod_that_asks_in_its_first_instant_is_answered(gate: Gateway) -> None:
+    if shutil.which("kdig") is None:
+        pytest.skip("kdig is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    gate.options = ("--cluster-dns", f"127.0.0.1:{port}")
+    db: JsonObject = {
+        "metadata": {"name": "db", "namespace": "default", "uid": "uid-s"},
+        "spec": {"clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"], "ipFamilies": ["IPv4"]},
+    }
+    asks: Any = json.loads(json.dumps(POD))
+    script = f"kdig @127.0.0.1 -p {port} +retry=0 +time=15 +short db.default.svc.cluster.local 2>&1; exec sleep 1000"
+    asks["spec"] |= {"containers": [{"name": "app", "image": "sh", "command": ["sh", "-c", script]}], "volumes": []}
+    gate.change(("services", db), ("pods", asks))
+    gate.start()
+
+    def said() -> bytes:
+        status, content = gate.ask("GET", "/api/v1/namespaces/default/pods/web/log")
+        return content if status == 200 else b""
+
+    eventually(said, gate.log)
+    assert said() == b"10.96.0.9\n"
+
+
 def test_pods_do_not_notice_what_happens_to_the_agent(gate: Gateway) -> None:
     gate.change(("pods", POD), ("configmaps", config("one")))
     gate.start()

@@ -105,11 +105,7 @@ def pod(name: str, labels: JsonObject | None = None, **spec: Json) -> JsonObject
 def inside(fleet: RealFleet, containerd: Containerd, name: str, *words: str) -> str:
     """What a command says in a pod that runs, whoever else is away."""
     container = fleet.run_of(name).split(" ")[0].removeprefix("containerd://")
-    return said_in(containerd, container, *words)
-
-
-def said_in(containerd: Containerd, container: str, *words: str) -> str:
-    return containerd.ctr("tasks", "exec", "--exec-id", os.urandom(4).hex(), container, *words)
+    return containerd.said_in(container, *words)
 
 
 def addresses(said: str) -> set[str]:
@@ -131,7 +127,7 @@ def test_a_pod_finds_services_others_and_the_world_by_name_offline_too(
 
     def asked(name: str) -> set[str]:
         # Busybox asks for IPv6 addresses as well, and fails when there are none.
-        return addresses(said_in(containerd, container, "sh", "-c", f"nslookup -type=a {name} || true"))
+        return addresses(containerd.said_in(container, "sh", "-c", f"nslookup -type=a {name} || true"))
 
     def all_is_found() -> None:
         assert asked("web.default.svc.cluster.local") == {web}
@@ -140,7 +136,7 @@ def test_a_pod_finds_services_others_and_the_world_by_name_offline_too(
         assert asked("plc.default.svc.cluster.local") == {"192.0.2.7"}
         assert asked("plc.site.example") == {"192.0.2.7"}
         # By the C library's way, with the searches of resolv.conf.
-        assert first in said_in(containerd, container, "ping", "-c", "1", "-W", "5", "db-0.db")
+        assert first in containerd.said_in(container, "ping", "-c", "1", "-W", "5", "db-0.db")
 
     until(lambda: asked("db.default.svc.cluster.local") == {first, second}, "both pods are ready")
     all_is_found()
@@ -204,6 +200,36 @@ def test_resolv_conf_is_as_a_kubelet_writes_it(
     lines = inside(fleet, containerd, name, "cat", "/etc/resolv.conf").splitlines()
     wanted = [f"search {' '.join(searches)}", *(f"nameserver {each}" for each in servers)]
     assert sorted(lines) == sorted([*wanted, *([f"options {options}"] if options else [])])
+
+
+def test_a_pod_that_asks_in_its_first_instant_after_a_power_cycle_is_answered(
+    fleet: RealFleet, containerd: Containerd
+) -> None:
+    once: JsonObject = {"options": [{"name": "attempts", "value": "1"}, {"name": "timeout", "value": "10"}]}
+    first = pod("first", dnsConfig=once, restartPolicy="Always")
+    # It says the address when it has it; whether that answers does not matter.
+    ask = "(ping -c 1 -W 1 web.default.svc.cluster.local 2>&1 || true) | head -n 1; exec sleep 1000"
+    maps_at(first, "spec", "containers")[0]["command"] = ["sh", "-c", ask]
+    fleet.create(f"{CORE}/pods", first)
+    until(lambda: fleet.run_of("first"), "it runs", lambda: fleet.edge.log)
+    web = str_at(fleet.find(f"{CORE}/services/web"), "spec", "clusterIP")
+
+    def said() -> list[str]:
+        logs = sorted((fleet.edge.data / "logs").glob("*first*/app/*.log"))
+        return [line for log in logs for line in log.read_text().splitlines()]
+
+    until(lambda: len(said()) == 1, "it has asked", lambda: fleet.edge.log)
+    fleet.edge.stop(signal.SIGKILL)
+    fleet.cloud.stop(signal.SIGKILL)
+    for name in containerd.pids():
+        containerd.ctr("tasks", "kill", "--signal", "SIGKILL", name)
+    until(lambda: containerd.pids() == {}, "nothing runs")
+    subprocess.run(["ip", "address", "del", f"{DNS}/32", "dev", "lo"], check=True)
+    fleet.edge.start()
+    until(lambda: len(said()) == 2, "it has asked again", lambda: fleet.edge.log)
+    assert [f"({web})" in line for line in said()] == [True, True], said()
+    fleet.start_cloud()
+    until(lambda: fleet.run_of("asks"), "the cloud hears of it", lambda: fleet.edge.log)
 
 
 def test_what_has_no_room_in_resolv_conf_is_told(fleet: RealFleet) -> None:

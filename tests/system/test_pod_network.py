@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -117,7 +116,7 @@ def pod(name: str) -> JsonObject:
 
 def said_in(containerd: Containerd, fleet: RealFleet, name: str, *words: str) -> str:
     container = fleet.run_of(name).split(" ")[0].removeprefix("containerd://")
-    return containerd.ctr("tasks", "exec", "--exec-id", os.urandom(4).hex(), container, *words).strip()
+    return containerd.said_in(container, *words).strip()
 
 
 def address_of(fleet: RealFleet, name: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from edgecore.network.cni import OUR_FILE, configuration, mtu_in, others, pod_ranges
+from edgecore.network.cni import OUR_FILE, configuration, mtu_in, others, pod_ranges, ranges_in
 from edgecore.network.directory import Directory
+from edgecore.network.pod_file import files_in, is_other
 from edgecore.network.routes import (
     Connected,
     Route,
@@ -119,11 +120,9 @@ def test_a_gateway_knows_its_ranges_and_those_of_its_site_from_its_store() -> No
 
 
 def test_others_files_are_found_where_they_are(tmp_path: Path) -> None:
-    from edgecore.network.pod_network import _files
-
     (tmp_path / "10-x.conf").write_text("{}")
     (tmp_path / "sub").mkdir()
-    assert _files(tmp_path) == {"10-x.conf": "{}"} and _files(tmp_path / "none") == {}
+    assert files_in(tmp_path) == {"10-x.conf": "{}"} and files_in(tmp_path / "none") == {}
 
 
 ADDRESSES = json.dumps(
@@ -156,3 +155,16 @@ def test_addresses_of_the_sites_own_network_are_no_pods() -> None:
 def test_pods_have_packets_of_the_size_that_the_way_out_takes() -> None:
     assert mtu_in(configuration(OWN, [], owner="/d", mtu=1420)) == 1420
     assert mtu_in(configuration(OWN, [], owner="/d")) == mtu_in("{") == mtu_in("{}") == 0
+
+
+def test_the_file_is_another_one_where_ranges_are_and_nobody_else_connects_pods(tmp_path: Path) -> None:
+    assert is_other(tmp_path / "none", OWN)
+    file = tmp_path / OUR_FILE
+    for text in ("{", "{}", '{"plugins": [{"ipam": {"ranges": 7}}]}', configuration(["10.1.0.0/24"], [], owner="/d")):
+        file.write_text(text)
+        assert is_other(tmp_path, OWN)
+    file.write_text(configuration([*OWN, "fd00::/64"], [], owner="/d"))
+    assert ranges_in(file.read_text()) == (*OWN, "fd00::/64")
+    assert not is_other(tmp_path, [*OWN, "fd00::/64"]) and is_other(tmp_path, OWN)
+    (tmp_path / "10-f.conflist").write_text('{"plugins": [{"type": "flannel"}]}')
+    assert not is_other(tmp_path, OWN)
