@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from skerry.errors import Cause, InvalidError
+from skerry.errors import Cause
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
-from skerry.objects.names import config_key_faults, label_1123_faults, port_name_faults, qualified_name_faults
-from skerry.objects.quantity import Quantity, parse_quantity
+from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at
+from skerry.objects.names import config_key_faults, label_1123_faults, port_name_faults
+from skerry.validation.amounts import validate_resource_field, validate_resources
 from skerry.validation.faults import (
     at_least,
     duplicate,
@@ -22,6 +22,7 @@ from skerry.validation.faults import (
     port_number,
     required,
 )
+from skerry.validation.security import validate_container_security
 
 _PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 _PULL: Final = ("Always", "IfNotPresent", "Never")
@@ -29,7 +30,12 @@ _HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "grpc")
 _SOURCES: Final = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 _ENV_NAME: Final = re.compile(r"[ -<>-~]+")
 _ENV_TEXT: Final = "a valid environment variable name must consist only of printable ASCII characters other than '='"
-_OVERCOMMIT: Final = ("cpu", "memory", "ephemeral-storage")
+_HEADER: Final = re.compile("[-A-Za-z0-9]+")
+_HEADER_TEXT: Final = (
+    "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for "
+    "validation is '[-A-Za-z0-9]+')"
+)
+_PROPAGATION: Final = ("Bidirectional", "HostToContainer", "None")
 
 
 class ContainerContext(Frozen):
@@ -38,6 +44,10 @@ class ContainerContext(Frozen):
     volumes: frozenset[str]
     host_network: bool
     restart_policy: str
+    grace_s: int | None = None
+    """`terminationGracePeriodSeconds`; None where the pod does not say."""
+    own_users: bool = False
+    """Its users are not its node's."""
 
 
 def validate_container(
@@ -56,8 +66,12 @@ def validate_container(
     yield from _validate_ports(f"{field}.ports", maps_at(container, "ports"), context)
     yield from _validate_env(f"{field}.env", maps_at(container, "env"))
     yield from _validate_env_from(f"{field}.envFrom", maps_at(container, "envFrom"))
-    yield from _validate_mounts(f"{field}.volumeMounts", maps_at(container, "volumeMounts"), context)
-    yield from _validate_resources(f"{field}.resources", map_at(container, "resources"))
+    secured = map_at(container, "securityContext")
+    privileged = bool_at(secured, "privileged")
+    mounts = maps_at(container, "volumeMounts")
+    yield from _validate_mounts(f"{field}.volumeMounts", mounts, context, privileged=privileged)
+    yield from validate_container_security(f"{field}.securityContext", secured, own_users=context.own_users)
+    yield from validate_resources(f"{field}.resources", map_at(container, "resources"))
     yield from _validate_resize_policy(f"{field}.resizePolicy", container, context, init=init)
     restart = str_at(container, "restartPolicy")
     if restart and not init:
@@ -76,6 +90,7 @@ def validate_container(
         handler = map_at(container, "lifecycle").get(hook)
         if isinstance(handler, dict):
             yield from _validate_handler(f"{field}.lifecycle.{hook}", handler, (*_HANDLERS[:3], "sleep"))
+            yield from _validate_sleep(f"{field}.lifecycle.{hook}.sleep", handler.get("sleep"), context)
 
 
 def _validate_ports(field: str, ports: list[JsonObject], context: ContainerContext) -> Iterator[Cause]:
@@ -139,8 +154,8 @@ def _validate_source(field: str, source: JsonObject, *, value: str) -> Iterator[
                 f"{field}.fieldRef.fieldPath", path, "error converting fieldPath: field label not supported: " + path
             )
     ref = source.get("resourceFieldRef")
-    if isinstance(ref, dict) and not str_at(ref, "resource"):
-        yield required(f"{field}.resourceFieldRef.resource")
+    if isinstance(ref, dict):
+        yield from validate_resource_field(f"{field}.resourceFieldRef", ref, of_volume=False)
 
 
 _FIELD_PATH: Final = re.compile(
@@ -163,7 +178,9 @@ def _validate_env_from(field: str, sources: list[JsonObject]) -> Iterator[Cause]
         yield from (required(f"{here}.{name}.name") for name in given if not str_at(source, name, "name"))
 
 
-def _validate_mounts(field: str, mounts: list[JsonObject], context: ContainerContext) -> Iterator[Cause]:
+def _validate_mounts(
+    field: str, mounts: list[JsonObject], context: ContainerContext, *, privileged: bool
+) -> Iterator[Cause]:
     seen: set[str] = set()
     for index, mount in enumerate(mounts):
         here = f"{field}[{index}]"
@@ -183,6 +200,22 @@ def _validate_mounts(field: str, mounts: list[JsonObject], context: ContainerCon
             )
         for sub in ("subPath", "subPathExpr"):
             yield from relative_path(f"{here}.{sub}", str_at(mount, sub))
+        yield from _validate_propagation(here, mount, privileged=privileged)
+
+
+def _validate_propagation(field: str, mount: JsonObject, *, privileged: bool) -> Iterator[Cause]:
+    spread, read_only = str_at(mount, "mountPropagation"), str_at(mount, "recursiveReadOnly")
+    yield from one_of(f"{field}.mountPropagation", spread, _PROPAGATION, needed=False)
+    if spread == "Bidirectional" and not privileged:
+        text = "Bidirectional mount propagation is available only to privileged containers"
+        yield forbidden(f"{field}.mountPropagation", text)
+    here = f"{field}.recursiveReadOnly"
+    yield from one_of(here, read_only, ("Disabled", "Enabled", "IfPossible"), needed=False)
+    if read_only in ("Enabled", "IfPossible"):
+        if not bool_at(mount, "readOnly"):
+            yield forbidden(here, "may only be specified when readOnly is true")
+        if spread not in ("", "None"):
+            yield forbidden(here, "may only be specified when mountPropagation is None or not specified")
 
 
 def relative_path(field: str, path: str) -> Iterator[Cause]:
@@ -191,27 +224,6 @@ def relative_path(field: str, path: str) -> Iterator[Cause]:
         yield invalid(field, path, "must be a relative path")
     if ".." in path.split("/"):
         yield invalid(field, path, "must not contain '..'")
-
-
-def _validate_resources(field: str, resources: JsonObject) -> Iterator[Cause]:
-    limits, requests = map_at(resources, "limits"), map_at(resources, "requests")
-    for where, amounts in (("limits", limits), ("requests", requests)):
-        for name, amount in amounts.items():
-            here = f"{field}.{where}[{name}]"
-            for fault in qualified_name_faults(name):
-                yield invalid(f"{field}.{where}", name, fault)
-            quantity = _quantity(amount)
-            if quantity is not None and quantity.nano < 0:
-                yield invalid(here, amount, "must be greater than or equal to 0")
-    for name, amount in requests.items():
-        request, limit = _quantity(amount), _quantity(limits.get(name))
-        if request is None or limit is None:
-            continue
-        if request.nano > limit.nano:
-            text = f"must be less than or equal to {name} limit of {limits[name]}"
-            yield invalid(f"{field}.requests", amount, text)
-        elif request.nano != limit.nano and name not in _OVERCOMMIT and "/" in name:
-            yield invalid(f"{field}.requests", amount, f"must be equal to {name} limit of {limits[name]}")
 
 
 def _validate_resize_policy(
@@ -233,22 +245,25 @@ def _validate_resize_policy(
             yield invalid(field, restart, "must be 'NotRequired' when `restartPolicy` is 'Never'")
 
 
-def _quantity(amount: Json) -> Quantity | None:
-    if not isinstance(amount, str):
-        return None
-    try:
-        return parse_quantity(amount)
-    except InvalidError:
-        return None  # decoding has refused it already
-
-
 def _validate_probe(field: str, probe: JsonObject, *, live: bool) -> Iterator[Cause]:
     yield from _validate_handler(field, probe, _HANDLERS)
     for name in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
         yield from at_least(field, probe, name, 0)
     if live and int_at(probe, "successThreshold", default=1) != 1:
         yield invalid(f"{field}.successThreshold", probe["successThreshold"], "must be 1")
-    yield from at_least(field, probe, "terminationGracePeriodSeconds", 1)
+    if live:
+        yield from at_least(field, probe, "terminationGracePeriodSeconds", 1)
+    elif "terminationGracePeriodSeconds" in probe:
+        here = f"{field}.terminationGracePeriodSeconds"
+        yield invalid(here, probe["terminationGracePeriodSeconds"], "must not be set for readinessProbes")
+
+
+def _validate_sleep(field: str, action: Json, context: ContainerContext) -> Iterator[Cause]:
+    if isinstance(action, dict) and context.grace_s is not None:
+        seconds = int_at(action, "seconds")
+        if not 0 <= seconds <= context.grace_s:
+            text = f"must be non-negative and less than terminationGracePeriodSeconds ({context.grace_s})"
+            yield invalid(field, seconds, text)
 
 
 def _validate_handler(field: str, handler: JsonObject, names: tuple[str, ...]) -> Iterator[Cause]:
@@ -265,6 +280,9 @@ def _validate_handler(field: str, handler: JsonObject, names: tuple[str, ...]) -
             yield from _validate_port_or_name(f"{here}.port", action.get("port"))
         if name == "httpGet":
             yield from one_of(f"{here}.scheme", str_at(action, "scheme"), ("HTTP", "HTTPS"))
+            for header in maps_at(action, "httpHeaders"):
+                if not _HEADER.fullmatch(str_at(header, "name")):
+                    yield invalid(f"{here}.httpHeaders", str_at(header, "name"), _HEADER_TEXT)
         if name == "grpc":
             yield from port_number(f"{here}.port", action.get("port"))
 

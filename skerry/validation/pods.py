@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from skerry.errors import Cause
-from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at, str_map_at
-from skerry.objects.names import label_1123_faults, label_key_faults, subdomain_faults
+from skerry.objects.hosts import is_address
+from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at, str_map_at, strs_at
+from skerry.objects.names import label_1123_faults, label_key_faults, qualified_name_faults, subdomain_faults
 from skerry.validation.containers import ContainerContext, validate_container
 from skerry.validation.faults import (
     at_least,
@@ -21,6 +22,7 @@ from skerry.validation.faults import (
     required,
 )
 from skerry.validation.metadata import validate_labels
+from skerry.validation.security import validate_pod_security
 from skerry.validation.volumes import validate_volumes
 
 _DNS: Final = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
@@ -28,12 +30,18 @@ _RESTART: Final = ("Always", "OnFailure", "Never")
 _EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _SYSCTL: Final = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 _SYSCTL_LENGTH_MAX: Final = 253
+_SERVERS_MAX: Final = 3
+_SEARCHES_MAX: Final = 32
+_SEARCH_LENGTH_MAX: Final = 2048
+_ADDRESS_TEXT: Final = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
 
 def validate_pod(obj: JsonObject, *, new: bool) -> Iterator[Cause]:
     yield from validate_pod_spec("spec", map_at(obj, "spec"))
     if new and maps_at(obj, "spec", "ephemeralContainers"):
         yield forbidden("spec.ephemeralContainers", "cannot be set on create")
+    if new and str_at(obj, "spec", "nodeName") and maps_at(obj, "spec", "schedulingGates"):
+        yield forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
 
 
 def validate_pod_template(field: str, template: JsonObject) -> Iterator[Cause]:
@@ -51,6 +59,8 @@ def validate_pod_spec(field: str, spec: JsonObject) -> Iterator[Cause]:
         volumes=frozenset(str_at(volume, "name") for volume in volumes),
         host_network=bool_at(spec, "hostNetwork"),
         restart_policy=str_at(spec, "restartPolicy"),
+        grace_s=int_at(spec, "terminationGracePeriodSeconds") if "terminationGracePeriodSeconds" in spec else None,
+        own_users=spec.get("hostUsers") is False,
     )
     yield from _validate_containers(field, spec, context)
     yield from one_of(f"{field}.restartPolicy", str_at(spec, "restartPolicy"), _RESTART)
@@ -66,6 +76,10 @@ def validate_pod_spec(field: str, spec: JsonObject) -> Iterator[Cause]:
     yield from _validate_names(field, spec)
     yield from _validate_tolerations(f"{field}.tolerations", maps_at(spec, "tolerations"))
     yield from _validate_sysctls(f"{field}.securityContext.sysctls", maps_at(spec, "securityContext", "sysctls"))
+    yield from validate_pod_security(field, spec)
+    yield from _validate_resolver(f"{field}.dnsConfig", map_at(spec, "dnsConfig"))
+    yield from _validate_aliases(f"{field}.hostAliases", maps_at(spec, "hostAliases"))
+    yield from _validate_gates(field, spec)
     yield from _validate_affinity(f"{field}.affinity", map_at(spec, "affinity"))
     yield from _validate_spread(f"{field}.topologySpreadConstraints", maps_at(spec, "topologySpreadConstraints"))
 
@@ -171,6 +185,47 @@ def _validate_sysctls(field: str, sysctls: list[JsonObject]) -> Iterator[Cause]:
         elif name in seen:
             yield duplicate(here, name)
         seen.add(name)
+
+
+def _validate_resolver(field: str, config: JsonObject) -> Iterator[Cause]:
+    """What resolvers of C libraries can hold (`resolv.conf(5)`) and names that may be searched in."""
+    servers, searches = strs_at(config, "nameservers"), strs_at(config, "searches")
+    if len(servers) > _SERVERS_MAX:
+        yield invalid(f"{field}.nameservers", [*servers], f"must not have more than {_SERVERS_MAX} nameservers")
+    for index, server in enumerate(servers):
+        if not is_address(server):
+            yield invalid(f"{field}.nameservers[{index}]", server, _ADDRESS_TEXT)
+    if len(searches) > _SEARCHES_MAX:
+        yield invalid(f"{field}.searches", [*searches], f"must not have more than {_SEARCHES_MAX} search paths")
+    if len(" ".join(searches)) > _SEARCH_LENGTH_MAX:
+        text = f"must not have more than {_SEARCH_LENGTH_MAX} characters (including spaces) in the search list"
+        yield invalid(f"{field}.searches", [*searches], text)
+    for index, search in enumerate(searches):
+        bare = search.removesuffix(".").replace("_", "a")
+        for fault in subdomain_faults(bare) if bare or search != "." else []:
+            yield invalid(f"{field}.searches[{index}]", search, fault)
+    for index, option in enumerate(maps_at(config, "options")):
+        if not str_at(option, "name"):
+            yield required(f"{field}.options[{index}]", "must not be empty")
+
+
+def _validate_aliases(field: str, aliases: list[JsonObject]) -> Iterator[Cause]:
+    for index, alias in enumerate(aliases):
+        if not is_address(str_at(alias, "ip")):
+            yield invalid(f"{field}[{index}].ip", str_at(alias, "ip"), _ADDRESS_TEXT)
+        for number, name in enumerate(strs_at(alias, "hostnames")):
+            yield from named(f"{field}[{index}].hostnames[{number}]", name, subdomain_faults)
+
+
+def _validate_gates(field: str, spec: JsonObject) -> Iterator[Cause]:
+    for name, key in (("readinessGates", "conditionType"), ("schedulingGates", "name")):
+        seen: set[str] = set()
+        for index, gate in enumerate(maps_at(spec, name)):
+            here, text = f"{field}.{name}[{index}].{key}", str_at(gate, key)
+            yield from named(here, text, qualified_name_faults)
+            if name == "schedulingGates" and text in seen:
+                yield duplicate(f"{field}.{name}[{index}]", text)
+            seen.add(text)
 
 
 def _validate_affinity(field: str, affinity: JsonObject) -> Iterator[Cause]:
