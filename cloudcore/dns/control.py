@@ -94,7 +94,8 @@ def _result(question: JsonObject, control: Control) -> Json:
             return {"problems": [*control.problems(), *found]}
         case "explain":
             name, kind = name_of(str_at(question, "name")).lower(), type_of(str_at(question, "type") or "A")
-            return explain(control.zones(), name, kind, _client(str_at(question, "from")), control.table, control.geo)
+            client, now_s = _client(str_at(question, "from")), int(time.monotonic())
+            return explain(control.zones(), name, kind, client, control.table, control.geo, now_s)
         case "health":
             return {"endpoints": _endpoints(control), "drains": [each.row() for each in control.drains]}
         case "drain":

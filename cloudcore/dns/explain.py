@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from cloudcore.dns.geography import GeoDatabase
 from cloudcore.dns.lookup import CHAIN_MAX, Found, Section, cut_above, look_up, renamed_above, source_of, zone_for
-from cloudcore.dns.steering import SIZES, Service, choose, locate
+from cloudcore.dns.steering import GOOD_NOW, SIZES, Endpoint, Service, choose, locate
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import rdata_text, type_text
@@ -15,6 +15,7 @@ from skerry.dns.names import is_within, parent, text_of
 from skerry.dns.numbers import CNAME, DNAME, RCODES
 from skerry.dns.records import Rrset
 from skerry.objects.json import Json, JsonObject
+from skerry.objects.times import human_duration
 
 
 def explain(
@@ -24,8 +25,10 @@ def explain(
     client: bytes | None = None,
     health: HealthTable | None = None,
     geo: GeoDatabase | None = None,
+    now_s: int = 0,
 ) -> JsonObject:
-    """The steps, and what comes of them; for a client at this packed address, where services are in it."""
+    """The steps, and what comes of them; for a client at this packed address, where services are in it. `now_s` is of
+    the monotonic clock."""
     zone = zone_for(zones, name, kind)
     if zone is None:
         return {"steps": [f"no zone here has {text_of(name)}"], "rcode": "REFUSED", "answer": [], "authority": []}
@@ -43,7 +46,7 @@ def explain(
         service = zone.services.get(source_of(zone, owner)) if is_within(owner, zone.origin) else None
         if service is not None and rrset.type in SIZES and client is not None:
             service = health.seen(service) if health is not None else service
-            steps += _endpoint_steps(service, rrset.type)
+            steps += _endpoint_steps(service, rrset.type, now_s)
             if service.policy in ("nearest", "latency"):
                 steps += locate(service, client, geo).steps
             choice = choose(service, rrset.type, client, geo)
@@ -59,14 +62,22 @@ def explain(
     }
 
 
-def _endpoint_steps(service: Service, kind: int) -> list[str]:
+def _endpoint_steps(service: Service, kind: int, now_s: int) -> list[str]:
     """Who can't be taken, and why."""
     return [
         f"{ipaddress.ip_address(each.address)} ({each.region or 'no region'}) is "
-        f"{'drained' if each.drained else 'down'}{': ' + each.reason if each.reason else ''}"
+        f"{'drained' if each.drained else 'down'}{': ' + each.reason if each.reason else ''}{_good(each, now_s)}"
         for each in service.endpoints
         if len(each.address) == SIZES[kind] and (each.drained or not each.up)
     ]
+
+
+def _good(endpoint: Endpoint, now_s: int) -> str:
+    if endpoint.good_s is None:
+        return ""
+    if endpoint.good_s == GOOD_NOW:
+        return " (probes reach it)"
+    return f" (was known good {human_duration(max(0, now_s - endpoint.good_s))} ago)"
 
 
 def _step(zone: Zone, name: bytes, kind: int) -> tuple[str, bytes | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
-from cloudcore.dns.steering import SIZES
+from cloudcore.dns.steering import SIZES, candidates
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.zone import Zone
 from skerry.dns.names import LABEL_MAX, NAME_MAX, text_of
@@ -71,9 +71,7 @@ def wanted_of(zone: Zone, health: HealthTable | None = None) -> dict[Place, Reco
                 continue
             ttl, rdatas = rrset.ttl, frozenset(rrset.rdatas)
             if service is not None and now is not None and kind in SIZES:
-                there = [each for each in now.endpoints if len(each.address) == SIZES[kind] and not each.drained]
-                up = frozenset(each.address for each in there if each.up)
-                rdatas, ttl = up or frozenset(each.address for each in there) or rdatas, service.ttl
+                rdatas, ttl = frozenset(each.address for each in candidates(now, kind)) or rdatas, service.ttl
             found[name, kind] = Records(ttl=ttl, rdatas=rdatas)
     return found
 

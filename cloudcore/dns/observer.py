@@ -17,6 +17,8 @@ from skerry.probing.monitor import Counter, State, counted
 from skerry.probing.probe import Probe
 
 NO_VOTES: Final = (0, 0)
+GOOD_S_MAX: Final = 3600.0
+"""What was known good so long ago, or two dozen probes, is no better than what was down before."""
 
 
 class Watched(Frozen):
@@ -31,10 +33,12 @@ class Judged(Frozen):
     unsure: bool
     """Whether it may be another soon."""
     counter: Counter
+    good_s: int | None
+    """When it was known good last; None where that is too long ago to go by."""
 
 
 class Observer:
-    """`votes` are those of gateways on a target: how many say up, and down."""
+    """`votes` are those of gateways on a target (up, down); `good_s`: when each was known good last."""
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class Observer:
         counters: Mapping[bytes, Counter],
         held: Mapping[bytes, State],
         votes: Callable[[bytes], tuple[int, int]] = lambda _: NO_VOTES,
+        good_s: Mapping[bytes, int] | None = None,
     ) -> None:
         self.name = name
         self._targets = targets
@@ -53,6 +58,7 @@ class Observer:
         self._counters = {target: counters.get(target, Counter()) for target in targets}
         self._held: dict[bytes, State] = {target: held.get(target, "up") for target in targets}
         self._votes = votes
+        self._good_s: dict[bytes, int] = {**(good_s or {})}
         self._hearing = Hearing(name, peers, now_s)
         self._addresses = len({each.address for each in targets.values()})
         self._failing = sum(_fails(counter) for counter in self._counters.values())
@@ -63,13 +69,15 @@ class Observer:
 
     def judged(self, target: bytes) -> Judged:
         counter, held = self._counters[target], self._held[target]
-        return Judged(state=held, unsure=counter.unsure or counter.state != held, counter=counter)
+        unsure = counter.unsure or counter.state != held
+        return Judged(state=held, unsure=unsure, counter=counter, good_s=self._good_s.get(target))
 
     def seen(self, target: bytes, now_s: float, *, good: bool) -> Collection[bytes]:
         """One probe more. Targets that were judged for it."""
         before = self._counters[target]
         after = self._counters[target] = counted(before, self._targets[target].probe, good=good)
         self._failing += _fails(after) - _fails(before)
+        self._note_good(target, now_s, good=good)
         return self._judge_all({target, *self._look(now_s)}, now_s)
 
     def take(self, told: Told, now_s: float) -> Collection[bytes]:
@@ -117,14 +125,28 @@ class Observer:
         if targets and self._hearing.settled(now_s):
             others = [told for told in self._hearing.present(now_s) if not told.isolated]
             for target in targets:
-                self._judge(target, others)
+                self._judge(target, others, now_s)
         return targets
 
-    def _judge(self, target: bytes, others: Iterable[Told]) -> None:
+    def _judge(self, target: bytes, others: Iterable[Told], now_s: float) -> None:
         own: list[State] = [] if self.isolated else [self._counters[target].state]
-        given = own + [told.votes[target] for told in others if target in told.votes]
         up, down = self._votes(target)
-        self._held[target] = verdict([*given, *_repeated("up", up), *_repeated("down", down)], self._held[target])
+        given = _repeated("up", up) + [told.votes[target] for told in others if target in told.votes]
+        given = _repeated("down", down) + given
+        self._held[target] = verdict([*own, *given], self._held[target])
+        self._note_good(target, now_s, good="up" in given)
+
+    def _note_good(self, target: bytes, now_s: float, *, good: bool) -> None:
+        """What somebody reaches is good, whoever else does not: it is asked for when nobody is up."""
+        if good:
+            self._good_s[target] = int(now_s)
+        elif target in self._good_s and now_s > self._good_s[target] + good_for_s(self._targets[target].probe):
+            del self._good_s[target]
+
+
+def good_for_s(probe: Probe) -> float:
+    """How long it counts that a target was good."""
+    return max(GOOD_S_MAX, 24 * probe.interval_s)
 
 
 def _fails(counter: Counter) -> bool:

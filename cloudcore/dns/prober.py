@@ -29,7 +29,7 @@ from skerry.dns.names import name_of, text_of
 from skerry.errors import BadRequestError, InvalidError, ProtocolError, UnavailableError
 from skerry.files import write_private
 from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, decode_object, encode_object, map_at, str_at
+from skerry.objects.json import JsonObject, decode_object, encode_object, int_at, map_at, str_at
 from skerry.probing.attempts import tried
 from skerry.probing.monitor import Counter, State, period_s
 from skerry.probing.probe import Probe
@@ -104,6 +104,7 @@ class Prober:
             counters={each.id: table.counter(each.places[0]) for each in targets},
             held={each.id: "down" if table.is_down(each.places[0]) else "up" for each in targets},
             votes=lambda target: table.votes(self._by_id[target].places[0]) if beat.is_heard() else NO_VOTES,
+            good_s={each.id: at for each in targets if (at := table.good_s(each.places[0])) is not None},
         )
         self._told: dict[bytes, State] = {each.id: self._observer.judged(each.id).state for each in targets}
         """What the table has."""
@@ -155,7 +156,9 @@ class Prober:
             judged = self._observer.judged(target.id)
             down = judged.state == "down"
             for place in target.places:
-                self._table.set_verdict(place, down=down, unsure=judged.unsure, counter=judged.counter)
+                self._table.set_verdict(
+                    place, down=down, unsure=judged.unsure, counter=judged.counter, good_s=judged.good_s
+                )
             if judged.state == self._told[target.id]:
                 continue
             self._told[target.id], moved = judged.state, True
@@ -228,12 +231,17 @@ class Prober:
         if self._state is None:
             return
         rows: JsonObject = {}
+        good: JsonObject = {}
+        skew_s = time.time() - time.monotonic()
         for target in self._targets:
+            good_s = self._observer.judged(target.id).good_s
             for name, address in target.places:
                 key = f"{text_of(name)} {ipaddress.ip_address(address)}"
                 rows[key] = self._told[target.id]
+                if good_s is not None:
+                    good[key] = round(good_s + skew_s)
         try:
-            write_private(self._state / HEALTH, encode_object({"states": rows}))
+            write_private(self._state / HEALTH, encode_object({"states": rows, "good": good}))
         except UnavailableError as error:
             LOG.error("who is up is not written down: %s", error)
 
@@ -244,7 +252,7 @@ def recall(state: Path, table: HealthTable) -> int:
         told = decode_object((state / HEALTH).read_bytes())
     except (OSError, BadRequestError, ValueError):
         return 0
-    count = 0
+    count, skew_s = 0, time.time() - time.monotonic()
     for key in map_at(told, "states"):
         name, _, address = key.partition(" ")
         try:
@@ -252,6 +260,9 @@ def recall(state: Path, table: HealthTable) -> int:
         except (InvalidError, ValueError):
             continue
         if place in table.slots and str_at(told, "states", key) == "down":
-            table.set_verdict(place, down=True, unsure=True, counter=Counter(state="down"))
+            # None in files of before; one that is too old is forgotten with the first probe.
+            at_s = int_at(told, "good", key)
+            good_s = round(at_s - skew_s) if at_s and at_s <= time.time() else None
+            table.set_verdict(place, down=True, unsure=True, counter=Counter(state="down"), good_s=good_s)
             count += 1
     return count

@@ -1,8 +1,8 @@
 """Which of a service's endpoints a client is sent to: the policies. Pure.
 
 What is chosen depends on the client's place, on the policy and on who is up; the scope of the answer on places
-alone, so that what resolvers keep stays apart when somebody fails (RFC 7871 section 7.2.1). When nobody is up, all
-are: an answer that may work is better than none.
+alone, so that what resolvers keep stays apart when somebody fails (RFC 7871 section 7.2.1). When nobody is up, those
+are taken that were known good last, and all where nobody was of late: an answer that may work is better than none.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ POLICIES: Final[tuple[Policy, ...]] = ("nearest", "latency", "failover", "weight
 STICKY_BITS: Final = {4: 24, 16: 56}
 """Clients of one such network have the same endpoint of a weighted service."""
 SIZES: Final = {A: 4, AAAA: 16}
+GOOD_NOW: Final = (1 << 31) - 1
+"""Whatever else says that it is down."""
+TOGETHER_S_MIN: Final = 60.0
+"""Who was known good last within so long of another, or within two probes, went down together with it."""
 
 
 class Endpoint(Frozen):
@@ -37,6 +41,9 @@ class Endpoint(Frozen):
     """Why it is down or drained, for people."""
     votes: tuple[int, int] = (0, 0)
     """Of gateways that try it as well: how many say up, and down."""
+    good_s: int | None = None
+    """When it was known good last, by the monotonic clock; `GOOD_NOW` where probes reach it, None where that is
+    long ago, or was never seen."""
 
 
 class Canary(Frozen):
@@ -120,7 +127,7 @@ def choose(service: Service, kind: int, address: bytes, geo: GeoDatabase | None 
     least, chosen = 0, ""
     if service.canary is not None:
         there, chosen, least = *_canary(service, service.canary, there, address[: bits // 8]), bits
-    candidates, fell = _candidates(there, service.up_share)
+    candidates, fell = _candidates(there, service)
     fell = chosen + fell
     match service.policy:
         case "nearest" | "latency":
@@ -177,15 +184,32 @@ def _canary(
     return [*there], ""
 
 
-def _candidates(there: Sequence[Endpoint], up_share: float) -> tuple[Sequence[Endpoint], str]:
+def candidates(service: Service, kind: int) -> Sequence[Endpoint]:
+    """Those of a type that anybody is led to."""
+    return _candidates([each for each in service.endpoints if len(each.address) == SIZES[kind]], service)[0]
+
+
+def _candidates(there: Sequence[Endpoint], service: Service) -> tuple[Sequence[Endpoint], str]:
     kept = [each for each in there if not each.drained]
     if up := [each for each in kept if each.up]:
-        if up_share and (enough := _of_enough(kept, up_share)):
+        if service.up_share and (enough := _of_enough(kept, service.up_share)):
             return enough, "" if len(enough) == len(up) else "too few of a region are up; "
         return up, ""
     if kept:
-        return kept, "nobody is up, so all are taken; "
+        lately = _good_lately(kept, service.probe)
+        who = "all are" if len(lately) == len(kept) else "those known good last are"
+        return lately, f"nobody is up, so {who} taken; "
     return there, "all are drained, so all are taken; "
+
+
+def _good_lately(down: Sequence[Endpoint], probe: Probe | None) -> Sequence[Endpoint]:
+    """Of those that are down, who was good last; all where that is not known. Who went down with it is as likely to
+    work: what failed then may be what looks."""
+    last = max((each.good_s for each in down if each.good_s is not None), default=None)
+    if last is None:
+        return down
+    window_s = max(TOGETHER_S_MIN, 2 * probe.interval_s if probe is not None else 0.0)
+    return [each for each in down if each.good_s is not None and each.good_s >= last - window_s]
 
 
 def _of_enough(kept: Sequence[Endpoint], up_share: float) -> list[Endpoint]:

@@ -4,7 +4,8 @@ those that answer, once a batch.
     8 bytes  a number that moves when an answer may be another
     1 byte   whether what the cloud sees is too old to go by
     8 bytes  of each endpoint: whether it is down, whether that may change soon, whether it is drained;
-             then the monitor's counts, which a prober of the next generation goes on from, and votes of gateways
+             then the monitor's counts, which a prober of the next generation goes on from, votes of gateways, and
+    4 bytes  when it was known good last
 
 A table is made with each generation of zones, in the memory of the one before while that has room: the prober goes on
 through most reloads. Nothing of it outlives the processes but what the prober writes to disk.
@@ -17,14 +18,20 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from cloudcore.dns.steering import Endpoint, Service
+from cloudcore.dns.steering import GOOD_NOW, Endpoint, Service
 from cloudcore.dns.zone import Zone
 from skerry.frozen import replace
 from skerry.probing.monitor import Counter, answer_ttl
 
 _HEAD: Final = 16
-_SLOT: Final = 8
+_SLOT: Final = 12
 _NUMBER: Final = struct.Struct("@Q")
+_GOOD: Final = struct.Struct("@i")
+_GOOD_AT: Final = 8
+_LONG_AGO: Final = 0
+"""The second in which the machine began: nothing was good then."""
+_GOOD_STEP_S: Final = 30
+"""While it is down, another answer is worth so much more knowledge of when it was good."""
 _STALE_AT: Final = 8
 _VOTES: Final = 7
 SLOTS_MIN: Final = 4096
@@ -97,7 +104,7 @@ class HealthTable:
 
     def counter(self, place: Place) -> Counter:
         """As the monitor left it."""
-        _, _, _, own, failures, successes, more, _votes = self._read(self.slots[place])
+        own, failures, successes, more = self._read(self.slots[place])[3:_VOTES]
         return Counter(
             state="down" if own == DOWN else "up",
             failures=failures,
@@ -106,7 +113,9 @@ class HealthTable:
             proven=more & 1 == 1,
         )
 
-    def set_verdict(self, place: Place, *, down: bool, unsure: bool, counter: Counter) -> bool:
+    def set_verdict(
+        self, place: Place, *, down: bool, unsure: bool, counter: Counter, good_s: int | None = None
+    ) -> bool:
         """Whether it is another than before."""
         slot = self.slots[place]
         old = self._read(slot)
@@ -116,7 +125,13 @@ class HealthTable:
         new, at = bytes([int(down), int(unsure)]), _HEAD + slot * _SLOT
         # Not the byte between them and the last, which are the parent's.
         self._memory[at + 3 : at + _VOTES] = counts
-        if new == old[:2]:
+        before_s = self.good_s(place)
+        known = (before_s is None) == (good_s is None)
+        much = down and abs((good_s or 0) - (before_s or 0)) >= _GOOD_STEP_S
+        moved = new != old[:2] or not known or much
+        if moved or not down:
+            _GOOD.pack_into(self._memory, at + _GOOD_AT, _LONG_AGO if good_s is None else good_s)
+        if not moved:
             return False
         self._memory[at : at + 2] = new
         self._moved()
@@ -133,6 +148,11 @@ class HealthTable:
         """How many gateways say up, and down; nobody where the cloud was not heard for long."""
         told = 0 if self.stale else self._read(self.slots[place])[_VOTES]
         return told >> 4, told & 15
+
+    def good_s(self, place: Place) -> int | None:
+        """When it was known good last, by the monotonic clock; None where that is not known, or long ago."""
+        at_s: int = _GOOD.unpack_from(self._memory, _HEAD + self.slots[place] * _SLOT + _GOOD_AT)[0]
+        return None if at_s == _LONG_AGO else at_s
 
     def set_drained(self, place: Place, *, drained: bool) -> None:
         slot = self.slots[place]
@@ -166,5 +186,9 @@ class HealthTable:
             inside = each.up or (probed and self.stale)
             up = inside and not (probed and down == DOWN)
             reason = each.reason if not inside else "probes say so" if not up else each.reason
-            endpoints.append(replace(each, up=up, drained=each.drained or drained == 1, reason=reason))
+            drained = each.drained or drained == 1
+            good_s = self.good_s(place) if probed and not up else None
+            if good_s is not None and down != DOWN:
+                good_s = GOOD_NOW
+            endpoints.append(replace(each, up=up, drained=drained, reason=reason, good_s=good_s))
         return replace(service, endpoints=tuple(endpoints), ttl=answer_ttl(service.ttl, unsure=unsure))

@@ -17,12 +17,14 @@ from cloudcore.dns.lookup import Found
 from cloudcore.dns.places import NOWHERE, Places
 from cloudcore.dns.responder import Client, Desk, Responder
 from cloudcore.dns.servicefile import read_services
-from cloudcore.dns.steering import Endpoint, Policy, Service, choose
+from cloudcore.dns.steering import GOOD_NOW, Endpoint, Policy, Service, choose
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import read_zone
 from skerry.dns.names import name_of
 from skerry.dns.numbers import AAAA, A
 from skerry.errors import InvalidError
+from skerry.frozen import replace
+from skerry.probing.probe import Probe
 
 ORIGIN = name_of("example.com")
 HEAD = "@ 60 SOA a b 1 2 3 4 5\n@ 60 NS a.test.\nalias 60 CNAME www\n*.app 60 CNAME www\n"
@@ -123,6 +125,21 @@ def test_when_nobody_is_up_all_are() -> None:
     assert chosen(
         service("round_robin", at(1, "a", up=False), at(2, "b", up=False)), "::1".replace("::1", "10.0.0.1")
     )
+
+
+def test_when_nobody_is_up_those_known_good_last_are_taken_and_who_went_down_with_them() -> None:
+    down = [at(1, "a", up=False), at(2, "b", up=False, good_s=940), at(3, "c", up=False, good_s=1000)]
+    assert chosen(service("round_robin", *down), "10.0.0.1") == [2, 3]
+    assert chosen(service("failover", *down), "10.0.0.1") == [2]
+    late = service("nearest", at(1, "a", up=False, good_s=900), *down[2:])
+    assert chosen(late, "10.0.0.1") == [3], "c is not near, but it worked a minute longer"
+    assert "known good last" in choose(late, A, bytes(4)).reason
+    slow = Probe(type="TCP", host="x", port=80, interval_s=60.0)
+    assert chosen(replace(late, probe=slow), "10.0.0.1") == [1], "within two probes nobody can tell"
+    unknown = [at(4, "d", up=False), at(5, "e", up=False), at(6, "f", up=False, good_s=1000, drained=True)]
+    assert chosen(service("round_robin", *unknown), "10.0.0.1") == [4, 5]
+    reached = service("round_robin", at(1, "a", up=False, good_s=GOOD_NOW), *down[2:])
+    assert chosen(reached, "10.0.0.1") == [1], "probes reach it, whatever the cloud says"
 
 
 def test_failover_goes_in_the_order_written_whoever_asks() -> None:

@@ -1,0 +1,120 @@
+"""What an observer remembers of who was good, and what the table and the disk keep of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from cloudcore.dns.exchange import Told
+from cloudcore.dns.hearing import observer_id
+from cloudcore.dns.observer import GOOD_S_MAX, Observer, Watched, good_for_s
+from cloudcore.dns.prober import HEALTH, recall
+from cloudcore.dns.steering import GOOD_NOW
+from cloudcore.dns.table import HealthTable
+from cloudcore.dns.zone import Zone
+from cloudcore.dns.zonefile import read_zone
+from skerry.dns.names import name_of
+from skerry.frozen import replace
+from skerry.objects.json import JsonObject, encode_object
+from skerry.probing.monitor import Counter
+from skerry.probing.probe import Probe
+
+PROBE = Probe(type="TCP", host="www.example.com", port=80)
+ONE = b"\1" * 8
+WWW = name_of("www.example.com")
+FIRST, SECOND = (WWW, bytes([192, 0, 2, 1])), (WWW, bytes([192, 0, 2, 2]))
+DOWN = Counter(state="down", proven=True)
+SERVICES = """
+services:
+  www:
+    policy: round_robin
+    endpoints: [{address: 192.0.2.1, region: eu}, {address: 192.0.2.2, region: us}]
+    probe: {type: TCP, port: 80}
+"""
+
+
+@pytest.fixture
+def zone(tmp_path: Path) -> Zone:
+    (tmp_path / "example.com.zone").write_text("@ 60 SOA a b 1 2 3 4 5\n@ 60 NS a.test.\n")
+    (tmp_path / "example.com.services.yaml").write_text(SERVICES)
+    return read_zone(tmp_path / "example.com.zone")
+
+
+def observer(peers: int = 0, votes: tuple[int, int] = (0, 0)) -> Observer:
+    watched = {ONE: Watched(address="192.0.2.1", probe=PROBE)}
+    return Observer("us", watched, peers, 0.0, counters={}, held={}, votes=lambda _: votes)
+
+
+def test_a_target_was_good_when_a_probe_last_succeeded_and_that_ends_to_count() -> None:
+    one = observer()
+    for now in range(3):
+        one.seen(ONE, now, good=False)
+    assert one.judged(ONE).state == "down" and one.judged(ONE).good_s is None, "taken for up, and never seen so"
+    one.seen(ONE, 5.5, good=True)
+    for now in (6.0, 7.0, 5 + GOOD_S_MAX):
+        one.seen(ONE, now, good=False)
+        assert one.judged(ONE).good_s == 5
+    one.seen(ONE, 6 + GOOD_S_MAX, good=False)
+    assert one.judged(ONE).good_s is None
+    assert good_for_s(replace(PROBE, interval_s=3600.0)) == 86_400.0
+
+
+def test_what_another_or_a_gateway_reaches_is_good() -> None:
+    one = observer(peers=1)
+    one.tell(0.0, 0, b"word-001")
+    told = Told(
+        observer="ns2",
+        at_ms=0,
+        isolated=False,
+        votes={ONE: "up"},
+        word=b"theirs-1",
+        echoes={observer_id("us"): b"word-001"},
+    )
+    one.take(told, 3.0)
+    assert one.judged(ONE).good_s == 3
+    seen_by_one = observer(votes=(1, 4))
+    seen_by_one.seen(ONE, 7.0, good=False)
+    assert seen_by_one.judged(ONE).state == "down" and seen_by_one.judged(ONE).good_s == 7
+
+
+def test_the_table_moves_where_what_was_good_last_may_lead_elsewhere(zone: Zone) -> None:
+    table = HealthTable.of_zones({zone.origin: zone})
+    service = zone.services[WWW]
+
+    def told(*, down: bool, good_s: int | None) -> bool:
+        before = table.number
+        table.set_verdict(FIRST, down=down, unsure=False, counter=DOWN, good_s=good_s)
+        return table.number > before
+
+    assert told(down=False, good_s=100)
+    assert not told(down=False, good_s=1000), "who is up is so each few seconds"
+    assert told(down=True, good_s=1000)
+    assert not told(down=True, good_s=1005) and table.good_s(FIRST) == 1000
+    assert told(down=True, good_s=1031) and told(down=True, good_s=None)
+    assert table.seen(service).endpoints[0].good_s is None
+    table.set_verdict(FIRST, down=True, unsure=False, counter=DOWN, good_s=-5)
+    after = HealthTable.of_zones({zone.origin: zone}, table)
+    assert after.seen(service).endpoints[0].good_s == -5, "good before the machine was started anew"
+    table.set_verdict(FIRST, down=False, unsure=False, counter=Counter(), good_s=7)
+    said_down = replace(service, endpoints=(replace(service.endpoints[0], up=False), *service.endpoints[1:]))
+    assert [each.good_s for each in table.seen(said_down).endpoints] == [GOOD_NOW, None]
+
+
+@pytest.mark.parametrize(("ago_s", "kept"), [(30, True), (-7200, False), (None, False)])
+def test_a_server_that_starts_knows_who_was_good_last(
+    zone: Zone, tmp_path: Path, ago_s: int | None, *, kept: bool
+) -> None:
+    key = "www.example.com. 192.0.2.1"
+    said: JsonObject = {"states": {key: "down", "www.example.com. 192.0.2.2": "up", "gone. 192.0.2.9": "down"}}
+    if ago_s is not None:
+        said["good"] = {key: round(time.time()) - ago_s}
+    (tmp_path / HEALTH).write_bytes(encode_object(said))
+    table = HealthTable.of_zones({zone.origin: zone})
+    assert recall(tmp_path, table) == 1
+    good_s = table.good_s(FIRST)
+    assert table.is_down(FIRST) and table.good_s(SECOND) is None
+    assert (good_s is not None) == kept, "files of before say nothing, and clocks may have been wrong"
+    if good_s is not None:
+        assert abs(time.monotonic() - 30 - good_s) < 3
