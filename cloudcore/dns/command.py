@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cloudcore.dns.settings import DnsSettings, check_dns_settings
+from skerry.activation import take_passed
 from skerry.daemon import missing_library, start_logging
 from skerry.errors import InvalidError, SkerryError
 from skerry.settings import add_arguments, resolve
@@ -32,13 +33,14 @@ def main(argv: Sequence[str]) -> int:
     try:
         settings = resolve(DnsSettings, vars(parser.parse_args(argv)), os.environ, prefix=PREFIX)
         check_dns_settings(settings)
+        passed = take_passed(os.environ, os.getpid())
     except InvalidError as error:
         parser.error(str(error))
     start_logging(settings.log_level)
     try:
         from cloudcore.dns.supervisor import Supervisor  # with dnspython, after the arguments are known to be good
 
-        Supervisor(settings).run()
+        Supervisor(settings, passed).run()
     except SkerryError as error:
         LOG.error("cloudcore dns stops: %s", error)
         return 1

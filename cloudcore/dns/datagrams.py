@@ -100,23 +100,30 @@ def datagram_socket(address: str, port: int) -> socket.socket:
     udp = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     try:
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", IDLE_S, 0))
-        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WAITING)
-        with suppress(PermissionError):  # more than net.core.rmem_max, for who may
-            udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, WAITING)
-        # No path may tell us to cut answers into fragments, which a forger could replace (RFC 9715).
         if family == socket.AF_INET6:
             udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address == "::" else 1)
-            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            udp.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_OMIT)
-        else:
-            udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-            udp.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
+        ready_for_datagrams(udp)
         udp.bind((address, port))
     except OSError as error:
         udp.close()
         raise UnavailableError(f"can't listen for DNS on {address} port {port} (UDP): {error.strerror}") from error
     return udp
+
+
+def ready_for_datagrams(udp: socket.socket) -> None:
+    """What a socket needs, whoever opened it. Raises `OSError`."""
+    udp.setblocking(True)
+    udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", IDLE_S, 0))
+    udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WAITING)
+    with suppress(PermissionError):  # more than net.core.rmem_max, for who may
+        udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, WAITING)
+    # No path may tell us to cut answers into fragments, which a forger could replace (RFC 9715).
+    if udp.family == socket.AF_INET6:
+        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        udp.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_OMIT)
+    else:
+        udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        udp.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
 
 
 _SO_RCVBUFFORCE: Final = 33

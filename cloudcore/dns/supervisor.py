@@ -1,16 +1,15 @@
 """`cloudcore dns`: one process that holds the sockets and the zones, and forks those that answer.
 
-Every socket belongs to it and outlives whoever reads from it. At a reload new processes, with the new zones, are
-forked onto the same sockets, and when they are ready the old ones are told to finish: no query is lost or waits, and
-none is answered from half of each (docs/decisions/0401, 0451). A process that dies is forked again. Keeps nothing on
-disk but the control socket; a crash of this process ends the others, and everything is read back from the zone
-files.
+Every socket belongs to it, or to who passed it, and outlives whoever reads from it (`sockets`). At a reload new
+processes, with the new zones, are forked onto the same sockets, and when they are ready the old ones are told to
+finish: no query is lost or waits, and none is answered from half of each (`processes`; docs/decisions/0401, 0451).
+Here is what is read, when it is read again, and what is told of it. Keeps nothing on disk but the control socket; a
+crash of this process ends the others, and everything is read back from the zone files.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import ipaddress
 import logging
@@ -21,41 +20,41 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cloudcore.dns import work
 from cloudcore.dns.access import Access, peer_of, read_networks
 from cloudcore.dns.access import read_keys as read_transfer_keys
 from cloudcore.dns.beat import Beat
 from cloudcore.dns.control import Control, answer_line
 from cloudcore.dns.cookies import KEY_SIZE, Cookies
 from cloudcore.dns.counts import Counts, shared_memory, total
-from cloudcore.dns.datagrams import Datagrams, datagram_socket
 from cloudcore.dns.drains import Drain, drained_places, read_drains, write_drains
-from cloudcore.dns.follower import SNAPSHOTS, Follower, silent_s
+from cloudcore.dns.follower import SNAPSHOTS, silent_s
 from cloudcore.dns.geography import GeoDatabase
-from cloudcore.dns.handover import READY_S_MAX, WARM_S_MAX, Handover, Words
 from cloudcore.dns.library import Library
 from cloudcore.dns.limiter import Limiter, LimiterSettings, Pace
 from cloudcore.dns.notify import notify_all
 from cloudcore.dns.prober import Observing, Prober, Target, recall, targets_of
+from cloudcore.dns.processes import Processes
 from cloudcore.dns.recent import Recent
-from cloudcore.dns.responder import Desk, Identity, Responder
+from cloudcore.dns.responder import Desk, Identity
 from cloudcore.dns.settings import (
     DnsSettings,
     export_of,
-    exporter_name,
     read_cookie_keys,
     read_observers_key,
     secondary_of,
 )
-from cloudcore.dns.streams import Streams, StreamSettings, stream_socket
+from cloudcore.dns.sockets import Sockets, observers_socket, open_sockets, tls_context
+from cloudcore.dns.streams import StreamSettings
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.transfer import Delta
 from cloudcore.dns.zone import Zone
+from skerry.activation import Passed
 from skerry.dns.names import text_of
 from skerry.errors import InvalidError, SkerryError, UnavailableError
 from skerry.listening import unix_socket
@@ -66,11 +65,6 @@ if TYPE_CHECKING:
     from cloudcore.dns.signing import ZoneSigner
 
 LOG: Final = logging.getLogger("cloudcore.dns")
-RESPAWN_S: Final = 1.0
-"""Between two starts of a process that dies at once."""
-STOP_S_MAX: Final = 15.0
-GARBAGE: Final = (10_000, 20, 50)
-PORT_TRIES: Final = 20
 PROBER: Final = -2
 """The seat of who tries endpoints."""
 PROBER_PACE_S: Final = 5.0
@@ -86,31 +80,17 @@ COPIES: Final = "copies"
 CLOCK_S: Final = 10.0
 FOLLOWER: Final = -1
 """The seat of who follows the cloud."""
-SETTLE_S: Final = 0.1
-"""Between two looks at whether a new process has ended before it was ready."""
 RELOAD_PACE_S: Final = 0.2
 """Between two reloads that nobody asked for by name: a storm of changes is taken in together."""
 CLOUD_SILENCE_S: Final = 120.0
-_PR_SET_PDEATHSIG: Final = 1
-
-
-@dataclass(slots=True)
-class _Child:
-    """One forked process."""
-
-    seat: int
-    """Which socket it reads from, and which counters are its own."""
-    pid: int
-    started_at: float
-    leaving: bool = False
-    """Whether it was told to end when it can, and another takes its seat then."""
 
 
 class Supervisor:
     """`run` until SIGTERM or SIGINT; SIGHUP reads the zones again."""
 
-    def __init__(self, settings: DnsSettings) -> None:
+    def __init__(self, settings: DnsSettings, passed: Sequence[Passed] = ()) -> None:
         self._settings = settings
+        self._passed = passed
         snapshots = settings.state / SNAPSHOTS if settings.cloud else None
         copies = settings.state / COPIES if settings.secondary else None
         self._library = Library(Path(settings.zones) if settings.zones else None, snapshots, copies)
@@ -125,33 +105,18 @@ class Supervisor:
         """A pipe to who fetches zones: a byte says that one may have changed."""
         self._zones: Mapping[bytes, Zone] = {}
         self._problems: tuple[str, ...] = ()
-        self._generation = 0
-        self._handover: Handover | None = None
-        """While processes of two generations are there."""
-        self._has_let = False
-        """Whether its new processes were told to read."""
         self._changed: set[str] = set()
         """Zones that no other server was told of yet: it would ask, and be told of those before."""
         self._recent: list[Recent] = []
         """By seat."""
-        self._children: dict[int, _Child] = {}
-        self._wanted: dict[int, Callable[[int], None]] = {}
-        self._lasting: set[int] = {PROBER}
-        """Seats whose process is the same before and after a reload."""
-        self._due: dict[int, float] = {}
         self._stopping = False
         self._reload = False
         self._loaded_at = 0.0
         self._started_at = time.time()
-        self._keys = (
-            read_cookie_keys(Path(settings.cookie_keys)) if settings.cookie_keys else [secrets.token_bytes(KEY_SIZE)]
-        )
+        self._keys = [secrets.token_bytes(KEY_SIZE)]
         self._seed = secrets.token_bytes(16)
         self._tls: ssl.SSLContext | None = None
-        self._access = Access(
-            keys=read_transfer_keys(Path(settings.transfer_keys)) if settings.transfer_keys else {},
-            networks=read_networks(settings.allow_transfer),
-        )
+        self._access = Access()
         self._peers = [peer_of(text) for text in settings.notify]
         self._deltas: Mapping[bytes, tuple[Delta, ...]] = {}
         self._signers: Mapping[bytes, ZoneSigner] = {}
@@ -159,56 +124,62 @@ class Supervisor:
         self._table = HealthTable(())
         self._beat = Beat()
         self._targets: list[Target] = []
-        self._aimed_at = self._aimed_due = 0.0
-        """When the prober began; and is to be replaced, if it is."""
+        self._targets_at = self._aimed_due = 0.0
+        """Since when these are the targets; and when the prober is to be replaced, if it is."""
         self._drains: tuple[Drain, ...] = ()
         self._kept = True
         """Whether there is a directory to keep anything in."""
         self._hearing: socket.socket | None = None
         self._observing = _observing(settings)
+        self._sockets = Sockets(udp=(), tcp=(), tls=(), port=0)
 
     def run(self) -> None:
         """Raises `SkerryError` for what keeps it from starting."""
         with ExitStack() as stack:
-            self._words = Words()
-            stack.callback(self._words.close)
+            self._processes = stack.enter_context(closing(Processes()))
             self._kept = _make_state(self._settings)
             self._drains = read_drains(self._settings.state)
             self._load(first=True)
-            udp, tcp, tls, port = _open_sockets(self._settings, stack)
+            self._sockets = open_sockets(self._settings, self._passed, stack)
             if self._secondaries:
                 self._notified = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-                self._wanted[FETCHER] = lambda seat: self._fetch()
-                self._lasting.add(FETCHER)
-            for seat in self._exporters:
-                self._wanted[seat] = self._export
-                self._lasting.add(seat)
             if self._observing.peers:
-                self._hearing = stack.enter_context(_observers_socket(self._settings))
-            self._memory = shared_memory(2 * (len(udp) + 1))
-            for seat, each in enumerate(udp):
-                self._recent.append(Recent())
-                self._wanted[seat] = lambda seat, each=each: self._answer_datagrams(each, seat)
-            self._wanted[len(udp)] = lambda seat: self._answer_streams(tcp, tls, seat)
-            if self._settings.cloud:
-                self._wanted[FOLLOWER] = lambda seat: self._follow()
-                self._lasting.add(FOLLOWER)
+                self._hearing = stack.enter_context(observers_socket(self._settings))
+            self._take_seats()
             control = stack.enter_context(unix_socket(self._settings.control, group="", backlog=16))
             stack.callback(self._settings.control.unlink, missing_ok=True)
-            self._loop(control, lambda: self._announce(port))
+            self._loop(control)
 
-    def _announce(self, port: int) -> None:
+    def _take_seats(self) -> None:
+        processes, udp = self._processes, self._sockets.udp
+        self._memory = shared_memory(2 * (len(udp) + 1))
+        processes.lasting |= {PROBER, FETCHER, FOLLOWER, *self._exporters}
+        for seat, each in enumerate(udp):
+            self._recent.append(Recent())
+            processes.want(seat, lambda seat, each=each: self._answer_datagrams(each, seat))
+        processes.want(len(udp), self._answer_streams)
+        if self._secondaries:
+            processes.want(FETCHER, lambda seat: self._fetch())
+        for seat in self._exporters:
+            processes.want(seat, self._export)
+        if self._settings.cloud:
+            processes.want(FOLLOWER, lambda seat: work.follow(self._settings, self._beat))
+        self._aim(moved=False)
+
+    def _announce(self) -> None:
         LOG.info(
-            "DNS answers addresses=%s port=%d zones=%d records=%d processes=%d",
-            ",".join(self._settings.listen),
-            port,
+            "DNS answers addresses=%s port=%d zones=%d records=%d processes=%d passed=%d",
+            ",".join(dict.fromkeys(str(each.getsockname()[0]) for each in self._sockets.udp)),
+            self._sockets.port,
             len(self._zones),
             sum(zone.records for zone in self._zones.values()),
-            len(self._wanted),
+            len(self._processes.wanted),
+            len(self._passed),
         )
         notify(os.environ, READY="1")
 
-    def _loop(self, control: socket.socket, started: Callable[[], None]) -> None:
+    def _loop(self, control: socket.socket) -> None:
+        processes = self._processes
         wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
@@ -216,10 +187,10 @@ class Supervisor:
         with selectors.DefaultSelector() as selector:
             selector.register(control, selectors.EVENT_READ)
             selector.register(wake, selectors.EVENT_READ)
-            selector.register(self._words, selectors.EVENT_READ)
-            self._fork_all()
+            selector.register(processes.words, selectors.EVENT_READ)
+            processes.fork_all()
             self._tell(list(self._zones.values()))
-            started()
+            self._announce()
             while not self._stopping:
                 for key, _ in selector.select(timeout=self._wait_s()):
                     if key.fileobj is control:
@@ -227,9 +198,10 @@ class Supervisor:
                     elif key.fileobj == wake:
                         with suppress(BlockingIOError):
                             os.read(wake, 4096)
-                self._reap()
-                self._respawn()
-                self._hand_over()
+                processes.reap()
+                processes.respawn()
+                if processes.hand_over():
+                    self._handed_over()
                 self._aim_anew()
                 self._export_anew()
                 self._look_at_clock()
@@ -237,16 +209,14 @@ class Supervisor:
                     self._reload = False
                     self._load()
         notify(os.environ, STOPPING="1")
-        self._end_all()
+        processes.end_all(last=range(len(self._sockets.udp)))
         signal.set_wakeup_fd(-1)
         os.close(wake)
         os.close(waker)
 
     def _wait_s(self) -> float | None:
-        reloads = self._reload and (self._handover is None or self._handover.failures > 0)
-        due = [*self._due.values(), *([self._loaded_at + RELOAD_PACE_S] if reloads else [])]
-        if self._handover is not None and (ready_by := self._handover.deadline) is not None:
-            due.append(ready_by)
+        reloads = self._reload and (self._processes.handover is None or self._processes.is_stuck)
+        due = [*self._processes.deadlines(), *([self._loaded_at + RELOAD_PACE_S] if reloads else [])]
         due += [self._aimed_due] if self._aimed_due else []
         due += self._outdated.values()
         now_s = time.time()
@@ -288,8 +258,9 @@ class Supervisor:
     def _load(self, *, first: bool = False) -> tuple[str, ...]:
         """Read what has changed; serve it. The zones that have."""
         try:
-            self._tls = _tls_context(self._settings)
+            self._tls = tls_context(self._settings)
             self._geo = _opened_geo(self._settings)
+            self._read_keys()
             loaded = self._library.load()
             signers = _signers(self._settings, loaded.zones)
         except (InvalidError, UnavailableError) as error:
@@ -313,76 +284,45 @@ class Supervisor:
         self._drain()
         self._table.set_votes(service for zone in self._zones.values() for service in zone.services.values())
         moved = not self._table.shares(table)
-        self._aim(moved=moved)
+        if not first:
+            self._aim(moved=moved)
         others = {origin for origin in {*served, *self._zones} if text_of(origin) in loaded.changed}
         self._outdate({*self._zones} if moved else others | (served ^ self._zones.keys()))
         gc.collect()
         gc.freeze()  # what lasts is looked at no more, so that forked processes share its memory
         if not first:
             self._changed |= set(loaded.changed)
-            self._begin_handover()
+            self._processes.begin_handover()
         return loaded.changed
+
+    def _read_keys(self) -> None:
+        """Anew at each reload: keys change in turn (RFC 9018 section 5). Raises `InvalidError` or
+        `UnavailableError`."""
+        settings = self._settings
+        keys = read_transfer_keys(Path(settings.transfer_keys)) if settings.transfer_keys else {}
+        if settings.cookie_keys:
+            self._keys = read_cookie_keys(Path(settings.cookie_keys))
+        if keys != self._access.keys:
+            self._processes.leave(FETCHER, signal.SIGTERM)  # it signs with the first
+        self._access = Access(keys=keys, networks=read_networks(settings.allow_transfer))
 
     def _may_reload(self) -> bool:
         """A reload waits for the one before it, but not for one that does not come to an end."""
-        if self._handover is not None and not self._handover.failures:
+        if self._processes.handover is not None and not self._processes.is_stuck:
             return False
         return time.monotonic() >= self._loaded_at + RELOAD_PACE_S
 
-    def _begin_handover(self) -> None:
-        """Fork processes with these zones; those who answer are told nothing yet."""
-        given_up = self._handover
-        fresh = given_up.waiting if given_up is not None else ()
-        for pid in fresh:
-            self._children.pop(pid, None)
-            os.kill(pid, signal.SIGKILL)
-        before = {pid for pid, child in self._children.items() if child.seat >= 0 and not child.leaving}
-        if given_up is None:
-            self._generation += 1
-        self._words.forget()
-        self._has_let = False
-        self._handover = Handover({seat for seat in self._wanted if seat >= 0}, before)
-        self._fork_all()
-
-    def _hand_over(self) -> None:
-        """As far as the new processes are."""
-        told = self._words.take()
-        handover = self._handover
-        if handover is None:
-            return
-        for pid, word in told:
-            handover.told(pid, word)
-        for pid in handover.overdue(time.monotonic()):
-            LOG.error("a process with new zones is not ready pid=%d after_s=%g: another is started", pid, READY_S_MAX)
-            os.kill(pid, signal.SIGKILL)
-        if (handover.is_ready() or handover.let) and not self._has_let:
-            self._words.let()
-            self._has_let = True
-        if not handover.is_over():
-            return
-        for pid in handover.before:
-            self._children[pid].leaving = True
-            os.kill(pid, signal.SIGTERM)
-        self._handover = None
+    def _handed_over(self) -> None:
         changed, self._changed = self._changed, set()
         self._tell([zone for zone in self._zones.values() if text_of(zone.origin) in changed])
         LOG.info("zones read again changed=%d zones=%d", len(changed), len(self._zones))
 
     def _reload_now(self) -> tuple[str, ...]:
         """Until the new zones are what is answered; bounded."""
-        self._settle()
+        self._processes.settle(self._handed_over)
         changed = self._load()
-        self._settle()
+        self._processes.settle(self._handed_over)
         return changed
-
-    def _settle(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._words, selectors.EVENT_READ)
-            until = time.monotonic() + READY_S_MAX
-            while self._handover is not None and not self._handover.failures and time.monotonic() < until:
-                selector.select(timeout=SETTLE_S)
-                self._reap()
-                self._hand_over()
 
     def _aim(self, *, moved: bool) -> None:
         """At the endpoints of these zones. The prober of the zones before goes on where it has the same to try, and
@@ -391,121 +331,41 @@ class Supervisor:
         targets = targets_of(self._zones)
         if {each.id: each for each in targets} != {each.id: each for each in self._targets} or moved:
             pace_s = PROBER_PACE_S + max((each.probe.timeout_s for each in self._targets), default=0.0)
-            self._aimed_due = time.monotonic() if moved or not targets else self._aimed_at + pace_s
+            begun = max((child.started_at for child in self._processes.at(PROBER)), default=0.0)
+            self._aimed_due = time.monotonic() if moved or not targets else begun + pace_s
+            self._targets_at = time.monotonic()
         self._targets = targets
         if targets:
-            self._wanted[PROBER] = lambda seat: self._probe(self._targets)
+            self._processes.want(PROBER, lambda seat: self._probe(self._targets))
         else:
-            self._wanted.pop(PROBER, None)
-            self._due.pop(PROBER, None)
+            self._processes.want_nobody(PROBER)
 
     def _aim_anew(self) -> None:
         """Replace the prober by one that knows the newest endpoints."""
         if not self._aimed_due or time.monotonic() < self._aimed_due:
             return
         self._aimed_due = 0.0
-        before = [child for child in self._children.values() if child.seat == PROBER]
-        if PROBER in self._wanted and (before or PROBER not in self._due):
-            self._fork(PROBER)
-        for child in before:
-            os.kill(child.pid, signal.SIGTERM)
+        if not any(child.started_at >= self._targets_at for child in self._processes.at(PROBER)):
+            self._processes.replace(PROBER)
 
     def _outdate(self, changed: Collection[bytes]) -> None:
         """Exporters that have one of these zones are replaced, by and by."""
-        for child in self._children.values():
-            server = self._exporters.get(child.seat)
+        for seat, server in self._exporters.items():
             if any(origin in changed for origin, each in self._exports if each == server):
-                self._outdated.setdefault(child.seat, child.started_at + EXPORTER_PACE_S)
+                for child in self._processes.at(seat):
+                    self._outdated.setdefault(seat, child.started_at + EXPORTER_PACE_S)
 
     def _export_anew(self) -> None:
         now = time.monotonic()
         for seat in [seat for seat, at in self._outdated.items() if at <= now]:
             del self._outdated[seat]
-            for child in self._children.values():
-                if child.seat == seat:
-                    child.leaving = True
-                    os.kill(child.pid, signal.SIGUSR1)
+            self._processes.leave(seat, signal.SIGUSR1)
 
     def _tell(self, zones: list[Zone]) -> None:
         """Whoever wants to know, by a process that ends by itself."""
         if zones and self._peers:
             key = next(iter(self._access.keys.values()), None)
-            self._begin(lambda: notify_all(zones, self._peers, key))
-
-    def _fork_all(self) -> None:
-        there = {child.seat for child in self._children.values() if child.seat in self._lasting}
-        self._due = {seat: at for seat, at in self._due.items() if seat in self._lasting}
-        for seat in self._wanted:
-            if seat not in there and seat not in self._due:
-                self._fork(seat)
-
-    def _fork(self, seat: int) -> None:
-        pid = self._begin(lambda: self._wanted[seat](seat))
-        self._children[pid] = _Child(seat=seat, pid=pid, started_at=time.monotonic())
-        if self._handover is not None:
-            self._handover.started(pid, seat, time.monotonic())
-        if seat == PROBER:
-            self._aimed_at, self._aimed_due = time.monotonic(), 0.0
-
-    def _begin(self, work: Callable[[], None]) -> int:
-        """Fork a process that does this and ends; which one it is."""
-        parent = os.getpid()
-        pid = os.fork()
-        if pid:
-            return pid
-        code = 1
-        try:
-            _become_child(parent)
-            work()
-            code = 0
-        except UnavailableError as error:
-            LOG.error("a process of the DNS server ends: %s", error)
-        # The root of a process: whatever it is, it is told, and the parent forks another.
-        except BaseException:
-            LOG.exception("a process of the DNS server ends")
-        finally:
-            os._exit(code)
-
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not pid:
-                return
-            child = self._children.pop(pid, None)
-            if child is None or child.seat not in self._wanted:
-                continue  # nobody wants its seat taken again
-            if self._handover is not None and self._handover.ended(pid):
-                LOG.error("a process with new zones ended before it answered seat=%d status=%d", child.seat, status)
-                self._due[child.seat] = max(time.monotonic(), child.started_at + RESPAWN_S)
-                continue
-            if any(each.seat == child.seat and not each.leaving for each in self._children.values()):
-                continue  # another has it
-            if child.leaving:
-                self._due[child.seat] = time.monotonic()
-                continue
-            LOG.error("a process of the DNS server ended by itself seat=%d status=%d", child.seat, status)
-            self._due[child.seat] = max(time.monotonic(), child.started_at + RESPAWN_S)
-
-    def _respawn(self) -> None:
-        now = time.monotonic()
-        for seat in [seat for seat, at in self._due.items() if at <= now]:
-            del self._due[seat]
-            self._fork(seat)
-
-    def _end_all(self) -> None:
-        for pid in self._children:
-            os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_S_MAX
-        while self._children and time.monotonic() < deadline:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-            self._children.pop(pid, None)
-            if not pid:
-                time.sleep(0.02)
-        for pid in self._children:
-            os.kill(pid, signal.SIGKILL)
+            self._processes.begin(lambda: notify_all(zones, self._peers, key))
 
     def _desk(self) -> Desk:
         settings = self._settings
@@ -527,53 +387,19 @@ class Supervisor:
 
     def _counts(self, seat: int) -> Counts:
         """Of a seat's newest process; the one before it still counts beside it."""
-        return Counts(self._memory, 2 * seat + self._generation % 2)
+        return Counts(self._memory, 2 * seat + self._processes.generation % 2)
 
     def _answer_datagrams(self, udp: socket.socket, seat: int) -> None:
-        gc.disable()  # answering leaves no cycles, and a look at all that is ready would keep questions waiting
-        datagrams = Datagrams(udp, Responder(self._desk()), self._counts(seat), self._recent[seat])
-        if self._handover is not None and not self._handover.let:  # else nobody answers meanwhile
-            datagrams.warm(time.monotonic() + WARM_S_MAX)
-        self._wait_to_read()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, frame: datagrams.stop())
-        self._say_reading()
-        datagrams.run()
+        work.answer_datagrams(udp, self._desk(), self._counts(seat), self._recent[seat], self._processes)
 
-    def _wait_to_read(self) -> None:
-        """In a child that follows others: until it is let."""
-        if self._handover is not None:
-            self._words.say("ready")
-            self._words.wait()
-
-    def _say_reading(self) -> None:
-        if self._handover is not None:
-            self._words.say("reading")
-
-    def _answer_streams(self, tcp: list[socket.socket], tls: list[socket.socket], seat: int) -> None:
-        settings = self._settings
-        stream_settings = StreamSettings(
-            connections=settings.tcp_connections,
-            connections_per_client=settings.tcp_connections_per_client,
-            idle_s=settings.tcp_idle_s,
+    def _answer_streams(self, seat: int) -> None:
+        settings = StreamSettings(
+            connections=self._settings.tcp_connections,
+            connections_per_client=self._settings.tcp_connections_per_client,
+            idle_s=self._settings.tcp_idle_s,
         )
-        streams = Streams(Responder(self._desk()), self._counts(seat), stream_settings)
-
-        self._wait_to_read()
-
-        async def serve() -> None:
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, streams.stop)
-            await streams.run(tcp, tls, self._tls, self._say_reading)
-
-        asyncio.run(serve())
-
-    def _follow(self) -> None:
-        """The cloud's zones, into files; the parent reads them."""
-        parent = os.getppid()
-        settings = self._settings
-        Follower(Path(settings.cloud), settings.state, lambda: os.kill(parent, signal.SIGHUP), self._beat).run()
+        counts = self._counts(seat)
+        work.answer_streams(self._sockets, self._tls, self._desk(), counts, settings, self._processes)
 
     def _primaries(self) -> dict[bytes, frozenset[bytes]]:
         found: dict[bytes, frozenset[bytes]] = {}
@@ -587,29 +413,11 @@ class Supervisor:
             os.write(self._notified[1], number.to_bytes(2, "big"))
 
     def _fetch(self) -> None:
-        """Zones of other servers, into files; the parent reads them."""
-        from cloudcore.dns.fetcher import Fetcher, Secondary
-
-        parent = os.getppid()
-        key = next(iter(self._access.keys.values()), None)
-        abouts = [Secondary(origin=origin, primary=peer) for origin, peer in self._secondaries]
-        changed = lambda: os.kill(parent, signal.SIGHUP)  # noqa: E731 - the parent's pid is of this process
-        Fetcher(abouts, self._settings.state, key, self._notified[0], changed).run()
+        work.fetch(self._secondaries, self._settings, self._access, self._notified[0])
 
     def _export(self, seat: int) -> None:
-        """Zones of ours into another server."""
-        from cloudcore.dns.exporter import Export, Exporter, Exporting
-
-        told = self._exporters[seat]
-        exports = [Export(origin=origin, server=server) for origin, server in self._exports if server == told]
-        settings = self._settings
-        about = Exporting(
-            owner=settings.export_owner,
-            by=exporter_name(settings),
-            keys=Path(settings.transfer_keys),
-            state=settings.state,
-        )
-        Exporter(exports, self._zones, self._table, about).run()
+        exports = [each for each in self._exports if each[1] == self._exporters[seat]]
+        work.export(exports, self._zones, self._table, self._settings)
 
     def _export_problems(self) -> tuple[str, ...]:
         told: list[str] = []
@@ -629,7 +437,7 @@ class Supervisor:
     def _told_problems(self) -> tuple[str, ...]:
         settings = self._settings
         problems = (*self._problems, *self._export_problems())
-        if self._handover is not None and self._handover.failures:
+        if self._processes.is_stuck:
             problems = (*problems, "processes with the zones as they are now do not start; those before answer on")
         if not settings.cloud:
             return problems
@@ -641,7 +449,7 @@ class Supervisor:
 
     def _controlled(self, control: socket.socket) -> None:
         def values() -> dict[str, int]:
-            seats = sum(seat >= 0 for seat in self._wanted)
+            seats = sum(seat >= 0 for seat in self._processes.wanted)
             return total([Counts(self._memory, place).values() for place in range(2 * seats)])
 
         state = Control(
@@ -649,7 +457,7 @@ class Supervisor:
             problems=self._told_problems,
             counts=values,
             reload=self._reload_now,
-            processes=len(self._children),
+            processes=len(self._processes),
             up_s=time.time() - self._started_at,
             table=self._table,
             geo=self._geo,
@@ -704,72 +512,3 @@ def _observing(settings: DnsSettings) -> Observing:
         key=read_observers_key(Path(settings.observers_key)),
         peers=tuple(peer_of(text) for text in settings.observers),
     )
-
-
-def _observers_socket(settings: DnsSettings) -> socket.socket:
-    """Raises `UnavailableError`."""
-    address = settings.listen[0]
-    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        made.setblocking(False)
-        made.bind((address, settings.observe_port))
-    except OSError as error:
-        made.close()
-        raise UnavailableError(f"can't hear observers on {address} port {settings.observe_port}: {error}") from error
-    return made
-
-
-def _become_child(parent: int) -> None:
-    """Without what is the parent's alone; it ends when the parent does."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(0)
-    gc.set_threshold(*GARBAGE)
-
-
-def _tls_context(settings: DnsSettings) -> ssl.SSLContext | None:
-    if not settings.tls_certificate:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["dot"])
-    try:
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidError(f"--tls-certificate, --tls-key: {error}") from error
-    return context
-
-
-def _open_sockets(
-    settings: DnsSettings, stack: ExitStack
-) -> tuple[list[socket.socket], list[socket.socket], list[socket.socket], int]:
-    """UDP (one for each worker and address), TCP, TLS; and the port. Raises `UnavailableError`."""
-    workers = settings.workers or os.cpu_count() or 1
-    port = settings.port
-    for left in reversed(range(PORT_TRIES)):
-        with ExitStack() as opened:
-            first = opened.enter_context(datagram_socket(settings.listen[0], settings.port))
-            port = first.getsockname()[1]
-            try:
-                tcp = [opened.enter_context(stream_socket(address, port)) for address in settings.listen]
-                udp = [
-                    first if number == place == 0 else opened.enter_context(datagram_socket(address, port))
-                    for place, address in enumerate(settings.listen)
-                    for number in range(workers)
-                ]
-            except UnavailableError:
-                if settings.port or not left:
-                    raise
-                continue  # somebody has the port that UDP was given for TCP: another one
-            tls = (
-                [opened.enter_context(stream_socket(address, settings.tls_port)) for address in settings.listen]
-                if settings.tls_certificate
-                else []
-            )
-            stack.enter_context(opened.pop_all())
-            return udp, tcp, tls, port
-    raise UnavailableError(f"no port is free on {settings.listen[0]} for both UDP and TCP")

@@ -8,7 +8,7 @@ if [ "$#" = 0 ]; then
     [mosquitto]=mosquitto [mosquitto_pub]=mosquitto-clients [mbpoll]=mbpoll [gcc]=gcc
     [socat]=socat [npm]=npm [openssl]=openssl [ip]=iproute2 [tmux]=tmux [strace]=strace [kubectl]=kubernetes-client [tinyproxy]=tinyproxy [nginx]=nginx-light [snmpd]=snmpd [curl]=curl
     [prometheus]=prometheus [influxd]=influxdb
-    [kdig]=knot-dnsutils [knotd]=knot [nsd]=nsd [named]=bind9 [gdnsd]=gdnsd [pdns_server]=pdns-backend-bind [delv]=bind9-dnsutils [drill]=ldnsutils [dnsviz]=dnsviz [zonemaster-cli]=zonemaster-cli [ldns-verify-zone]=ldnsutils [unbound]=unbound [dnsperf]=dnsperf [nft]=nftables [conntrack]=conntrack [haproxy]=haproxy [sysctl]=procps [dnsmasq]=dnsmasq-base
+    [kdig]=knot-dnsutils [knotd]=knot [nsd]=nsd [named]=bind9 [gdnsd]=gdnsd [pdns_server]=pdns-backend-bind [delv]=bind9-dnsutils [drill]=ldnsutils [dnsviz]=dnsviz [zonemaster-cli]=zonemaster-cli [ldns-verify-zone]=ldnsutils [unbound]=unbound [dnsperf]=dnsperf [nft]=nftables [conntrack]=conntrack [haproxy]=haproxy [sysctl]=procps [dnsmasq]=dnsmasq-base [systemd-socket-activate]=systemd
     [containerd]=containerd [runc]=runc [iptables]=iptables [docker-registry]=docker-registry
   )
   for command in "${!wanted[@]}"; do
