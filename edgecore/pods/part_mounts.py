@@ -45,7 +45,7 @@ def with_parts(mounts: tuple[Mount, ...], directory: Path, name: str, attempt: i
 
 
 def _bind(mount: Mount, place: Path) -> None:
-    from edgecore.pods.runtimes.supervisor import beneath  # only who has such volumes needs it
+    from edgecore.pods.runtimes.apart.beneath import beneath  # only who has such volumes needs it
 
     fd = beneath(str(mount.host_path), mount.sub_path)
     try:

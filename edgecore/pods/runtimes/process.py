@@ -65,7 +65,7 @@ from skerry.objects.json import (
 )
 from skerry.ports import Clock
 
-_HERE: Final = str(Path(__file__).parent)
+_HERE: Final = str(Path(__file__).parent / "apart")
 PROGRAM: Final = f"import sys; sys.path[:0] = [{_HERE!r}]; import supervisor; supervisor.main(sys.argv[1:])"
 """Imported, not run as a script: so that Python uses the compiled form."""
 START_S_MAX: Final = 30.0

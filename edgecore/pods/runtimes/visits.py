@@ -1,4 +1,4 @@
-"""Commands in containers of the process runtime, and connections to their ports: this side of `visitor.py`.
+"""Commands in containers of the process runtime, and connections to their ports: this side of `apart.visitor`.
 
 Keeps nothing. What a crash leaves: a command goes on until it ends or its container does; it has nobody to talk to.
 """
@@ -21,7 +21,7 @@ from edgecore.pods.dialing import dial_fault
 from edgecore.pods.port import ExecResult, ExecStream, Size, Streamed
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
 
-_HERE: Final = str(Path(__file__).parent)
+_HERE: Final = str(Path(__file__).parent / "apart")
 PROGRAM: Final = f"import sys; sys.path[:0] = [{_HERE!r}]; import visitor; visitor.main(sys.argv[1:])"
 WINDOW_BYTES: Final = 64 * 1024
 READ_BYTES: Final = 32 * 1024

@@ -10,7 +10,7 @@ import pytest
 from edgecore.pods.cgroup_plan import Driver
 from edgecore.pods.cgroup_tree import CgroupTree
 from edgecore.pods.cgroups import CgroupSettings, PodCgroups
-from edgecore.pods.runtimes.supervisor import oom_kills
+from edgecore.pods.runtimes.apart.processes import oom_kills
 from skerry.objects.json import JsonObject
 from tests.edgecore.pods.pods_of import container, pod
 

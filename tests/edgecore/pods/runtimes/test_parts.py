@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.pods.runtimes.supervisor import LINKS_MAX, STEPS_MAX, beneath
+from edgecore.pods.runtimes.apart.beneath import LINKS_MAX, STEPS_MAX, beneath
 
 
 def found(volume: Path, part: str) -> Path:

@@ -15,8 +15,8 @@ import pytest_asyncio
 
 from edgecore.pods.log_files import files_of, rotated_files, rotated_name
 from edgecore.pods.port import ContainerSpec, ExecStream, Mount, Runtime, Security, Size, Streamed
+from edgecore.pods.runtimes.apart.log_file import later
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
-from edgecore.pods.runtimes.supervisor import later
 from skerry.clocks import SystemClock
 from skerry.errors import InvalidError
 from skerry.frozen import replace

@@ -21,11 +21,44 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
 
-    from edgecore.pods.runtimes import supervisor
+    from edgecore.pods.runtimes.apart.exchange import number, one, read_spec, said
+    from edgecore.pods.runtimes.apart.processes import (
+        CHLD,
+        KILL,
+        PIPE,
+        TERM,
+        XFSZ,
+        descendants,
+        leave,
+        pipe,
+        start_ticks,
+    )
+    from edgecore.pods.runtimes.apart.world import (
+        CLONE_NEWNS,
+        CLONE_NEWUSER,
+        PR_SET_CHILD_SUBREAPER,
+        PR_SET_NO_NEW_PRIVS,
+        Libc,
+        execute,
+        join,
+        take_ids,
+    )
 else:
     import _signal as signal
 
-    import supervisor  # beside us, as a program's module
+    # Beside us, as a program's modules.
+    from exchange import number, one, read_spec, said
+    from processes import CHLD, KILL, PIPE, TERM, XFSZ, descendants, leave, pipe, start_ticks
+    from world import (
+        CLONE_NEWNS,
+        CLONE_NEWUSER,
+        PR_SET_CHILD_SUBREAPER,
+        PR_SET_NO_NEW_PRIVS,
+        Libc,
+        execute,
+        join,
+        take_ids,
+    )
 
 TIOCSCTTY = 0x540E
 CONTROL_BYTES = 65536
@@ -39,7 +72,7 @@ def read_request(fd: int) -> dict[str, list[bytes]]:
     while not data.endswith(b"\0\0\0"):
         piece = posix.read(fd, CONTROL_BYTES)
         if not piece:
-            supervisor.leave(1)
+            leave(1)
         data += piece
     parts = data.split(b"\0")
     asked: dict[str, list[bytes]] = {}
@@ -58,9 +91,9 @@ class Visitor:
         for fd in (asked_fd, told_fd):
             posix.set_inheritable(fd, False)
         self.asked = read_request(asked_fd)
-        self.spec = supervisor.read_spec(directory)
-        self.libc = supervisor.Libc()
-        self.container = supervisor.number(self.asked, "pid") or 0
+        self.spec = read_spec(directory)
+        self.libc = Libc()
+        self.container = number(self.asked, "pid") or 0
         self.child = 0
 
     def run(self) -> None:
@@ -68,11 +101,11 @@ class Visitor:
             watched = posix.pidfd_open(self.container)
         except OSError:
             watched = -1
-        if watched < 0 or supervisor.start_ticks(self.container) != supervisor.number(self.asked, "pid_start"):
+        if watched < 0 or start_ticks(self.container) != number(self.asked, "pid_start"):
             self.tell(b"failed the container is not running")
             return
-        self.libc.prctl(supervisor.PR_SET_CHILD_SUBREAPER, 1)
-        failed = supervisor.pipe()
+        self.libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+        failed = pipe()
         self.child = posix.fork()
         if self.child == 0:
             self.become(failed[1])
@@ -93,35 +126,35 @@ class Visitor:
     def become(self, failed: int) -> None:
         try:
             posix.setsid()
-            if supervisor.number(self.asked, "tty"):
+            if number(self.asked, "tty"):
                 fcntl.ioctl(0, TIOCSCTTY, 0)
-            for number in (1, 2, 3, supervisor.CHLD, supervisor.TERM, supervisor.PIPE, supervisor.XFSZ):
-                signal.signal(number, signal.SIG_DFL)
+            for number_ in (1, 2, 3, CHLD, TERM, PIPE, XFSZ):
+                signal.signal(number_, signal.SIG_DFL)
             posix.umask(0o022)
-            supervisor.join(self.spec)
+            join(self.spec)
             self.enter()
-            uid, gid = supervisor.number(self.spec, "uid"), supervisor.number(self.spec, "gid")
-            if supervisor.number(self.asked, "tty") and uid is not None:
+            uid, gid = number(self.spec, "uid"), number(self.spec, "gid")
+            if number(self.asked, "tty") and uid is not None:
                 posix.fchown(0, uid, -1)
-            supervisor.take_ids(uid, gid, [int(each) for each in self.spec.get("group", [])])
-            if supervisor.number(self.spec, "no_new_privileges"):
-                self.libc.prctl(supervisor.PR_SET_NO_NEW_PRIVS, 1)
-            posix.chdir(supervisor.one(self.spec, "cwd", b"/"))
+            take_ids(uid, gid, [int(each) for each in self.spec.get("group", [])])
+            if number(self.spec, "no_new_privileges"):
+                self.libc.prctl(PR_SET_NO_NEW_PRIVS, 1)
+            posix.chdir(one(self.spec, "cwd", b"/"))
             env: dict[bytes, bytes] = {}
             for part in (*self.spec.get("env", []), *self.asked.get("env", [])):
                 name, _, value = part.partition(b"=")
                 env[name] = value
-            supervisor.execute(self.asked["argv"], env)
+            execute(self.asked["argv"], env)
         except BaseException as error:
-            posix.write(failed, supervisor.said(error).encode()[:4000])
+            posix.write(failed, said(error).encode()[:4000])
         finally:
-            supervisor.leave(127)
+            leave(127)
 
     def enter(self) -> None:
         """The container's user and mount namespaces, where they are not ours, and its root."""
         place = f"/proc/{self.container}"
         root = posix.open(place + "/root", posix.O_RDONLY | posix.O_CLOEXEC)
-        for name, kind in (("user", supervisor.CLONE_NEWUSER), ("mnt", supervisor.CLONE_NEWNS)):
+        for name, kind in (("user", CLONE_NEWUSER), ("mnt", CLONE_NEWNS)):
             if posix.stat(f"{place}/ns/{name}").st_ino == posix.stat(f"/proc/self/ns/{name}").st_ino:
                 continue
             fd = posix.open(f"{place}/ns/{name}", posix.O_RDONLY | posix.O_CLOEXEC)
@@ -152,15 +185,15 @@ class Visitor:
             self.reap()
             if child in ready:
                 poll.unregister(child)
-            if self.told_fd is None and not supervisor.descendants(posix.getpid()):
+            if self.told_fd is None and not descendants(posix.getpid()):
                 return
 
     def kill(self) -> None:
         while True:
-            below = supervisor.descendants(posix.getpid())
+            below = descendants(posix.getpid())
             for pid in below:
                 try:
-                    posix.kill(pid, supervisor.KILL)
+                    posix.kill(pid, KILL)
                 except ProcessLookupError:
                     continue
             self.reap()
@@ -197,8 +230,8 @@ class Visitor:
 def main(arguments: list[str]) -> None:
     """Out of the agent's family at once: what the command leaves behind may outlive the agent."""
     if posix.fork() != 0:
-        supervisor.leave(0)
+        leave(0)
     posix.setsid()
-    signal.signal(supervisor.PIPE, signal.SIG_IGN)
+    signal.signal(PIPE, signal.SIG_IGN)
     Visitor(arguments[0], int(arguments[1]), int(arguments[2])).run()
     sys.exit(0)
