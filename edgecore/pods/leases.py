@@ -23,6 +23,7 @@ from skerry.objects.meta import Key, being_deleted, uid_of
 from skerry.objects.pod_leases import ANSWER_BYTES_MAX, LEASE, LEASE_ENDED, LEASES, lease_of, left_of, question
 from skerry.objects.pods import is_over
 from skerry.ports import Clock, Pipe
+from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ _MARK: Final = LEASE.encode()
 _ANSWER_S_MAX: Final = 10.0
 """For an answer. One that comes later would lend little."""
 _LOOK_S: Final = 5.0
+_END_S: Final = 1.0
+"""Between looks at what has come to its end."""
 _WRITES: Final = 2
 """What is written down is brought up to date so often in the time that is left: flash wears."""
 ENDED: Final = Waiting(
@@ -48,6 +51,8 @@ class Pipes(Protocol):
 
 Changed = Callable[[str], None]
 """Told the uid of a pod of which something else is lent now."""
+Fence = Callable[[str], None]
+"""Told again and again the uid of a pod that is not lent now: what runs is to end, whatever its worker is at."""
 
 
 class Lent(Protocol):
@@ -57,7 +62,7 @@ class Lent(Protocol):
         """How much longer it may run; 0: not now. None: nobody lends it, and it may run anyhow."""
         ...
 
-    async def run(self, changed: Changed) -> None:
+    async def run(self, changed: Changed, fence: Fence) -> None:
         """Until cancelled, or at once."""
         ...
 
@@ -68,7 +73,7 @@ class AlwaysLent:
     def left_s(self, pod: JsonObject) -> float | None:
         return None
 
-    async def run(self, changed: Changed) -> None:
+    async def run(self, changed: Changed, fence: Fence) -> None:
         return
 
 
@@ -90,6 +95,9 @@ class PodLeases:
         self._ended: set[str] = set()
         """Of whom it was told."""
         self._wake = asyncio.Event()
+        """There is something to ask."""
+        self._came = asyncio.Event()
+        """The same, for who looks at the ends."""
         self._failed = ""
         self._written_s: float | None = None
         self._written: JsonObject = {}
@@ -105,43 +113,50 @@ class PodLeases:
         self._lending.hasten()
         self._wake.set()
 
-    async def run(self, changed: Changed) -> None:
+    async def run(self, changed: Changed, fence: Fence) -> None:
         """Until cancelled."""
         self._changed = changed
         stop = self._store.listen(self._committed)
         for held in self._store.list(_PODS):
             self._see(held.key, held.body)
         try:
-            while True:
-                self._wake.clear()
-                if not self._marked:
-                    await self._wake.wait()
-                    continue
-                await self.ask()
-                wait_s = self._lending.ask_again_s({*self._marked.values()}, self._clock.monotonic_s())
-                await self._rest(wait_s)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watch_ends(fence))
+                while True:
+                    self._wake.clear()
+                    if not self._marked:
+                        await self._wake.wait()
+                        continue
+                    await self.ask()
+                    wait_s = self._lending.ask_again_s({*self._marked.values()}, self._clock.monotonic_s())
+                    await self._rest(wait_s)
         finally:
             stop()
 
     async def _rest(self, wait_s: float) -> None:
-        """Until there is something to ask. Workers are told of what has ended now and then: their own timers do not
-        count the time in which the machine was suspended."""
+        """Until there is something to ask: looked at again and again, as timers do not count the time in which the
+        machine was suspended."""
         clock = self._clock
         until_s = clock.monotonic_s() + wait_s
-        while (left_s := until_s - clock.monotonic_s()) > 0:
-            try:
-                async with asyncio.timeout(min(left_s, _LOOK_S)):
-                    await self._wake.wait()
-                    return
-            except TimeoutError:
-                self._tell_of_ends()
+        while (left_s := until_s - clock.monotonic_s()) > 0 and not self._wake.is_set():
+            await until_set(self._wake, within_s=min(left_s, _LOOK_S))
 
-    def _tell_of_ends(self) -> None:
-        now_s = self._clock.monotonic_s()
-        ended = {uid for uid in self._marked.values() if self._lending.left_s(uid, now_s) <= 0}
-        for uid in ended - self._ended:
-            self._changed(uid)
-        self._ended = ended
+    async def _watch_ends(self, fence: Fence) -> None:
+        """Beside the questions: an answer may be waited for longer than a lease lasts."""
+        while True:
+            self._came.clear()
+            if not self._marked:
+                await self._came.wait()
+                continue
+            now_s = self._clock.monotonic_s()
+            left = {uid: self._lending.left_s(uid, now_s) for uid in self._marked.values()}
+            ended = {uid for uid, left_s in left.items() if left_s <= 0}
+            for uid in ended - self._ended:
+                self._changed(uid)
+            for uid in ended:
+                fence(uid)
+            self._ended = ended
+            await until_set(self._came, within_s=min([_END_S, *(left_s for left_s in left.values() if left_s)]))
 
     async def ask(self) -> None:
         """Once, for all pods that are lent here."""
@@ -211,6 +226,7 @@ class PodLeases:
             self._marked[key] = uid_of(pod)
             self._lending.hasten()
             self._wake.set()
+            self._came.set()
 
 
 def _nobody(_uid: str) -> None:

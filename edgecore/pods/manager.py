@@ -109,6 +109,11 @@ class PodManager:
         if uid in self._workers:
             self._workers[uid].poke()
 
+    def fence(self, uid: str) -> None:
+        """The lease of that pod, if it is here, is over."""
+        if uid in self._workers:
+            self._workers[uid].fence()
+
     def end(self, uid: str, ending: Ending, grace_s: float) -> None:
         """End that pod for good: it stays in the store with phase Failed and this reason. `has` it."""
         self._workers[uid].end(ending, grace_s)
@@ -173,7 +178,7 @@ class PodManager:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._hear())
-                tasks.create_task(self._parts.lent.run(self.wake))
+                tasks.create_task(self._parts.lent.run(self.wake, self.fence))
                 tasks.create_task(self._bound_dead())
                 tasks.create_task(StorageWatch(self._parts.runtime, self._writing, self.end).run())
                 await self._adopt(tasks)

@@ -20,6 +20,7 @@ from edgecore.pods.containers import all_of, newest_of, spent_of
 from edgecore.pods.dead_runs import Dead
 from edgecore.pods.env import NodeFacts
 from edgecore.pods.events import Happening
+from edgecore.pods.fencing import Fencing
 from edgecore.pods.first_look import FirstLook, Found
 from edgecore.pods.heeding import heeded
 from edgecore.pods.holding import Stopped, as_kept, held_back
@@ -84,10 +85,13 @@ class PodWorker:
         asking = parts.asking or RealAsking(parts.runtime)
         self._starting = Starting(parts, pod, uid, asking, self._happens, self._wake.set)
         self._stopping = Stopping(parts.runtime, asking, self._happens, self._wake.set)
+        self._fencing = Fencing(parts, uid, self._stopping)
         self._probing = Probing(asking, parts.clock, self._wake.set, self._happens)
         self._clearing = Clearing(parts, uid, directory=self._starting.directory, logs=self._starting.logs)
         self._words = LastWords(self._starting.directory, self._starting.logs)
         self._limits = Limits(parts.runtime, parts.cgroups, uid)
+        self._tasks: asyncio.TaskGroup | None = None
+        """While it runs."""
         self._told_backoff: set[str] = set()
         self._last: JsonObject | None = None
         self._needs: tuple[JsonObject, Mapping[str, JsonObject], Mapping[str, int]] | None = None
@@ -215,8 +219,15 @@ class PodWorker:
             self._starting.retry_inputs()
         self._wake.set()
 
+    def fence(self) -> None:
+        """Its lease is over: what runs is told to end now, whatever this worker is at."""
+        if not self._fencing.at_rest.is_set() and self._tasks is not None:
+            grace_s = grace_of(self._pod()) if self._record is None else self._record.grace_s
+            self._fencing.begin(self._pod, grace_s, self._tasks)
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             while True:
                 self._wake.clear()
                 wait_s = await self._attempt(tasks)
@@ -239,6 +250,7 @@ class PodWorker:
         """One round; seconds until the next, None for never."""
         try:
             self._is_looking = True
+            self._fencing.at_rest.clear()
             self._trouble = ""
             wait_s = await self._step(tasks)
         except (UnavailableError, OSError) as error:
@@ -252,6 +264,7 @@ class PodWorker:
             return LOOK_AGAIN_S
         finally:
             self._is_looking = False
+            self._fencing.at_rest.set()
         self._note(self._trouble)
         return min(wait_s, FAILED_AGAIN_S) if self._trouble and wait_s is not None else wait_s
 
@@ -295,6 +308,9 @@ class PodWorker:
             steps = replace(steps, actions=tuple(step for step in steps.actions if not isinstance(step, Start)))
         is_changed = await self._act(seen, steps, tasks) or is_changed
         now = await self._look_again(seen) if is_changed else seen
+        if now.held_back is not None and seen.held_back is None:  # its lease ended while something was begun
+            steps = replace(steps, waiting=plan(now).waiting)
+            self._wake.set()
         self._over = [state for state in now.containers if state.phase == "exited"]
         now = self._asked_from_now_on(now, tasks)
         over = await self._tell(now, steps, refusal)
@@ -310,7 +326,7 @@ class PodWorker:
             seen,
             sandboxes=sorted([*others, made], key=lambda each: each.attempt),
             problems=self._starting.problems,
-            held_back=seen.held_back or self._unlent(seen.pod, now_ms),  # making it took its time
+            held_back=seen.held_back or self._unlent(seen.pod, seen.containers, now_ms),  # making it took its time
             now_ms=now_ms,
         )
 
@@ -327,7 +343,14 @@ class PodWorker:
     async def _look_again(self, seen: Seen) -> Seen:
         """What is there after steps that changed something."""
         runtime = self._parts.runtime
-        return replace(seen, containers=await runtime.list(self._uid), sandboxes=await runtime.sandboxes(self._uid))
+        containers, sandboxes = await runtime.list(self._uid), await runtime.sandboxes(self._uid)
+        return replace(
+            seen,
+            containers=containers,
+            sandboxes=sandboxes,
+            # What was ended as its lease is over has not failed.
+            held_back=seen.held_back or (None if seen.finished else self._unlent(seen.pod, containers, seen.now_ms)),
+        )
 
     def _asked_from_now_on(self, now: Seen, tasks: asyncio.TaskGroup) -> Seen:
         """What runs is probed."""
@@ -422,7 +445,9 @@ class PodWorker:
             self._record = replace(self._kept, ending_ms=now_ms)
         pod_here = shown if terminating or finished else self._allocated(shown)
         record, hold = self._kept, self._parts.hold()
-        held_by = held_back(record.stopped, record.kept, hold) or (None if finished else self._unlent(pod, now_ms))
+        held_by = held_back(record.stopped, record.kept, hold) or (
+            None if finished else self._unlent(pod, containers, now_ms)
+        )
         return Seen(
             pod=pod_here,
             containers=containers,
@@ -442,13 +467,14 @@ class PodWorker:
             dead=self._parts.dead,
         )
 
-    def _unlent(self, pod: JsonObject | None, now_ms: int) -> Waiting | None:
+    def _unlent(self, pod: JsonObject | None, containers: Sequence[ContainerState], now_ms: int) -> Waiting | None:
         """Why it may not run now, where it must never run twice in a federation."""
         left_s = None if pod is None else self._parts.lent.left_s(pod)
         if left_s is None or left_s > 0:
             self._unlent_ms = 0
             return None
-        if not self._unlent_ms and self._over_is_news():
+        # It ran here: of one that waits for its first answer there is nothing to tell.
+        if not self._unlent_ms and (containers or str_at(self._kept.status, "phase") == "Running"):
             self._telling.happens(Happening(reason=ENDED.reason, message=ENDED.message, warning=True))
         self._unlent_ms = self._unlent_ms or now_ms
         return ENDED
@@ -456,10 +482,6 @@ class PodWorker:
     def _is_over(self, seen: Seen) -> bool:
         """Its lease, since it was looked at."""
         return seen.held_back is None and self._parts.lent.left_s(seen.pod) == 0
-
-    def _over_is_news(self) -> bool:
-        """It ran here: of one that waits for its first answer there is nothing to tell."""
-        return str_at(self._kept.status, "phase") == "Running"
 
     def _now(self) -> Instant:
         clock = self._parts.clock

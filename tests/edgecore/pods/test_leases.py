@@ -37,6 +37,7 @@ class Answering:
         self._answers.append(answer(dict.fromkeys(uids, self._cloud.left_ms)))
 
     async def read(self) -> bytes:
+        await self._cloud.mute.wait()
         return self._answers.pop() if self._answers else b""
 
 
@@ -46,6 +47,9 @@ class Cloud:
     def __init__(self) -> None:
         self.left_ms = 60_000
         self.there = True
+        self.mute = asyncio.Event()
+        """Cleared while it does not answer."""
+        self.mute.set()
         self.asked: list[list[str]] = []
         self.leases: PodLeases | None = None
 
@@ -82,6 +86,23 @@ class SlowRuntime(FakeRuntime):
     async def start(self, spec: ContainerSpec) -> ContainerState:
         self._lasts("start")
         return await super().start(spec)
+
+
+class HangingRuntime(FakeRuntime):
+    """Whose start of one container waits until it is let go, and has then run for a while already."""
+
+    def __init__(self, stage: Stage, slow: str) -> None:
+        super().__init__(stage.clock, containers=stage.containers)
+        self.slow, self.hangs, self.go = slow, asyncio.Event(), asyncio.Event()
+
+    async def start(self, spec: ContainerSpec) -> ContainerState:
+        if spec.name != self.slow:
+            return await super().start(spec)
+        self.hangs.set()
+        await self.go.wait()
+        started = await super().start(spec)
+        await asyncio.sleep(0)
+        return started
 
 
 class Stage(Gateway):
@@ -145,6 +166,39 @@ async def test_nothing_is_begun_after_a_lease_that_ended_while_something_else_to
         assert len(stage.containers) == begun
 
 
+async def test_what_runs_ends_with_its_lease_while_the_worker_waits_for_a_start(stage: Stage) -> None:
+    runtime = stage.runtime = HangingRuntime(stage, "slow")
+    two = with_annotations(pod(container(), container("slow")), {LEASE: "north.row"})
+    async with stage.running():
+        await stage.put(two)
+        await asyncio.wait_for(runtime.hangs.wait(), 10)
+        assert stage.runs()
+        stage.cloud.there = False
+        stage.clock.advance(60)
+        await eventually(lambda: not stage.runs())
+        assert runtime.stops == [("app", 30.0)]
+        runtime.go.set()
+        await eventually(lambda: [name for name, _ in runtime.stops] == ["app", "slow"])
+        await eventually(lambda: str_at(stage.status(), "reason") == "LeaseEnded")
+        assert not stage.runs()
+        assert stage.reasons().count("Killing") == 2
+        assert stage.reasons().count("LeaseEnded") == 1
+
+
+async def test_a_lease_ends_in_time_while_an_answer_is_waited_for(stage: Stage) -> None:
+    runtime = stage.runtime = FakeRuntime(stage.clock, containers=stage.containers)
+    async with stage.running():
+        await stage.put(lent_pod())
+        await eventually(stage.runs)
+        stage.cloud.mute.clear()
+        asked = len(stage.cloud.asked)
+        stage.cloud.back()
+        await eventually(lambda: len(stage.cloud.asked) > asked)
+        stage.clock.advance(60)
+        async with asyncio.timeout(5):  # an answer is waited for for ten
+            await eventually(lambda: runtime.stops)
+
+
 async def test_a_pod_that_is_not_lent_is_nobodys_to_stop(stage: Stage) -> None:
     stage.cloud.there = False
     async with stage.running():
@@ -173,7 +227,7 @@ async def test_after_a_restart_of_the_agent_it_goes_on_and_after_a_boot_it_waits
 @asynccontextmanager
 async def asking(stage: Stage) -> AsyncGenerator[None]:
     """Without pods that run."""
-    task = asyncio.create_task(stage.lent.run(lambda _: None))
+    task = asyncio.create_task(stage.lent.run(lambda _: None, lambda _: None))
     try:
         yield
     finally:
