@@ -93,7 +93,7 @@ def _check_revision(request: Request) -> None:
     old = {} if request.old is None else map_at(request.old, "spec")
     new = map_at(request.obj, "spec")
     theirs = request.operation == "UPDATE" and all(
-        old.get(field) == new.get(field) for field in ("source", "data", "revision")
+        old.get(field) == new.get(field) for field in ("source", "data", "sealed", "revision")
     )
     if request.operation == "DELETE" or theirs or request.actor == SYSTEM:
         return

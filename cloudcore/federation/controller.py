@@ -120,6 +120,8 @@ class FederationController:
 
     async def reconcile(self, key: Key) -> float | None:
         of = self._type(key.resource)
+        if of is None or of.of_secrets:
+            await self._rollouts.seal(key, secret=of is not None)
         if of is None:
             return None
         stored = self._tools.cache.read(key)

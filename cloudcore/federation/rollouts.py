@@ -15,12 +15,11 @@ from cloudcore.federation.planner import Plan, Scene, plan
 from cloudcore.federation.readiness import Readiness, told_readiness
 from cloudcore.federation.rollout_lookup import rollout_policy_of
 from cloudcore.federation.rollout_memory import STALE_MS, Memory, Sight, remembered
+from cloudcore.federation.version_store import VersionStore
 from cloudcore.federation.waves import Holds, Member, Past, Verdict, decide_rollout
-from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.events import Saying
-from cloudcore.runtime.informer import BY_OWNER
 from cloudcore.runtime.manager import Tools
-from skerry.errors import AlreadyExistsError, InvalidError, NotFoundError
+from skerry.errors import InvalidError
 from skerry.frozen import Frozen, replace
 from skerry.objects.conditions import condition_of
 from skerry.objects.federated_versions import (
@@ -30,10 +29,7 @@ from skerry.objects.federated_versions import (
     base_of,
     data_of,
     live_replicas,
-    next_number,
     same_data,
-    surplus,
-    version_name,
     version_of,
     with_replicas,
 )
@@ -46,14 +42,13 @@ from skerry.objects.federation import (
     read_member_object,
 )
 from skerry.objects.json import Json, JsonObject, map_at, str_at, strs_at
-from skerry.objects.meta import Key, annotations_of, labels_of, name_of, namespace_of, uid_of
+from skerry.objects.meta import Key, annotations_of, labels_of, name_of, uid_of
 from skerry.objects.rollout_policies import REST, Amount, RolloutPolicy, Wave, read_rollout_policy
 from skerry.objects.times import ms_at, time_text
 
 MEMBERS_MAX: Final = 500
 """Members whose states are shown; those that are not done first."""
 _QUIET_S: Final = 60.0
-_WITHOUT: Final = "declared while no RolloutPolicy was about it: everybody had it at once"
 _WARNED: Final = ("Halted", "Frozen", "RollingBack", "RolledBack", "Aborted")
 
 
@@ -103,6 +98,7 @@ class Rollouts:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._revisions = tools.kind(REVISIONS)
+        self._versions = VersionStore(tools)
         self._recorder = tools.recorder("federation-rollout")
         self._memories: dict[Key, dict[str, Memory]] = {}
         self._told_s: dict[Key, float] = {}
@@ -114,6 +110,10 @@ class Rollouts:
         self._memories.pop(key, None)
         self._told_s.pop(key, None)
 
+    async def seal(self, key: Key, *, secret: bool) -> None:
+        """What an older release wrote down in clear of a federated Secret."""
+        await self._versions.seal(key, secret=secret)
+
     async def stage(self, subject: Subject) -> Staged:
         """What its members get now, once that is written down."""
         key, federated, of, found = subject.key, subject.federated, subject.of, subject.wanted
@@ -121,18 +121,21 @@ class Rollouts:
         if found.reason or (said is None and not self._stopped(federated)):
             self.forget(key)
             if not found.reason:
-                await self._note_declared(federated, of)
+                try:
+                    await self._versions.note_declared(federated, of, _ALL_AT_ONCE.history_limit)
+                except InvalidError as error:  # without waves nothing depends on it
+                    saying = Saying(type="Warning", reason="VersionNotKept", message=str(error)[:1000])
+                    await self._recorder.say(federated, saying)
             return Staged(plan=found)
         try:
             policy = _ALL_AT_ONCE if said is None else read_rollout_policy(said)
         except InvalidError as error:  # of a policy that was written before its field was checked
-            why = f"the RolloutPolicy {name_of(said or {})}: {error}"
-            return Staged(plan=replace(found, rows={}, faults=dict.fromkeys(subject.members, why)))
-        versions = self._versions(federated)
+            return _unkept(subject, f"the RolloutPolicy {name_of(said or {})}: {error}")
+        versions = self._versions.of(federated)
         try:
-            target = await self._target(federated, of, versions)
+            target = await self._versions.declared(federated, of, versions)
         except InvalidError as error:
-            return Staged(plan=replace(found, rows={}, faults=dict.fromkeys(subject.members, str(error))))
+            return _unkept(subject, str(error))
         base = base_of(versions, target.name)
         before = _NOTHING if base is None else plan(key, at_version(federated, base.data), of, subject.scene)
         stage = _Stage(
@@ -149,8 +152,8 @@ class Rollouts:
         name = "" if said is None else name_of(said)
         left_s = self._quiet_s(key, target, verdict)
         target = await self._remember(stage, verdict, name)
-        await self._supersede(versions, target)
-        await self._prune(versions, target, base, policy.history_limit)
+        await self._versions.supersede(versions, target)
+        await self._versions.prune(federated, versions, target, base, policy.history_limit)
         told, waits = _told(name, target, verdict), [verdict.again_s]
         if left_s > 0:
             shown = map_at(federated, "status", "rollout")
@@ -185,77 +188,17 @@ class Rollouts:
         tie = f"{stage.key.namespace}/{stage.key.name}"
         return decide_rollout(stage.policy, found, past, now_ms=now_ms, key=tie)
 
-    # --- versions ---
-
-    def _versions(self, federated: JsonObject) -> list[Version]:
-        found = self._tools.cache.indexed(BY_OWNER, uid_of(federated))
-        return [version_of(self._tools.cache.obj(each)) for each in found if each.key.resource == REVISIONS]
-
     def _stopped(self, federated: JsonObject) -> bool:
         """What is declared was aborted, or taken back from all: that holds without a policy as well."""
-        versions = self._versions(federated)
-        newest = max(versions, key=lambda each: each.number, default=None)
-        if newest is None or not (newest.aborted or newest.outcome == "RolledBack") or newest.outcome == "Complete":
+        newest = max(self._versions.of(federated), key=lambda each: each.number, default=None)
+        if (
+            newest is None
+            or newest.lost
+            or not (newest.aborted or newest.outcome == "RolledBack")
+            or newest.outcome == "Complete"
+        ):
             return False
         return same_data(newest.data, data_of(federated))
-
-    async def _note_declared(self, federated: JsonObject, of: FederatedType) -> None:
-        """What has versions, and is everywhere at once as no policy is about it: written down, so that the version
-        before is what members have when there is a policy again, and not the last of an earlier one."""
-        versions = self._versions(federated)
-        if not versions:
-            return
-        target = await self._target(federated, of, versions)
-        if target.outcome != "Complete":
-            now = time_text(self._tools.clock.wall_ms())
-            begun = str_at(target.obj, "status", "startedAt") or now
-            status: JsonObject = {"phase": "Complete", "message": _WITHOUT, "outcome": "Complete"}
-            status = {**status, "startedAt": begun, "completedAt": now}
-            uid = uid_of(target.obj)
-
-            def telling(current: JsonObject) -> JsonObject:
-                return {**current, "status": status} if uid_of(current) == uid else current
-
-            key = self._revisions.key(namespace_of(federated), target.name)
-            await self._tools.objects.update(self._revisions, key, telling, subresource="status")
-        await self._supersede(versions, target)
-        base = base_of(versions, target.name)
-        await self._prune(versions, target, base, _ALL_AT_ONCE.history_limit)
-
-    async def _target(self, federated: JsonObject, of: FederatedType, versions: Sequence[Version]) -> Version:
-        """The version that is declared, which is written down. One that was declared before begins another life."""
-        data = data_of(federated)
-        number = next_number(versions)
-        same = [each for each in versions if same_data(each.data, data)]
-        known = max(same, key=lambda each: each.number, default=None)
-        name = version_name(of.kind, federated, data) if known is None else known.name
-        if known is not None and known.number == number - 1:
-            return known
-        key = self._revisions.key(namespace_of(federated), name)
-        if known is None:
-            obj = _revision(self._revisions.api_version, federated, of, name, number, data)
-            try:
-                return version_of((await self._tools.objects.create(self._revisions, key.namespace, obj)).obj)
-            except AlreadyExistsError:
-                stored = self._tools.objects.read(key)
-                if stored is None:
-                    raise
-                there = version_of(self._tools.cache.obj(stored))
-                if str_at(there.obj, "spec", "source", "uid") != uid_of(federated) or not same_data(there.data, data):
-                    raise InvalidError(f"the FederatedRevision {name} is of something else: delete it") from None
-                return there
-
-        def renumbered(current: JsonObject) -> JsonObject:
-            spec = {name: value for name, value in map_at(current, "spec").items() if name not in _OF_A_LIFE}
-            return {**current, "spec": {**spec, "revision": number}}
-
-        def begun_anew(current: JsonObject) -> JsonObject:
-            completed = str_at(current, "status", "completedAt")
-            return {**current, "status": {"completedAt": completed} if completed else {}}
-
-        # First what it came to: a crash between leaves a version that begins anew, and not one that seems to be over.
-        await self._tools.objects.update(self._revisions, key, begun_anew, subresource="status")
-        return version_of((await self._tools.objects.update(self._revisions, key, renumbered)).obj)
 
     async def _remember(self, stage: _Stage, verdict: Verdict, policy: str) -> Version:
         """What was decided, before anything comes of it."""
@@ -271,9 +214,8 @@ class Rollouts:
             return {**current, "status": _with_newer(status, current)} if uid_of(current) == uid else current
 
         key = self._revisions.key(stage.key.namespace, name)
-        written = version_of(
-            (await self._tools.objects.update(self._revisions, key, telling, subresource="status")).obj
-        )
+        told = (await self._tools.objects.update(self._revisions, key, telling, subresource="status")).obj
+        written = version_of(told, content=stage.target.data)
         await self._say(stage, before, verdict)
         return written
 
@@ -304,62 +246,15 @@ class Rollouts:
         for saying in sayings:
             await self._recorder.say(stage.federated, saying)
 
-    async def _supersede(self, versions: Sequence[Version], target: Version) -> None:
-        """Of those that were the newest: what became of them stays, and not how far they are."""
-        for each in versions:
-            ended = _ended(each)
-            if each.name == target.name or map_at(each.obj, "status") == ended:
-                continue
-
-            def ending(current: JsonObject, uid: str = uid_of(each.obj)) -> JsonObject:
-                if uid_of(current) != uid:
-                    return current
-                return {**current, "status": _ended(version_of(current))}
-
-            key = self._revisions.key(namespace_of(each.obj), each.name)
-            try:
-                await self._tools.objects.update(self._revisions, key, ending, subresource="status")
-            except NotFoundError:
-                continue
-
-    async def _prune(self, versions: Sequence[Version], target: Version, base: Version | None, limit: int) -> None:
-        keep = [target.name] if base is None else [target.name, base.name]
-        for each in surplus(versions, keep, limit):
-            try:
-                key = self._revisions.key(namespace_of(each.obj), each.name)
-                await self._tools.objects.delete(self._revisions, key, DeleteOptions(uid=uid_of(each.obj)))
-            except NotFoundError:
-                continue
-
 
 _NOTHING: Final = Plan(rows={}, faults={})
 _ALL_AT_ONCE: Final = RolloutPolicy(waves=(Wave(name=REST),), max_unavailable=Amount(100, True))
-_OF_A_LIFE: Final = ("approved", "aborted")
 
 
-def _revision(
-    api_version: str, federated: JsonObject, of: FederatedType, name: str, number: int, data: JsonObject
-) -> JsonObject:
-    owner: JsonObject = {
-        "apiVersion": str_at(federated, "apiVersion"),
-        "kind": str_at(federated, "kind"),
-        "name": name_of(federated),
-        "uid": uid_of(federated),
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-    source: JsonObject = {
-        "kind": of.kind,
-        "resource": of.resource,
-        "name": name_of(federated),
-        "uid": uid_of(federated),
-    }
-    return {
-        "apiVersion": api_version,
-        "kind": "FederatedRevision",
-        "metadata": {"name": name, "namespace": namespace_of(federated), "ownerReferences": [owner]},
-        "spec": {"source": source, "revision": number, "data": data},
-    }
+def _unkept(subject: Subject, why: str) -> Staged:
+    """Members keep what they have, and each of those that are to have it says why."""
+    wanted = {*subject.wanted.rows, *subject.wanted.faults}
+    return Staged(plan=replace(subject.wanted, rows={}, faults=dict.fromkeys(wanted, why)))
 
 
 def _held(rows: Sequence[JsonObject]) -> dict[str, tuple[MemberObject, JsonObject]]:
@@ -433,17 +328,6 @@ def _staged(stage: _Stage, verdict: Verdict) -> Plan:
             case _:
                 continue
     return replace(stage.wanted, rows=rows)
-
-
-def _ended(version: Version) -> JsonObject:
-    """The status of one that is not the newest any more."""
-    before = map_at(version.obj, "status")
-    kept = ("policy", "message", "outcome", "startedAt", "completedAt")
-    phase = version.outcome or ("Aborted" if version.aborted else "Abandoned")
-    status = {name: before[name] for name in kept if name in before}
-    if phase == "Complete":
-        status.pop("message", None)
-    return {**status, "phase": phase}
 
 
 def _status(before: JsonObject, verdict: Verdict, policy: str, now: str) -> JsonObject:

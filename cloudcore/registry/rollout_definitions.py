@@ -127,12 +127,18 @@ def _revision() -> dict[str, JsonObject]:
         p + "FederatedRevisionList": _SKERRY.list_kind("FederatedRevision"),
         p + "FederatedRevisionSpec": obj(
             "What it is.",
-            required=("source", "revision", "data"),
+            required=("source", "revision"),
             source=_SKERRY.ref("FederatedRevisionSource", "Of which object."),
             revision=int64("The newest has the highest."),
-            data=free("Template and overrides, as they were."),
+            data=free("Template and overrides, as they were; not of a federated Secret."),
+            sealed=_SKERRY.ref("FederatedRevisionSealed", "Where they are, of a federated Secret."),
             approved=strings_list("Waves that may begin."),
             aborted=boolean("Nobody else gets it, for ever."),
+        ),
+        p + "FederatedRevisionSealed": obj(
+            "Template and overrides of a federated Secret: in a Secret of this namespace.",
+            secretName=string("Its name."),
+            digest=string("SHA-256 of what is in it: what was put there later is no version."),
         ),
         p + "FederatedRevisionSource": obj(
             "A federated object.",

@@ -15,7 +15,7 @@ from skerry.cli.device_objects import completing_client
 from skerry.cli.output import print_data, print_table, say
 from skerry.cli.target import DeadlineError, Target, with_target
 from skerry.cli.waiting import wait_until
-from skerry.errors import BadRequestError, ConflictError, NotFoundError, SkerryError
+from skerry.errors import BadRequestError, ConflictError, ForbiddenError, NotFoundError, SkerryError
 from skerry.frozen import Frozen
 from skerry.objects.federated_versions import at_version, base_of, data_of, same_data, version_of, without_secrets
 from skerry.objects.federation import ROLLOUT_PAUSED
@@ -24,11 +24,13 @@ from skerry.objects.meta import annotations_of, generation_of, name_of, namespac
 from skerry.objects.patches import difference
 from skerry.objects.placement_policies import targets_of
 from skerry.objects.scheme import Kind
+from skerry.objects.sealed_versions import is_sealed, opened
 from skerry.objects.times import human_duration, ms_at, time_text
 
 REVISIONS: Final = Kind(
     group="skerry.dev", version="v1", kind="FederatedRevision", plural="federatedrevisions", namespaced=True
 )
+SECRETS: Final = Kind(group="", version="v1", kind="Secret", plural="secrets", namespaced=True)
 POLICIES: Final = Kind(
     group="skerry.dev", version="v1", kind="RolloutPolicy", plural="rolloutpolicies", namespaced=True
 )
@@ -126,8 +128,15 @@ def status(
 def _is_told(found: Rolled) -> bool:
     """What is shown is of what is declared now."""
     seen = int_at(found.obj, "status", "observedGeneration") >= generation_of(found.obj)
-    newest = found.revisions[-1] if found.revisions else None
-    return newest is not None and seen and same_data(map_at(newest, "spec", "data"), data_of(found.obj))
+    return bool(found.revisions) and seen and _is_declared(found, found.revisions[-1])
+
+
+def _is_declared(found: Rolled, revision: JsonObject) -> bool:
+    """Whether it is what the object says; of one whose content may not be read what the object's status says."""
+    version = version_of(revision)
+    if version.lost:
+        return int_at(found.obj, "status", "rollout", "revision") == version.number
+    return same_data(version.data, data_of(found.obj))
 
 
 def _show(client: Client, found: Rolled, *, with_members: bool) -> None:
@@ -205,16 +214,18 @@ def history(target: Target, object_words: Sequence[str], namespace: str, number:
         if each is not newest and outcome not in ("Complete", "RolledBack", "Aborted"):
             outcome = "Abandoned"
         age = _age(str_at(each, "status", "startedAt"))
-        rows.append([str(int_at(each, "spec", "revision")), outcome or "-", age, _changes(before, data)])
+        changed = _changes(before, data) if "data" in map_at(each, "spec") else _why_not(each)
+        rows.append([str(int_at(each, "spec", "revision")), outcome or "-", age, changed])
         before = data
     print_table(["REVISION", "OUTCOME", "AGE", "CHANGED"], rows)
 
 
 def _shown(revision: JsonObject) -> JsonObject:
     """Without what is in a Secret: a screen is seen by others than who may read it."""
-    if "secret" not in str_at(revision, "spec", "source", "kind").lower():
-        return revision
     spec = map_at(revision, "spec")
+    secret = is_sealed(revision) or "secret" in str_at(spec, "source", "kind").lower()
+    if not secret or "data" not in spec:
+        return revision
     return {**revision, "spec": {**spec, "data": without_secrets(map_at(spec, "data"))}}
 
 
@@ -325,6 +336,8 @@ def undo(target: Target, object_words: Sequence[str], namespace: str, number: in
     if annotations_of(found.obj).get(ROLLOUT_PAUSED) == "true":
         raise ConflictError(f"{found.word} is paused: skerry rollout resume {found.word}")
     wanted = found.numbered(number) if number is not None else _version_before(found)
+    if version_of(wanted).lost:
+        raise NotFoundError(f"revision {int_at(wanted, 'spec', 'revision')} of {found.word}: {_why_not(wanted)}")
     data, was = map_at(wanted, "spec", "data"), int_at(wanted, "spec", "revision")
     if same_data(data, data_of(found.obj)):
         say(f"{found.word} is as in revision {was} already")
@@ -338,9 +351,12 @@ def undo(target: Target, object_words: Sequence[str], namespace: str, number: in
 def _version_before(found: Rolled) -> JsonObject:
     """The last that was everywhere, other than what is declared."""
     versions = [version_of(each) for each in found.revisions]
-    present = next((each for each in versions if same_data(each.data, data_of(found.obj))), None)
+    present = next((each for each in versions if _is_declared(found, each.obj)), None)
     before = base_of(versions, "" if present is None else present.name)
     if before is None:
+        unread = next((each for each in versions if each.lost and each is not present), None)
+        if unread is not None:
+            raise NotFoundError(f"revision {unread.number} of {found.word}: {_why_not(unread.obj)}")
         raise NotFoundError(f"no other version of {found.word} was everywhere: say which, with --to-revision")
     return before.obj
 
@@ -421,8 +437,26 @@ def _read(client: Client, words: Sequence[str], namespace: str) -> Rolled:
         raise BadRequestError(f"{kind.kind} is in no namespace: versions of such are everywhere at once")
     listed = maps_at(client.request("GET", path_of(REVISIONS, place)).obj, "items")
     mine_of = [each for each in listed if str_at(each, "spec", "source", "uid") == str_at(obj, "metadata", "uid")]
-    revisions = sorted(mine_of, key=lambda each: int_at(each, "spec", "revision"))
+    revisions = sorted((_opened(client, each) for each in mine_of), key=lambda each: int_at(each, "spec", "revision"))
     return Rolled(kind=kind, obj=obj, revisions=tuple(revisions))
+
+
+def _opened(client: Client, revision: JsonObject) -> JsonObject:
+    """With its content, where that is in a Secret that may be read."""
+    if not is_sealed(revision):
+        return revision
+    path = path_of(SECRETS, namespace_of(revision), str_at(revision, "spec", "sealed", "secretName"))
+    try:
+        secret = client.request("GET", path).obj
+    except (ForbiddenError, NotFoundError):
+        return revision
+    data = opened(str_at(revision, "spec", "sealed", "digest"), secret)
+    return revision if data is None else {**revision, "spec": {**map_at(revision, "spec"), "data": data}}
+
+
+def _why_not(revision: JsonObject) -> str:
+    name = str_at(revision, "spec", "sealed", "secretName")
+    return f"what is in it is in the Secret {name}, which is not there any more, or which you may not get"
 
 
 def _policies_of(client: Client, found: Rolled) -> list[JsonObject]:
@@ -453,7 +487,7 @@ def _current(found: Rolled, number: int | None) -> JsonObject:
     there = int_at(newest, "spec", "revision")
     if number is not None and number != there:
         raise ConflictError(f"the newest version of {found.word} is {there}, not {number}")
-    if not same_data(map_at(newest, "spec", "data"), data_of(found.obj)):
+    if not _is_declared(found, newest):
         raise ConflictError(f"{found.word} was changed just now: its newest version is not written down yet")
     return newest
 

@@ -29,6 +29,8 @@ class Version(Frozen):
     data: JsonObject
     created: str
     obj: JsonObject
+    lost: bool = False
+    """Its content is not there, or is not known to who asks: nobody can go back to it."""
 
     @property
     def begun(self) -> tuple[str, ...]:
@@ -53,11 +55,14 @@ class Version(Frozen):
         return bool(str_at(self.obj, "status", "completedAt"))
 
 
-def version_of(obj: JsonObject) -> Version:
+def version_of(obj: JsonObject, *, content: JsonObject | None = None) -> Version:
+    """`content`: of one that is sealed, where it is known."""
+    clear = "data" in map_at(obj, "spec")
     return Version(
         name=name_of(obj),
         number=int_at(obj, "spec", "revision"),
-        data=map_at(obj, "spec", "data"),
+        data=map_at(obj, "spec", "data") if clear else content or {},
+        lost=not clear and content is None,
         created=str_at(obj, "metadata", "creationTimestamp"),
         obj=obj,
     )
@@ -79,6 +84,12 @@ def version_name(kind: str, federated: JsonObject, data: JsonObject) -> str:
     text = _sorted(data)
     digest = hashlib.sha256(encode_object({"uid": uid_of(federated), "data": text})).hexdigest()[:_DIGEST_LENGTH]
     return f"{f'{kind.lower()}-{name_of(federated)}'[:_NAME_LENGTH_MAX]}-{digest}"
+
+
+def content_name(kind: str, federated: JsonObject, number: int) -> str:
+    """Of a version whose content is secret: nothing in it follows from that."""
+    digest = hashlib.sha256(encode_object({"uid": uid_of(federated), "revision": number})).hexdigest()
+    return f"{f'{kind.lower()}-{name_of(federated)}'[:_NAME_LENGTH_MAX]}-{digest[:_DIGEST_LENGTH]}"
 
 
 def _sorted(value: Json) -> Json:
@@ -155,7 +166,7 @@ def _content(data: JsonObject) -> JsonObject:
 
 def base_of(versions: Iterable[Version], target: str) -> Version | None:
     """What members have until their wave: the newest that was rolled out to the end, other than the target."""
-    proven = [each for each in versions if each.proven and each.name != target]
+    proven = [each for each in versions if each.proven and not each.lost and each.name != target]
     return max(proven, key=lambda each: each.number, default=None)
 
 

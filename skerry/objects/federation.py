@@ -95,6 +95,11 @@ class FederatedType(Frozen):
     def of_namespaces(self) -> bool:
         return self.name == "namespaces"
 
+    @property
+    def of_secrets(self) -> bool:
+        """What it federates may be read by who may read Secrets, and by nobody else."""
+        return self.target_kind == "Secret" and self.target_api_version == "v1"
+
 
 def federated_type(obj: JsonObject) -> FederatedType:
     """Of a FederatedTypeConfig."""

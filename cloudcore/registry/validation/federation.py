@@ -69,7 +69,7 @@ def validate_rollout_policy(obj: JsonObject, old: JsonObject | None) -> Iterator
 def validate_revision(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
     """What was there can't be changed afterwards; who approves or stops it changes nothing else."""
     if old is not None:
-        for field in ("source", "data"):
+        for field in ("source", "data", "sealed"):
             if map_at(obj, "spec", field) != map_at(old, "spec", field):
                 yield forbidden(f"spec.{field}", "a revision is what was declared, and can't be changed")
         again = int_at(obj, "spec", "revision") != int_at(old, "spec", "revision")

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from skerry.cli.rollout import Rolled, _changes, _current, _next_gate, _shown, _split, _version_before
-from skerry.errors import ConflictError, NotFoundError
+from skerry.cli.rollout import Rolled, _changes, _current, _next_gate, _opened, _shown, _split, _version_before
+from skerry.errors import ConflictError, ForbiddenError, NotFoundError
+from skerry.frozen import replace
 from skerry.objects.federated_versions import at_version, data_of, same_data, with_replicas
 from skerry.objects.meta import name_of
 from skerry.objects.scheme import Kind
+from skerry.objects.sealed_versions import sealed
 
 KIND = Kind(
     group="types.kubefed.io",
@@ -78,6 +80,56 @@ def test_what_is_in_a_federated_secret_is_not_shown() -> None:
     }
     assert label in shown["spec"]["data"]["overrides"][0]["clusterOverrides"]
     assert _shown(revision(1, "1")) == revision(1, "1")
+
+
+def told(found: Rolled, revision: int) -> Rolled:
+    status: Any = {"rollout": {"revision": revision}}
+    return replace(found, obj={**found.obj, "status": status})
+
+
+def hidden(number: int, **spec: Any) -> Any:
+    """A version whose content is in a Secret that may not be read."""
+    made = revision(number, "x", **spec)
+    del made["spec"]["data"]
+    made["spec"]["sealed"] = {"secretName": f"v{number}", "digest": "d"}
+    return made
+
+
+class Vault:
+    """A server that gives one Secret away, or none."""
+
+    def __init__(self, secret: Any) -> None:
+        self.secret = secret
+
+    def request(self, method: str, path: str, **_: Any) -> Any:
+        assert (method, path) == ("GET", "/api/v1/namespaces/d/secrets/v1")
+        if self.secret is None:
+            raise ForbiddenError("no")
+        return SimpleNamespace(obj=self.secret)
+
+
+def test_what_is_in_a_secret_version_is_read_by_who_may_read_its_secret() -> None:
+    kept = sealed({"template": {"image": "1"}, "overrides": []}, b"salt")
+    one = hidden(1)
+    one["metadata"]["namespace"] = "d"
+    one["spec"]["sealed"]["digest"] = kept.digest
+    server: Any = Vault({"data": kept.data})
+    read: Any = _opened(server, one)
+    assert read["spec"]["data"]["template"] == {"image": "1"}
+    server = Vault({"data": sealed({"template": {"image": "2"}}, b"salt").data})
+    assert _opened(server, one) == one, "somebody put another content there"
+    server = Vault(None)
+    assert _opened(server, one) == one
+    assert _shown(one) == one
+
+
+def test_who_may_not_read_a_version_is_told_so_and_goes_nowhere_else_instead() -> None:
+    found = told(rolled("2", hidden(1), hidden(2)), 2)
+    with pytest.raises(NotFoundError, match=r"revision 1 of .*the Secret v1, .*which you may not get"):
+        _version_before(found)
+    assert _current(found, 2) == found.newest
+    with pytest.raises(ConflictError, match="not written down yet"):
+        _current(told(found, 1), None)
 
 
 def test_the_next_gate_is_the_first_wave_that_nobody_let_begin() -> None:
