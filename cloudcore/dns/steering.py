@@ -144,7 +144,7 @@ def choose(service: Service, kind: int, address: bytes, geo: GeoDatabase | None 
             scope = least
             if service.sticky and taken:
                 taken, scope = [_of_network(taken, service, address)], bits
-            return _choice(taken, scope=scope, reason=f"{fell}the first region that is up")
+            return _choice(taken, scope=scope, reason=f"{fell}the first region{'' if fell else ' that is up'}")
         case "tiers":
             number, taken = _of_first_tier(candidates, service.tiers)
             best = _of_network(taken, service, address)

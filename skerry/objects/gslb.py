@@ -30,6 +30,8 @@ WISHES: Final = (*GSLBS, GLOBAL_SERVICES)
 """Resources that say how names are answered."""
 EXPOSED: Final = ("k8gb.io/exposed-ip-addresses", "skerry.dev/exposed-ip-addresses")
 """Annotations of a Gslb: addresses in place of those that its Ingress is reached at."""
+HOSTNAMES: Final = "k8gb.io/exposed-hostnames"
+"""Annotation of k8gb's that asks for addresses to be looked up by the controller."""
 HOSTNAME: Final = ("k8gb.io/hostname", "external-dns.alpha.kubernetes.io/hostname")
 """Annotations of a Gslb that refers to what has no hosts of its own, or of that itself: hosts."""
 PROBE: Final = "skerry.dev/probe"
@@ -118,6 +120,8 @@ class Wish(Frozen):
     votes: Mapping[tuple[str, str], tuple[int, int]] = {}
     """Of gateways that try a host's address: how many say up, and down."""
     drains: tuple[JsonObject, ...] = ()
+    complaints: tuple[str, ...] = ()
+    """Annotations that can't be meant."""
 
 
 def wish_of(key: Key, obj: JsonObject) -> Wish:
@@ -141,6 +145,7 @@ def _of_gslb(key: Key, obj: JsonObject) -> Wish:
         hosts=hosts_said(obj) if str_at(obj, "spec", "resourceRef", "kind") in NAMELESS else (),
         probe=probe_said(key, obj),
         votes=_votes(obj),
+        complaints=_complaints(obj),
     )
 
 
@@ -192,6 +197,19 @@ def exposed(obj: JsonObject) -> tuple[Address, ...]:
     said = annotations_of(obj)
     text = next((said[name] for name in EXPOSED if said.get(name)), "")
     return tuple(Address(address=each) for each in text.replace(",", " ").split() if is_address(each))
+
+
+def _complaints(obj: JsonObject) -> tuple[str, ...]:
+    said = annotations_of(obj)
+    found = [
+        f"annotation {name}: {each[:64]!r} is no IP address, and left out"
+        for name in EXPOSED
+        for each in said.get(name, "").replace(",", " ").split()[:100]
+        if not is_address(each)
+    ]
+    if said.get(HOSTNAMES):
+        found.append(f"annotation {HOSTNAMES} is of no effect here: name the addresses by {EXPOSED[0]}")
+    return tuple(found)
 
 
 def _gslb_reference(key: Key, obj: JsonObject) -> Reference | None:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from cloudcore.controllers.gslb.annotated import ANNOTATIONS, STRATEGY, asks, brought, gslb_of, is_of
+from cloudcore.controllers.gslb.annotated import ANNOTATED, ANNOTATIONS, STRATEGY, asks, brought, gslb_of, is_of
 from cloudcore.controllers.gslb.draft import (
     Draft,
     Ground,
@@ -24,6 +24,15 @@ from cloudcore.controllers.gslb.draft import (
     zone_of,
 )
 from cloudcore.controllers.gslb.exposed import KIND, endpoint_of, ingress_of, is_exposed, local_targets, with_spec
+from cloudcore.controllers.gslb.handover import (
+    MIGRATED,
+    given_up,
+    has_moved,
+    ingress_left_by,
+    is_asked,
+    labelled,
+    successor_of,
+)
 from cloudcore.controllers.gslb.judging import Remembering
 from cloudcore.controllers.gslb.members import is_made, sources_of
 from cloudcore.controllers.gslb.plan import Composed, Judge, Listed, Unread, Wished, compose, owner_text
@@ -105,8 +114,10 @@ class GslbController:
             Keys(resource=DNS_ZONES, keys=self._of_zone),
             *(Keys(resource=resource, keys=self._of_endpoint) for resource in LISTED),
             *(Keys(resource=resource, keys=self._of_record) for resource in RECORDS),
-            Keys(resource=INGRESSES, keys=lambda change: [*self._of_referred(change), *_annotated(change)]),
-            Keys(resource=SERVICES, keys=self._of_referred),
+            *(
+                Keys(resource=resource, keys=lambda change: [*self._of_referred(change), *_annotated(change)])
+                for resource in ANNOTATED
+            ),
             *(Keys(resource=resource, keys=self._of_referred) for resource in _CUSTOM),
             Keys(resource=SLICES, keys=self._of_slice),
             Keys(resource=NODES, keys=self._of_node),
@@ -125,8 +136,11 @@ class GslbController:
         if key.resource in LISTED:
             await self._observe(key, obj)
             return None
-        if key.resource == INGRESSES:
+        if key.resource in ANNOTATED:
             await self._gslb_of(key, obj)
+            return None
+        if is_asked(key, obj) or has_moved(key, obj):
+            await self._hand_over(key, obj)
             return None
         return await self._tell(key, obj)
 
@@ -143,10 +157,13 @@ class GslbController:
             self._selecting.pop(change.key, None)
             self._said.pop(uid_of(before) if before is not None else "", None)
         keys = [*self._touched([change.key])]
-        # Who takes away the Gslb of an annotated Ingress has it made anew; who changes it, put right.
-        ingress = Key(INGRESSES, change.key.namespace, change.key.name)
-        stored = self._tools.cache.read(ingress) if change.key.resource in GSLBS else None
-        return [*keys, ingress] if stored is not None and asks(self._tools.cache.obj(stored)) else keys
+        # Who takes away the Gslb of what is annotated has it made anew; who changes it, put right.
+        for resource in ANNOTATED if change.key.resource in GSLBS else ():
+            annotated = Key(resource, change.key.namespace, change.key.name)
+            stored = self._tools.cache.read(annotated)
+            if stored is not None and asks(annotated, self._tools.cache.obj(stored)):
+                keys.append(annotated)
+        return keys
 
     def _of_zone(self, change: Seen) -> Iterable[Key]:
         before, after = change.before, change.after
@@ -326,31 +343,68 @@ class GslbController:
         except (AlreadyExistsError, NotFoundError):
             return  # the change that tells of it wakes this
 
-    async def _gslb_of(self, key: Key, ingress: JsonObject) -> None:
-        """Make the Gslb of an annotated Ingress, and keep it as the annotations are."""
+    async def _hand_over(self, key: Key, gslb: JsonObject) -> None:
+        """To one of k8gb's newer group, which has its hosts from then on; labelled when all is there."""
+        cache, there = self._tools.cache, Key(GSLBS[0], key.namespace, key.name)
+        stored = cache.read(there)
+        if stored is None and has_moved(key, gslb):
+            why = f"it is labelled {MIGRATED}, and {there.name} of k8gb.io is not there: nothing is answered of it"
+            await self._events.say(gslb, Saying(type="Normal", reason="LegacyIgnored", message=why))
+            return
+        try:
+            after = cache.obj(stored) if stored is not None else None
+            if after is None:
+                left = ingress_left_by(gslb)
+                if left is not None and cache.read(Key(INGRESSES, key.namespace, key.name)) is None:
+                    await self._tools.objects.create(self._tools.kind(INGRESSES), key.namespace, left)
+                kind = self._tools.kind(GSLBS[0])
+                after = (await self._tools.objects.create(kind, key.namespace, successor_of(gslb))).obj
+            for resource, heir in ((INGRESSES, None), (DNS_ENDPOINTS, after)):
+                await self._give_up(Key(resource, key.namespace, key.name), gslb, heir)
+            if not has_moved(key, gslb):
+                await self._tools.objects.update(self._tools.kind(key.resource), key, labelled)
+                why = f"{there.name} of k8gb.io has its hosts now; this one may be deleted"
+                await self._events.say(gslb, Saying(type="Normal", reason="LegacyMigrated", message=why))
+        except InvalidError as error:
+            why = f"{there.name} of k8gb.io can't be made: {error}"
+            await self._events.say(gslb, Saying(type="Warning", reason="LegacyRefused", message=why))
+        except (AlreadyExistsError, NotFoundError):
+            return  # the change that tells of it wakes this
+
+    async def _give_up(self, key: Key, before: JsonObject, after: JsonObject | None) -> None:
+        stored = self._tools.cache.read(key)
+        if stored is None or given_up(obj := self._tools.cache.obj(stored), before, after) is obj:
+            return
+        kind = self._tools.kind(key.resource)
+        await self._tools.objects.update(kind, key, lambda current: given_up(current, before, after))
+
+    async def _gslb_of(self, key: Key, annotated: JsonObject) -> None:
+        """Make the Gslb of an annotated Ingress or Service, and keep it as the annotations are."""
         there = [Key(resource, key.namespace, key.name) for resource in GSLBS]
         found = next(((each, stored) for each in there if (stored := self._tools.cache.read(each)) is not None), None)
         before = self._tools.cache.obj(found[1]) if found is not None else None
-        if before is not None and asks(ingress) and not is_of(before, ingress):
-            why = f"there is a Gslb {key.name} that is not this Ingress's; its annotations are of no effect"
-            await self._events.say(ingress, Saying(type="Warning", reason="GslbExists", message=why))
+        if before is not None and asks(key, annotated) and not is_of(before, annotated):
+            word = ANNOTATED[key.resource].rpartition(" ")[2]
+            why = f"there is a Gslb {key.name} that is not this {word}'s; its annotations are of no effect"
+            await self._events.say(annotated, Saying(type="Warning", reason="GslbExists", message=why))
             return
-        if not asks(ingress):
-            if before is not None and is_of(before, ingress):
-                why = f"{STRATEGY} is gone, and the Gslb {key.name} stays as it is: delete it to end it"
-                await self._events.say(ingress, Saying(type="Normal", reason="GslbStays", message=why))
+        if not asks(key, annotated):
+            if before is not None and is_of(before, annotated):
+                gone = "it is no LoadBalancer" if STRATEGY in annotations_of(annotated) else f"{STRATEGY} is gone"
+                why = f"{gone}, and the Gslb {key.name} stays as it is: delete it to end it"
+                await self._events.say(annotated, Saying(type="Normal", reason="GslbStays", message=why))
             return
         try:
-            wanted = gslb_of(ingress, before)
+            wanted = gslb_of(key, annotated, before)
             if found is None:
                 await self._tools.objects.create(self._tools.kind(GSLBS[0]), key.namespace, wanted)
             elif before is not None and brought(before, wanted) is not before:
                 kind = self._tools.kind(found[0].resource)
                 await self._tools.objects.update(
-                    kind, found[0], lambda current: brought(current, gslb_of(ingress, current))
+                    kind, found[0], lambda current: brought(current, gslb_of(key, annotated, current))
                 )
         except InvalidError as error:
-            await self._events.say(ingress, Saying(type="Warning", reason="GslbRefused", message=str(error)))
+            await self._events.say(annotated, Saying(type="Warning", reason="GslbRefused", message=str(error)))
         except (AlreadyExistsError, NotFoundError):
             return  # the change that tells of it wakes this
 
@@ -416,6 +470,8 @@ class GslbController:
 
     def _wished(self, key: Key, obj: JsonObject) -> list[Wished | Listed | Unread]:
         """Of one object, and not for all: one that nothing can be made of would keep every zone as it is."""
+        if has_moved(key, obj):
+            return []
         try:
             wish = wish_of(key, obj)
             made = self._draft(wish)
@@ -464,18 +520,20 @@ def _selector_of(gateway: JsonObject) -> LabelSelector:
 
 
 def _annotated(change: Seen) -> Iterable[Key]:
-    """Ingresses that a Gslb is wanted of, or was."""
+    """Ingresses and Services that a Gslb is wanted of, or was."""
     before, after = change.before, change.after
-    if after is None or not any(asks(side) for side in (before, after) if side is not None) or being_deleted(after):
+    sides = [side for side in (before, after) if side is not None]
+    if after is None or not any(asks(change.key, side) for side in sides) or being_deleted(after):
         return ()
     said = {name: annotations_of(after).get(name) for name in ANNOTATIONS}
     same = before is not None and said == {name: annotations_of(before).get(name) for name in ANNOTATIONS}
+    same = same and all(asks(change.key, side) for side in sides)
     return () if same else [change.key]
 
 
 def _asked(obj: JsonObject) -> tuple[object, ...]:
-    observations = map_at(obj, "status").get("observations")
-    return generation_of(obj), map_at(obj, "metadata").get("annotations"), being_deleted(obj), observations
+    observations, meta = map_at(obj, "status").get("observations"), map_at(obj, "metadata")
+    return generation_of(obj), meta.get("annotations"), meta.get("labels"), being_deleted(obj), observations
 
 
 def _said(record: JsonObject) -> tuple[object, ...]:

@@ -183,6 +183,7 @@ def draft(wish: Wish, ground: Ground, now_ms: int) -> Draft:
     if wish.reference is not None and wish.embedded is None and not ground.referred:
         what = wish.reference.name or "with these labels"
         problems.append(f"there is no {wish.reference.kind} {what}")
+    problems += wish.complaints
     hosts: list[Host] = []
     for name, services in backends(wish, ground.referred).items():
         addresses = _addresses(wish, ground, name)

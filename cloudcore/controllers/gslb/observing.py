@@ -16,6 +16,7 @@ from contextlib import aclosing
 from typing import Final
 
 from cloudcore.controllers.gslb.draft import node_facts, zone_of
+from cloudcore.controllers.gslb.handover import has_moved
 from cloudcore.controllers.gslb.vantage import (
     COUNT_DEFAULT,
     COUNT_MAX,
@@ -148,6 +149,8 @@ class GatewayObservers:
         found: list[_Watch] = []
         for stored in [stored for resource in WISHES for stored in cache.select(resource)]:
             obj = cache.obj(stored)
+            if has_moved(stored.key, obj):
+                continue
             said = probe_said(stored.key, obj)
             for row in maps_at(obj, "status", "endpoints"):
                 host, address = str_at(row, "host"), str_at(row, "address")

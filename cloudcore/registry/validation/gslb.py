@@ -60,6 +60,7 @@ def validate_gslb(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
         yield required("spec.strategy.primaryGeoTag", "the region that failover begins with")
     yield from _between("spec.strategy", strategy, "dnsTtlSeconds", 0, TTL_MAX_S)
     yield from _weights("spec.strategy.weight", map_at(strategy, "weight"))
+    yield from one_of("spec.serviceHealthPolicy", str_at(spec, "serviceHealthPolicy"), ("Any", "All"), needed=False)
     ingress, reference = map_at(spec, "ingress"), map_at(spec, "resourceRef")
     if bool(ingress) == bool(reference):
         words = "must have exactly one of ingress and resourceRef"

@@ -15,8 +15,8 @@ def _gslb(obj: JsonObject, now_ms: int) -> list[Json]:
         str_at(obj, "metadata", "name"),
         str_at(obj, "spec", "strategy", "type"),
         str_at(obj, "status", "geoTag") or NONE,
-        age(obj, now_ms),
         str_at(obj, "status", "hosts") or NONE,
+        age(obj, now_ms),
     ]
 
 
@@ -52,7 +52,7 @@ def _snapshot(obj: JsonObject, now_ms: int) -> list[Json]:
     return [str_at(obj, "metadata", "name"), int_at(obj, "spec", "serial"), age(obj, now_ms)]
 
 
-_GSLB: Final = Printer(columns=columns("Name", "Strategy", "GeoTag", "Age", wide=("Hosts",)), cells=_gslb)
+_GSLB: Final = Printer(columns=columns("Name", "Strategy", "GeoTag", wide=("Hosts", "Age")), cells=_gslb)
 PRINTERS: Final = {
     (K8GB, "Gslb"): _GSLB,
     (K8GB_BEFORE, "Gslb"): _GSLB,

@@ -745,3 +745,44 @@ async def test_a_gslb_whose_annotation_is_taken_away_stays_and_that_is_told(
     await world.delete(NEW, "web")
     await world.settle(controller)
     assert world.get(NEW, "web") is None, "nobody asks for it any more"
+
+
+async def test_an_annotated_service_has_a_gslb_while_it_balances_load(
+    world: World, controller: GslbController
+) -> None:
+    await site(world)
+    notes = {"k8gb.io/strategy": "roundRobin"}
+
+    async def write(kind: str) -> None:
+        def changed(obj: Any) -> Any:
+            spec = {**obj["spec"], "type": kind}
+            return {**obj, "metadata": {**obj["metadata"], "annotations": {**notes}}, "spec": spec}
+
+        await world.update("services", "web", changed)
+        await world.settle(controller)
+
+    await write("LoadBalancer")
+    (event,) = world.events("GslbRefused")
+    assert "k8gb.io/hostname" in event["message"] and event["involvedObject"]["kind"] == "Service"
+    notes["k8gb.io/hostname"] = "lb.example.com"
+    await write("LoadBalancer")
+    made = world.get(NEW, "web")
+    assert made["spec"]["resourceRef"] == {"apiVersion": "v1", "kind": "Service", "name": "web"}
+    assert made["metadata"]["ownerReferences"][0]["kind"] == "Service"
+    assert made["metadata"]["annotations"] == {"k8gb.io/hostname": "lb.example.com"}
+    await world.set_status("services", "web", loadBalancer={"ingress": [{"ip": "203.0.113.9"}]})
+    await world.settle(controller)
+    assert set(states(world, "lb.example.com.")) == {"203.0.113.9"}
+    await write("ClusterIP")
+    (event,) = world.events("GslbStays")
+    assert "no LoadBalancer" in event["message"]
+
+
+async def test_addresses_of_an_annotation_that_are_none_are_told(world: World, controller: GslbController) -> None:
+    await site(world)
+    await gslb(world)
+    notes = {"k8gb.io/exposed-ip-addresses": "203.0.113.1,nowhere", "k8gb.io/exposed-hostnames": "a.test"}
+    await world.update(NEW, "web", lambda obj: {**obj, "metadata": {**obj["metadata"], "annotations": notes}})
+    await world.settle(controller)
+    (event,) = world.events("Incomplete")
+    assert "'nowhere' is no IP address" in event["message"] and "k8gb.io/exposed-hostnames" in event["message"]
