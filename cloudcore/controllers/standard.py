@@ -24,6 +24,7 @@ from cloudcore.controllers.nodelease.controller import NodeLeaseController
 from cloudcore.controllers.placement.controller import PlacementController
 from cloudcore.controllers.replicaset.controller import ReplicaSetController
 from cloudcore.controllers.serviceaccount.controller import ServiceAccountController
+from cloudcore.controllers.tainted.controller import TaintedController
 from cloudcore.controllers.token.controller import Signer, TokenController
 from cloudcore.controllers.volume.controller import VolumeController
 from cloudcore.controllers.volume.ephemeral import EphemeralController
@@ -47,6 +48,7 @@ def standard_controllers(
         TokenController(tools, signer=signer, ca_pem=ca_pem),
         NodeController(tools),
         NodeLeaseController(tools),
+        TaintedController(tools),
         DefinitionController(tools, custom),
         JoinTokenController(tools),
         CommandController(tools, epoch=epoch),

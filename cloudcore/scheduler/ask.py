@@ -24,36 +24,12 @@ from skerry.objects.select import (
     node_selector,
     node_term,
 )
+from skerry.objects.taints import Toleration, tolerations_of
 from skerry.objects.volumes import PodClaim, pod_claims
 
 CPU_LEAST_MILLIS: Final = 100
 MEMORY_LEAST: Final = 200 * 1024 * 1024
 """What a container that asks for nothing is taken to use when nodes are compared (not when they are filtered)."""
-
-
-class Taint(Frozen, kw_only=False):
-    key: str
-    value: str
-    effect: str
-
-
-class Toleration(Frozen, kw_only=False):
-    """core/v1 Toleration. "" for key or effect means any."""
-
-    key: str
-    operator: str
-    value: str
-    effect: str
-
-    def tolerates(self, taint: Taint) -> bool:
-        if self.effect and self.effect != taint.effect:
-            return False
-        if self.key and self.key != taint.key:
-            return False
-        if self.operator == "Exists":
-            return True
-        # An empty key needs Exists; anything else compares values.
-        return bool(self.key) and self.value == taint.value
 
 
 class AffinityTerm(Frozen, kw_only=False):
@@ -134,7 +110,7 @@ def ask_of(pod: JsonObject) -> Ask:
         scored_cpu=cpu,
         scored_memory=memory,
         ports=host_ports_of(pod),
-        tolerations=tuple(_tolerations(pod)),
+        tolerations=tolerations_of(pod),
         selector=map_selector(str_map_at(pod, "spec", "nodeSelector")),
         required=node_selector(map_at(node, wanted)) if map_at(node, wanted) else None,
         preferred=tuple(
@@ -231,16 +207,6 @@ def _scored(pod: JsonObject) -> tuple[int, int]:
         cpu += own.get("cpu", CPU_LEAST_MILLIS)
         memory += own.get("memory", MEMORY_LEAST)
     return cpu, memory
-
-
-def _tolerations(pod: JsonObject) -> Iterable[Toleration]:
-    for found in maps_at(pod, "spec", "tolerations"):
-        yield Toleration(
-            key=str_at(found, "key"),
-            operator=str_at(found, "operator") or "Equal",
-            value=str_at(found, "value"),
-            effect=str_at(found, "effect"),
-        )
 
 
 def _terms(terms: list[JsonObject], namespace: str) -> tuple[AffinityTerm, ...]:

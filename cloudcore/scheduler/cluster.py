@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from cloudcore.scheduler.ask import Ask, Taint, amounts
+from cloudcore.scheduler.ask import Ask, amounts
 from skerry.objects.conditions import condition_of
-from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at
+from skerry.objects.json import JsonObject, bool_at, map_at, str_at
 from skerry.objects.meta import Key, labels_of, name_of
 from skerry.objects.pods import HostPort
+from skerry.objects.taints import Taint, taints_of
 
 NOT_READY: Final = "node.kubernetes.io/not-ready"
 UNREACHABLE: Final = "node.kubernetes.io/unreachable"
@@ -173,10 +174,7 @@ def _describe(node: Node, obj: JsonObject) -> None:
 
 def _taints(obj: JsonObject) -> Iterable[Taint]:
     """The node's taints, and the one that the node controller is about to set where the node isn't ready."""
-    found = [
-        Taint(str_at(taint, "key"), str_at(taint, "value"), str_at(taint, "effect"))
-        for taint in maps_at(obj, "spec", "taints")
-    ]
+    found = taints_of(obj)
     ready = str_at(condition_of(obj, "Ready") or {}, "status")
     implied = Taint(NOT_READY if ready in ("False", "") else UNREACHABLE, "", "NoSchedule")
-    return found if ready == "True" or implied in found else [*found, implied]
+    return found if ready == "True" or implied in found else (*found, implied)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from cloudcore.scheduler.ask import AffinityTerm, Ask, Taint
+from cloudcore.scheduler.ask import AffinityTerm, Ask
 from cloudcore.scheduler.cluster import Cluster, Node
 from cloudcore.scheduler.volumes import NO_NEEDS, VolumeNeeds, volume_faults
 from skerry.frozen import Frozen
 from skerry.objects.pods import HostPort
+from skerry.objects.taints import Taint
 
 _UNSCHEDULABLE: Final = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
 

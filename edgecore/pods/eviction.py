@@ -164,10 +164,13 @@ def is_relieved(settings: EvictionSettings, seen: Observations) -> bool:
 def is_critical(pod: JsonObject) -> bool:
     """It stays and may begin, whatever there is too little of: what the system needs, and static pods, that nobody
     would start again."""
+    return is_static(pod) or priority_of(pod) >= CRITICAL
+
+
+def is_static(pod: JsonObject) -> bool:
+    """It is a file's of the gateway."""
     notes = dig(pod, "metadata", "annotations")
-    if isinstance(notes, dict) and (notes.get(_CONFIG_SOURCE, "api") != "api" or _CONFIG_MIRROR in notes):
-        return True
-    return priority_of(pod) >= CRITICAL
+    return isinstance(notes, dict) and (notes.get(_CONFIG_SOURCE, "api") != "api" or _CONFIG_MIRROR in notes)
 
 
 def priority_of(pod: JsonObject) -> int:

@@ -50,6 +50,7 @@ from skerry.frozen import replace
 from skerry.objects.json import JsonObject, bool_at, decode_object, dig, map_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted, labels_of
 from skerry.objects.pods import host_ports_of
+from skerry.objects.taints import NO_EXECUTE, taints_of
 from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
@@ -519,10 +520,12 @@ class PodWorker:
         if why := self._parts.refusal(pod):
             return refused(EVICTED, why)
         parts, node = self._parts, self._parts.node
-        known = parts.store.get(Key("nodes", "", node.name))
+        stored = parts.store.get(Key("nodes", "", node.name))
+        known = None if stored is None else decode_object(stored.body)
         gateway = Gateway(
             name=node.name,
-            labels=None if known is None else labels_of(decode_object(known.body)),
+            labels=None if known is None else labels_of(known),
+            taints=tuple(each for each in taints_of(known or {}) if each.effect == NO_EXECUTE),
             allocatable=node.allocatable,
             used=parts.others(self._uid),
         )

@@ -46,8 +46,6 @@ class ContainerContext(Frozen):
     restart_policy: str
     grace_s: int | None = None
     """`terminationGracePeriodSeconds`; None where the pod does not say."""
-    own_users: bool = False
-    """Its users are not its node's."""
 
 
 def validate_container(
@@ -70,7 +68,7 @@ def validate_container(
     privileged = bool_at(secured, "privileged")
     mounts = maps_at(container, "volumeMounts")
     yield from _validate_mounts(f"{field}.volumeMounts", mounts, context, privileged=privileged)
-    yield from validate_container_security(f"{field}.securityContext", secured, own_users=context.own_users)
+    yield from validate_container_security(f"{field}.securityContext", secured)
     yield from validate_resources(f"{field}.resources", map_at(container, "resources"))
     yield from _validate_resize_policy(f"{field}.resizePolicy", container, context, init=init)
     restart = str_at(container, "restartPolicy")

@@ -60,7 +60,6 @@ def validate_pod_spec(field: str, spec: JsonObject) -> Iterator[Cause]:
         host_network=bool_at(spec, "hostNetwork"),
         restart_policy=str_at(spec, "restartPolicy"),
         grace_s=int_at(spec, "terminationGracePeriodSeconds") if "terminationGracePeriodSeconds" in spec else None,
-        own_users=spec.get("hostUsers") is False,
     )
     yield from _validate_containers(field, spec, context)
     yield from one_of(f"{field}.restartPolicy", str_at(spec, "restartPolicy"), _RESTART)

@@ -59,14 +59,13 @@ def validate_pod_security(field: str, spec: JsonObject) -> Iterator[Cause]:
     yield from _validate_system(field, spec)
 
 
-def validate_container_security(field: str, context: JsonObject, *, own_users: bool) -> Iterator[Cause]:
-    """The faults of a container's security context. `own_users`: the pod's users are not its node's."""
+def validate_container_security(field: str, context: JsonObject) -> Iterator[Cause]:
+    """The faults of a container's security context. `procMount: Unmasked` is taken without `hostUsers: false`, unlike
+    by Kubernetes: no gateway has user namespaces, and who may say it may say `privileged` as well."""
     yield from _validate_ids(field, context, ("runAsUser", "runAsGroup"))
     yield from _validate_profiles(field, context)
     mount = str_at(context, "procMount")
     yield from one_of(f"{field}.procMount", mount, ("Default", "Unmasked"), needed=False)
-    if mount == "Unmasked" and not own_users:
-        yield invalid(f"{field}.procMount", mount, "`hostUsers` must be false to use `Unmasked`")
     if context.get("allowPrivilegeEscalation") is False:
         if bool_at(context, "privileged"):
             text = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"

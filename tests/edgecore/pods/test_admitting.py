@@ -9,6 +9,7 @@ import pytest
 from edgecore.pods.admitting import Gateway, needs_of, not_admitted
 from skerry.frozen import replace
 from skerry.objects.json import Json, JsonObject
+from skerry.objects.taints import Taint
 from tests.edgecore.pods.pods_of import container, pod, pod_with
 
 GATE = Gateway(
@@ -103,3 +104,31 @@ def test_what_a_pod_holds_is_counted_as_the_scheduler_counts() -> None:
         "memory": 1 << 20,
         "ephemeral-storage": 1 << 30,
     }
+
+
+def test_what_is_for_another_system_is_refused_before_anything_else() -> None:
+    text = "Pod was rejected: Failed to admit pod as the OS field doesn't match node OS"
+    assert refused(pod_with({"os": {"name": "windows"}}, *_large())) == ("PodOSNotSupported", text)
+    assert refused(pod(os={"name": "linux"})) == ("", "")
+    labelled = pod()
+    labelled["metadata"] = {"name": "a", "labels": {"kubernetes.io/os": "windows"}}
+    assert refused(labelled)[0] == "PodOSSelectorNodeLabelDoesNotMatch"
+
+
+def test_huge_pages_that_were_not_set_aside_are_not_there() -> None:
+    asks = asking(**{"hugepages-2Mi": "4Mi"})
+    text = "hugepages-2Mi, requested: 4194304, used: 0, capacity: 0"
+    assert refused(asks) == ("OutOfhugepages-2Mi", f"Pod was rejected: Node didn't have enough resource: {text}")
+    room = {**GATE.allocatable, "hugepages-2Mi": "4Mi"}
+    assert refused(asks, allocatable=room) == ("", "")
+    assert refused(asks, allocatable=room, used={"hugepages-2Mi": 2 << 20})[0] == "OutOfhugepages-2Mi"
+
+
+def test_a_taint_that_sends_pods_away_lets_none_come() -> None:
+    hot = (Taint("state", "hot", "NoExecute"),)
+    text = "Pod was rejected: Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"
+    assert refused(pod(), taints=hot) == ("TaintToleration", text)
+    assert refused(pod(tolerations=[{"operator": "Exists", "tolerationSeconds": 5}]), taints=hot) == ("", "")
+    static = pod()
+    static["metadata"] = {"name": "a", "annotations": {"kubernetes.io/config.source": "file"}}
+    assert refused(static, taints=hot) == ("", "")

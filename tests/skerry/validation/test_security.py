@@ -12,8 +12,8 @@ def of_pod(**spec: Json) -> list[str]:
     return [f"{cause.field}: {cause.message}" for cause in validate_pod_security("spec", spec)]
 
 
-def of_container(*, own_users: bool = False, **context: Json) -> list[str]:
-    return [cause.message for cause in validate_container_security("c", context, own_users=own_users)]
+def of_container(**context: Json) -> list[str]:
+    return [cause.message for cause in validate_container_security("c", context)]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,6 @@ def test_who_is_privileged_or_has_every_capability_cannot_be_kept_from_more() ->
     assert told[0].endswith("cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN")
 
 
-def test_proc_is_unmasked_for_users_of_the_pods_own() -> None:
-    assert of_container(procMount="Unmasked", own_users=True) == []
-    assert "`hostUsers` must be false" in of_container(procMount="Unmasked")[0]
+def test_proc_is_masked_or_not() -> None:
+    assert of_container(procMount="Unmasked") == []
     assert "supported values" in of_container(procMount="Bare")[0]

@@ -1,0 +1,1 @@
+"""Eviction of pods by taints of their nodes."""

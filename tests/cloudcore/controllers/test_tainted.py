@@ -1,0 +1,93 @@
+"""A taint of NoExecute sends pods away that do not bear it; a node's silence does not."""
+
+from typing import Any
+
+from cloudcore.controllers.tainted.controller import TaintedController
+from tests.cloudcore.worlds import World, make_world
+
+TAINT: Any = {"key": "k", "value": "v", "effect": "NoExecute"}
+
+
+def node(name: str = "n", *taints: Any) -> Any:
+    return {"metadata": {"name": name}, "spec": {"taints": list(taints)}}
+
+
+def pod(name: str, *tolerations: Any, **annotations: str) -> Any:
+    spec = {"nodeName": "n", "tolerations": list(tolerations), "containers": [{"name": "c", "image": "i"}]}
+    notes = {key.replace("_", "/"): value for key, value in annotations.items()}
+    return {"metadata": {"name": name, "annotations": notes}, "spec": spec}
+
+
+def bears(seconds: int | None = None) -> Any:
+    made: Any = {"key": "k", "operator": "Exists", "effect": "NoExecute"}
+    return made if seconds is None else {**made, "tolerationSeconds": seconds}
+
+
+def there(world: World) -> list[str]:
+    return [each["metadata"]["name"] for each in world.all("pods") if "deletionTimestamp" not in each["metadata"]]
+
+
+async def test_who_does_not_bear_it_goes_at_once_and_is_told_of():
+    async with make_world() as world:
+        controller = TaintedController(world.tools)
+        await world.create("nodes", node())
+        await world.create("nodes", node("other"))
+        await world.create("pods", pod("stays", bears()))
+        await world.create("pods", pod("goes"))
+        elsewhere = pod("elsewhere")
+        elsewhere["spec"]["nodeName"] = "other"
+        await world.create("pods", elsewhere)
+        await world.create("pods", pod("mirror", **{"kubernetes.io_config.mirror": "x"}))
+        await world.settle(controller)
+        assert len(there(world)) == 4
+        await world.set_spec("nodes", "n", taints=[TAINT])
+        await world.settle(controller)
+        assert there(world) == ["elsewhere", "mirror", "stays"]
+        assert [each["message"] for each in world.events("TaintManagerEviction")] == [
+            "Marking for deletion Pod d/goes"
+        ]
+        await world.create("pods", pod("comes"))
+        await world.settle(controller)
+        assert "comes" not in there(world)
+
+
+async def test_who_bears_it_for_a_while_has_that_while_and_no_longer():
+    async with make_world() as world:
+        controller = TaintedController(world.tools)
+        await world.create("nodes", node("n", TAINT))
+        await world.create("pods", pod("a", bears(60)))
+        await world.settle(controller)
+        assert world.later["a"] == 60.0
+        world.clock.advance(50.0)
+        await world.set_spec("nodes", "n", taints=[TAINT, {**TAINT, "key": "k", "value": "w"}])  # not from the start
+        await world.settle(controller)
+        assert world.later["a"] == 10.0 and there(world) == ["a"]
+        world.clock.advance(10.0)
+        assert await controller.reconcile(world.key("pods", "a")) is None
+        assert there(world) == []
+
+
+async def test_a_taint_that_is_taken_back_in_time_has_done_nothing():
+    async with make_world() as world:
+        controller = TaintedController(world.tools)
+        await world.create("nodes", node("n", TAINT))
+        await world.create("pods", pod("a", bears(60)))
+        await world.settle(controller)
+        await world.set_spec("nodes", "n", taints=[])
+        await world.settle(controller)
+        world.clock.advance(100.0)
+        assert await controller.reconcile(world.key("pods", "a")) is None
+        assert there(world) == ["a"]
+        assert world.events("TaintManagerEviction")[0]["message"] == "Cancelling deletion of Pod d/a"
+
+
+async def test_a_silent_node_sends_nobody_away():
+    async with make_world() as world:
+        controller = TaintedController(world.tools)
+        silent = [
+            {"key": f"node.kubernetes.io/{name}", "effect": "NoExecute"} for name in ("unreachable", "not-ready")
+        ]
+        await world.create("nodes", node("n", *silent, {**TAINT, "effect": "NoSchedule"}))
+        await world.create("pods", pod("a"))
+        await world.settle(controller)
+        assert there(world) == ["a"]
