@@ -30,6 +30,10 @@ PROBLEMS_MAX: Final = 100
 SERIALS: Final = 1 << 32
 _STATES: Final = {"Up": "up", "Down": "down", "Drained": "drained"}
 _ADDRESSES: Final = ("A", "AAAA")
+_LEADING: Final = frozenset({"A", "AAAA", "CNAME", "DNAME", "HTTPS", "SVCB"})
+"""Types by which clients are led: who has one at a name has the host."""
+_CHALLENGE: Final = "_acme-challenge"
+"""Who answers there has certificates for the name above it, and for all names right below that (RFC 8555, 8.4)."""
 ENDPOINTS_MAX: Final = 1000
 """Of a service, as servers take them."""
 JUDGEMENTS_MAX: Final = 200
@@ -104,6 +108,12 @@ class _Claims:
     """Names that the zone has given to other servers."""
     spaces: dict[str, str] = field(default_factory=dict)
     """The namespaces that have names; what the zone has itself is in none."""
+    hosts: dict[str, bool] = field(default_factory=dict)
+    """Of names that the zone has something at: whether it leads clients there."""
+    below: dict[str, set[str]] = field(default_factory=dict)
+    """Who has names right below a name; "" for the zone."""
+    around: set[str] = field(default_factory=set)
+    """Names that a namespace took when others had names right below them: it does not speak for those."""
 
     def refuse(self, owner: str, why: str) -> None:
         self.problems.append((owner, why))
@@ -111,14 +121,36 @@ class _Claims:
     def take(self, name: str, kinds: Sequence[str], owner: str, space: str = "") -> bool:
         """`space` is "" for the zone's own."""
         about = _subject(name, self.zone)
-        if (first := self.spaces.get(about, space)) != space and space and not self._taken(name, kinds, owner):
-            self.refuse(owner, f"{name}: {about} is of namespace {first}")
+        if space and not self._taken(name, kinds, owner) and (why := self._foreign(name, about, space)):
+            self.refuse(owner, f"{name}: {why}")
             return False
         if not self._take(name, kinds, owner):
             return False
-        if space:
+        leads = not _LEADING.isdisjoint(kinds)
+        if space and about not in self.spaces:
             self.spaces[about] = space
+            if self.below.get(about, set()) - {space}:
+                self.around.add(about)
+        if not space:
+            self.hosts[name] = self.hosts.get(name, False) or leads
+        if space or leads:
+            self.below.setdefault(about.partition(".")[2], set()).add(space)
         return True
+
+    def _foreign(self, name: str, about: str, space: str) -> str:
+        """Why a namespace can't have it, where nobody has this very set; "" where it can."""
+        first = self.spaces.get(about)
+        if first is not None and first != space:
+            return f"{about} is of namespace {first}"
+        if self.hosts.get(about) or (about != name and about in self.hosts and first is None):
+            return f"{about} is DnsZone {self.zone}'s"
+        if _CHALLENGE not in name.split("."):
+            return ""
+        if about == name:
+            return "speaks for the zone itself and all names right below it, and belongs into the DnsZone"
+        if about in self.around or (first is None and self.below.get(about, set()) - {space}):
+            return f"speaks for all names right below {about} as well, and others had some before"
+        return ""
 
     def _taken(self, name: str, kinds: Sequence[str], owner: str) -> bool:
         """By somebody who can be named."""

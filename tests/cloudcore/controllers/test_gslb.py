@@ -666,58 +666,6 @@ async def test_a_ttl_of_thousands_of_digits_is_told_and_shortened(world: World, 
     assert "k8gb.io/dns-ttl-seconds" in event["message"] and len(event["message"]) < 200
 
 
-async def elsewhere(world: World, name: str, *rows: Any) -> None:
-    """A DNSEndpoint of another namespace."""
-    world.clock.advance(1)
-    await world.create(DNS_ENDPOINTS, {"metadata": {"name": name}, "spec": {"endpoints": [*rows]}}, "other")
-
-
-def row(name: str, kind: str, *targets: str) -> Any:
-    return {"dnsName": name, "recordType": kind, "targets": [*targets]}
-
-
-CHALLENGE = row("_acme-challenge.www.example.com", "TXT", "stolen")
-
-
-async def test_a_name_and_what_underscores_say_of_it_is_of_one_namespace(
-    world: World, controller: GslbController
-) -> None:
-    await zone(world, records=[{"name": "www", "type": "MX", "data": ["10 mail.test."]}])
-    await global_service(world, "web", "www.example.com")
-    await endpoint(world, "web", row("www.example.com", "CAA", '0 issue "ours.test"'))
-    await endpoint(world, "acme", row("_acme-challenge.www.example.com", "TXT", "ours"))
-    stolen = (
-        row("www.example.com", "HTTPS", "1 away.test."),
-        row("www.example.com", "TXT", "stolen"),
-        row("www.example.com", "A", "198.51.100.66"),
-        row("_443._tcp.www.example.com", "TXT", "stolen"),
-        CHALLENGE,
-    )
-    await elsewhere(world, "thief", *stolen, row("below.www.example.com", "A", "192.0.2.7"))
-    await elsewhere(world, "apex", row("_dmarc.example.com", "TXT", "v=DMARC1"))
-    await endpoint(world, "apex", row("x._domainkey.example.com", "TXT", "v=DKIM1"))
-    await world.settle(controller)
-    text = snapshot(world)["zone"]
-    assert "stolen" not in text and "away.test" not in text and "198.51.100.66" not in text
-    for said in ("CAA", "MX", "ours", "v=DMARC1", "v=DKIM1", "192.0.2.7"):
-        assert said in text, "whose it is has as many objects and types there as he likes"
-    told = "www.example.com: www.example.com is of namespace d"
-    assert f"DNSEndpoint other/thief: {told}" in problems(world)
-    assert f"DNSEndpoint other/thief: _443._tcp.{told}" in problems(world)
-    assert "DNSEndpoint other/thief: www.example.com is GlobalService d/web's" in problems(world)
-
-
-async def test_who_comes_first_with_a_challenge_has_the_host(world: World, controller: GslbController) -> None:
-    await zone(world)
-    await elsewhere(world, "first", CHALLENGE)
-    await global_service(world, "web", "www.example.com")
-    await world.settle(controller)
-    assert "services" not in snapshot(world)["services"] and "stolen" in snapshot(world)["zone"]
-    await world.objects.delete(world.kind(DNS_ENDPOINTS), world.key(DNS_ENDPOINTS, "first", "other"))
-    await world.settle(controller)
-    assert set(states(world)) == {"203.0.113.1"}
-
-
 async def test_one_wish_that_nothing_can_be_made_of_is_told_and_stops_no_zone(
     world: World, controller: GslbController
 ) -> None:
