@@ -152,6 +152,25 @@ def test_servers_of_one_zone_take_turns_and_the_older_zone_is_not_put_back(tmp_p
         two.process.wait()
 
 
+def test_who_goes_back_to_an_older_zone_over_a_restart_is_obeyed_and_a_copy_of_him_is_not(tmp_path: Path) -> None:
+    """What was written last is on disk: the newer serial there is his own, or not."""
+    needs("knotd")
+    port = free_dns_port()
+    with a_knot(tmp_path / "theirs", port):
+        with ours(tmp_path / "us", port, "www A 192.0.2.2\n", serial=2) as server:
+            until(lambda: ask(port, "www") == ["192.0.2.2"], server)
+            until((tmp_path / "us/state/exports" / f"example.com@127.0.0.1@{port}@wrote").exists, server)
+        shutil.copytree(tmp_path / "us/state", tmp_path / "copy/state")
+        with ours(tmp_path / "us", port, "www A 192.0.2.3\n", serial=3) as server:
+            until(lambda: ask(port, "www") == ["192.0.2.3"], server)
+        # Restored from a copy of the directory: it knows its own serial 2, and 3 is another's.
+        with ours(tmp_path / "copy", port, "www A 192.0.2.1\n", serial=1) as server:
+            until(lambda: "exports a newer one there" in server.skerry("zones"), server)
+            assert ask(port, "www") == ["192.0.2.3"]
+        with ours(tmp_path / "us", port, "www A 192.0.2.1\n", serial=1) as server:
+            until(lambda: ask(port, "www") == ["192.0.2.1"], server)
+
+
 def test_a_server_that_was_away_is_written_when_it_is_back_and_keys_are_rolled(tmp_path: Path) -> None:
     needs("named")
     port = free_dns_port()

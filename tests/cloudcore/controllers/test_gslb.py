@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -11,8 +11,10 @@ from cloudcore.controllers.gslb.controller import SLICES, GslbController
 from cloudcore.controllers.gslb.judging import Remembering
 from cloudcore.controllers.gslb.routes import addresses_of, hosts_of, parents_of, services_of
 from cloudcore.dns.snapshot import zone_of_snapshot
+from cloudcore.registry.objects import LocalObjects
 from skerry.dns.names import name_of
 from skerry.errors import InvalidError
+from skerry.frozen import replace
 from skerry.objects.gslb import (
     DNS_ENDPOINTS,
     DNS_SNAPSHOTS,
@@ -641,6 +643,37 @@ async def test_of_two_groups_of_one_kind_and_name_the_older_has_a_name(
     await world.settle(controller)
     assert service(world)["policy"] == "round_robin"
     assert problems(world) == ["Gslb.k8gb.absa.oss d/web: www.example.com is Gslb d/web's"]
+
+
+class Overtaken(LocalObjects):
+    """Somebody else's write lands just before each of ours: what ours was made of is old then."""
+
+    writes: list[Callable[[], Awaitable[Any]]]
+
+    async def update(self, *given: Any, **named: Any) -> Any:
+        if self.writes:
+            await self.writes.pop()()
+        return await super().update(*given, **named)
+
+
+async def test_weights_that_are_written_while_annotations_change_are_kept(world: World) -> None:
+    writes: list[Callable[[], Awaitable[Any]]] = []
+    shared = {name: getattr(world.objects, name) for name in ("store", "cache", "rules", "clock", "ids", "steps")}
+    controller = GslbController(replace(world.tools, objects=Overtaken(**shared, writes=writes)), zone_fault)
+    await site(world)
+    await annotate(world, strategy="roundRobin")
+    await world.settle(controller)
+    await annotate(world, strategy="roundRobin", dns_ttl_seconds="7")
+
+    async def weigh() -> None:
+        strategy = {**world.get(NEW, "web")["spec"]["strategy"], "weight": {"eu": 3}}
+        await world.set_spec(NEW, "web", strategy=strategy)
+
+    writes.append(weigh)
+    await controller.reconcile(world.key(INGRESSES, "web"))
+    assert not writes
+    strategy = {"type": "roundRobin", "dnsTtlSeconds": 7, "weight": {"eu": 3}}
+    assert world.get(NEW, "web")["spec"]["strategy"] == strategy
 
 
 async def test_what_somebody_does_to_a_gslbs_dnsendpoint_is_put_right(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import dns.message
 import yaml
 
 from cloudcore.dns.counts import Counts, shared_memory
-from cloudcore.dns.datagrams import Datagrams, datagram_socket
+from cloudcore.dns.datagrams import READY_BYTES_MAX, READY_MAX, Datagrams, datagram_socket
 from cloudcore.dns.recent import Recent
 from cloudcore.dns.responder import Desk, Responder
 from cloudcore.dns.servicefile import services_of
@@ -46,6 +46,15 @@ class Served:
         assert query.is_response(answer)
         assert answer.question[0].name.labels == query.question[0].name.labels, "letters of the question"
         return answer
+
+    def ask_all(self, queries: Sequence[bytes]) -> None:
+        """A few at a time, whatever is said."""
+        for begin in range(0, len(queries), 32):
+            batch = queries[begin : begin + 32]
+            for each in batch:
+                self._client.send(each)
+            for _ in batch:
+                assert len(self._client.recv(4096)) > 1000
 
     def ready_after(self, name: str, **more: Any) -> int:
         """How many of two answers to the same were there already."""
@@ -87,6 +96,29 @@ def test_what_a_query_carries_in_vain_is_not_kept() -> None:
         assert server.ready_after("mail.example.com", use_edns=0) == 1
         vain = [option(65001, bytes(3900))]
         assert server.ready_after("mail.example.com", use_edns=0, options=vain) == 0
+
+
+def test_ready_answers_have_a_bound_in_bytes_and_are_made_again_beyond_it() -> None:
+    """Queries that differ in what size they offer alone are as many as there are sizes, and each is kept."""
+    big, texts = ".".join("x" * 63 for _ in range(3)), " ".join('"' + "x" * 240 + '"' for _ in range(4))
+    records = parse_records(HEAD + f"{big} 60 TXT {texts}\n", ORIGIN)
+    with served(Desk(zones={ORIGIN: with_services(records, ORIGIN, {})})) as server:
+
+        def query(size: int) -> bytes:
+            return dns.message.make_query(f"{big}.example.com", "TXT", id=7, use_edns=0, payload=size).to_wire()
+
+        template = query(0xABCD)
+        queries = [template.replace(b"\xab\xcd", size.to_bytes(2, "big")) for size in range(1232, 65536)]
+        kept = READY_BYTES_MAX // (2 * len(template) + 960) + 1
+        assert kept < len(queries) < READY_MAX
+        server.ask_all(queries[:1000])
+        server.ask_all(queries[:1])
+        assert server.counts.ready == 1
+        server.ask_all(queries[1000:kept])
+        server.ask_all(queries[:1])
+        assert server.counts.ready == 1, "all were forgotten meanwhile"
+        server.ask_all(queries[kept - 100 : kept])
+        assert server.counts.ready > 1, "and those that came since are kept"
 
 
 def test_the_longest_name_with_a_client_subnet_is_ready_the_second_time() -> None:

@@ -293,3 +293,17 @@ async def test_a_domain_that_changes_moves_the_names_in_its_zones(stage: Stage) 
     await stage.settle()
     names = [name for name in stage.zone[1] if name.startswith(f"{NAME}.")]
     assert names and all(name.endswith(".sub.example.com.") for name in names)
+
+
+async def test_names_move_when_a_record_says_its_new_domain_after_its_endpoint_was_written(stage: Stage) -> None:
+    """Who makes zones may look between the two: what is said last has to wake him."""
+    await stage.tells("north", {"ip": "203.0.113.1"})
+    await stage.record()
+    await stage.settle()
+    told = {**stage.status(), "domain": "sub.example.com"}
+    key = stage.world.key(SERVICE_RECORDS, "web", "shop")
+    kind = stage.world.kind(SERVICE_RECORDS)
+    await stage.world.objects.update(kind, key, lambda obj: {**obj, "status": told}, subresource="status")
+    await stage.world.settle(stage.zones)
+    names = [name for name in stage.zone[1] if name.startswith(f"{NAME}.")]
+    assert names and all(name.endswith(".sub.example.com.") for name in names)
