@@ -238,8 +238,9 @@ def _of_first_region(candidates: Sequence[Endpoint], order: Sequence[str]) -> li
     return list(candidates)
 
 
-def _rank(endpoint: Endpoint, name: bytes, network: bytes) -> float:
-    """Rendezvous hashing with weights: who goes takes only its own clients along."""
+def _rank(endpoint: Endpoint, name: bytes, network: bytes) -> tuple[bool, float]:
+    """Rendezvous hashing with weights: who goes takes only its own clients along. Those of weight 0 come after all
+    others, and where nobody else is, they have as much each."""
     digest = hashlib.blake2b(name + b"/" + endpoint.address + b"/" + network, digest_size=8).digest()
     share = (int.from_bytes(digest, "big") + 1) / ((1 << 64) + 1)
-    return -1.0 if endpoint.weight == 0 else endpoint.weight / -math.log(share)
+    return endpoint.weight > 0, (endpoint.weight or 1) / -math.log(share)

@@ -135,6 +135,8 @@ def validate_global_service(obj: JsonObject, _old: JsonObject | None) -> Iterato
         yield required("spec.tiers", "the groups of regions in the order in which Tiers takes them")
     if "canary" in spec and not str_at(spec, "canary", "region"):
         yield required("spec.canary.region", "the region that some clients are led to")
+    if "canary" in spec and "percent" not in map_at(spec, "canary"):
+        yield required("spec.canary.percent", "how much of the clients is led there")
     yield from _between("spec.canary", map_at(spec, "canary"), "percent", 0, 100)
     yield from _between("spec", spec, "minUpPercent", 0, 100)
     if "probe" in spec:
@@ -161,10 +163,43 @@ def _endpoints(endpoints: Sequence[JsonObject]) -> Iterator[Cause]:
         field = f"spec.endpoints[{at}]"
         address = str_at(each, "address")
         yield from _address(f"{field}.address", address)
+        if is_address(address):
+            yield from _one_host(f"{field}.address", address)
+            address = str(ipaddress.ip_address(address))
         if address in seen:
             yield duplicate(f"{field}.address", address)
         seen.add(address)
         yield from _between(field, each, "weight", 0, WEIGHT_MAX)
+
+
+def _one_host(field: str, address: str) -> Iterator[Cause]:
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        yield invalid(field, address, f"is IPv4 in a form of IPv6: write {found.ipv4_mapped}")
+    elif found.is_unspecified or found.is_multicast or found == ipaddress.IPv4Address("255.255.255.255"):
+        yield invalid(field, address, "must be the address of one host")
+
+
+def global_service_warnings(obj: JsonObject) -> Iterator[str]:
+    """Regions that are named and that nothing is in, where all that there will be is written here."""
+    spec = map_at(obj, "spec")
+    if "resourceRef" in spec:
+        return
+    there = {str_at(each, "region") for each in maps_at(spec, "endpoints")}
+    named = [(f"spec.regionOrder[{at}]", region) for at, region in enumerate(strs_at(spec, "regionOrder"))]
+    named += [(f"spec.weights.{region}", region) for region in map_at(spec, "weights")]
+    for at, tier in enumerate(list_at(spec, "tiers")):
+        regions = strs_at({"of": tier}, "of")
+        named += [(f"spec.tiers[{at}][{number}]", region) for number, region in enumerate(regions)]
+    named += [("spec.canary.region", region)] if (region := str_at(spec, "canary", "region")) else []
+    named += [
+        (f"spec.drains[{at}].region", region)
+        for at, each in enumerate(maps_at(spec, "drains"))
+        if (region := str_at(each, "region"))
+    ]
+    yield from [f"{field}: no endpoint is in the region {region}" for field, region in named if region not in there][
+        :10
+    ]
 
 
 def _drains(drains: Sequence[JsonObject]) -> Iterator[Cause]:
@@ -199,7 +234,7 @@ def _probe(probe: JsonObject) -> Iterator[Cause]:
         if not _STATUSES.fullmatch(text):
             yield invalid(f"spec.probe.statuses[{at}]", text, "must be a status as 200, or statuses as 200-299")
     interval = int_at(probe, "intervalSeconds", default=5)
-    if int_at(probe, "timeoutSeconds", default=1) > interval:
+    if int_at(probe, "timeoutSeconds", default=0) > interval > 0:
         yield invalid("spec.probe.timeoutSeconds", int_at(probe, "timeoutSeconds"), "must not be above the interval")
 
 

@@ -153,6 +153,9 @@ def test_weights_divide_clients_and_who_goes_takes_only_its_own() -> None:
     clients = [f"10.{n // 250}.{n % 250}.7" for n in range(3000)]
     shares = Counter(chosen(three, client)[0] for client in clients)
     assert set(shares) == {1, 2} and 0.6 < shares[2] / 3000 < 0.73
+    nothing = service("weighted", *(at(number, "a", weight=0) for number in (1, 2)), at(3, "a", up=False))
+    shares = Counter(chosen(nothing, client)[0] for client in clients)
+    assert set(shares) == {1, 2} and 0.45 < shares[2] / 3000 < 0.55, "the first had all of them"
     two = service("weighted", at(1, "a", weight=1), at(2, "a", weight=2, up=False), at(3, "a", weight=2))
     four = service("weighted", at(1, "a", weight=1), at(2, "a", weight=2), at(3, "a", weight=2))
     moved = [client for client in clients if chosen(two, client) != chosen(four, client)]

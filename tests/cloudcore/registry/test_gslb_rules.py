@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from cloudcore.registry.validation.gslb import validate_dns_zone, validate_global_service, validate_gslb
+from cloudcore.registry.validation.gslb import (
+    global_service_warnings,
+    validate_dns_zone,
+    validate_global_service,
+    validate_gslb,
+)
 
 
 def fields(**spec: Any) -> list[str]:
@@ -19,6 +24,34 @@ def fields(**spec: Any) -> list[str]:
 def test_a_canary_without_a_region_is_refused_before_servers_refuse_the_zone(canary: Any) -> None:
     assert fields(canary=canary) == ["spec.canary.region"]
     assert fields(canary={**canary, "region": "eu"}) == [] == fields()
+    assert fields(canary={"region": "eu"}) == ["spec.canary.percent"], (
+        "it would have no clients, and say nothing of it"
+    )
+
+
+@pytest.mark.parametrize("address", ["::ffff:192.0.2.1", "0.0.0.0", "::", "224.0.0.1", "255.255.255.255"])
+def test_an_endpoint_is_the_address_of_one_host(address: str) -> None:
+    assert fields(endpoints=[{"address": address}]) == ["spec.endpoints[0].address"]
+    assert fields(endpoints=[{"address": "2001:db8::1"}, {"address": "2001:DB8:0::1"}]) == [
+        "spec.endpoints[1].address"
+    ]
+
+
+def test_regions_that_nothing_is_in_are_warned_of() -> None:
+    spec: Any = {
+        "endpoints": [{"address": "203.0.113.5", "region": "eu"}],
+        "regionOrder": ["eu", "mars"],
+        "weights": {"venus": 1},
+        "tiers": [["eu"], ["pluto"]],
+        "canary": {"region": "io"},
+        "drains": [{"region": "ceres"}, {"address": "203.0.113.5"}],
+    }
+    told = [*global_service_warnings({"spec": spec})]
+    assert [each.partition(":")[0] for each in told] == [
+        *("spec.regionOrder[1]", "spec.weights.venus", "spec.tiers[1][0]"),
+        *("spec.canary.region", "spec.drains[0].region"),
+    ]
+    assert not [*global_service_warnings({"spec": {**spec, "resourceRef": {"kind": "Ingress"}}})]
 
 
 @pytest.mark.parametrize(
