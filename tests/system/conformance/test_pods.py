@@ -322,3 +322,35 @@ def test_kubectl_describes_pods_and_sees_events_of_what_fits_nowhere(cluster: Cl
     )
     found = json.loads(cluster.kubectl("-n", ns, "get", "events", "-o", "json"))
     assert "FailedScheduling" in [each["reason"] for each in found["items"]]
+
+
+def test_taints_of_no_execute_send_pods_away_after_the_while_that_they_bear(
+    cluster: Cluster, ns: str, nodes: list[str]
+):
+    """NoExecuteTaintManager: minTolerationSeconds; removing taint cancels eviction."""
+    path = f"/api/v1/namespaces/{ns}/pods"
+    taint: Obj = {"key": "kubernetes.io/e2e-evict-taint-key", "value": "evictTaintVal", "effect": "NoExecute"}
+    bears = {"key": taint["key"], "value": taint["value"], "effect": "NoExecute", "operator": "Equal"}
+    for name, tolerations in (
+        ("goes", []),
+        ("soon", [{**bears, "tolerationSeconds": 1}]),
+        ("later", [{**bears, "tolerationSeconds": 600}]),
+        ("stays", [bears]),
+    ):
+        cluster.create(path, pod(name, nodeName=nodes[1], tolerations=tolerations))
+        runs(cluster, f"{path}/{name}")
+    node = f"/api/v1/nodes/{nodes[1]}"
+    try:
+        cluster.update(node, lambda obj: obj["spec"].update(taints=[taint]))
+        cluster.gone(f"{path}/goes")
+        cluster.gone(f"{path}/soon")
+    finally:
+        cluster.update(node, lambda obj: obj["spec"].pop("taints", None))
+    told = f"/api/v1/namespaces/{ns}/events"
+    cancelled = f"Cancelling deletion of Pod {ns}/later"
+    eventually(
+        lambda: cancelled in [each["message"] for each in cluster.get(told)["items"]], "what is taken back is told"
+    )
+    assert names(cluster.get(path)) == ["later", "stays"]
+    for name in ("later", "stays"):
+        assert "deletionTimestamp" not in cluster.get(f"{path}/{name}")["metadata"]
