@@ -23,6 +23,8 @@ from skerry.ports import Clock, Ids
 
 POD_LOGS: Final = "logs"
 """Directory of all pods' logs, in that of the agent."""
+_FILE_NAME_MAX: Final = 255
+"""Of Linux' file systems. A pod's name may have 253 letters."""
 
 
 def _welcome(_: JsonObject) -> str:
@@ -78,5 +80,7 @@ class PodParts(Frozen):
 
 
 def log_directory(directory: Path, *, namespace: str, name: str, uid: str) -> Path:
-    """Where a pod's logs are, as a kubelet names it."""
-    return directory / POD_LOGS / f"{namespace}_{name}_{uid}"
+    """Where a pod's logs are, as a kubelet names it; but of a name that is too long for a file's, as much as there
+    is room for. The uid alone tells pods apart."""
+    room = _FILE_NAME_MAX - len(f"{namespace}__{uid}")
+    return directory / POD_LOGS / f"{namespace}_{name[:room]}_{uid}"
