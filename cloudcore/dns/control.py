@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from cloudcore.dns.drains import Drain, drain_of, drained_places
-from cloudcore.dns.explain import explain
+from cloudcore.dns.explain import explain, known_good
 from cloudcore.dns.geography import GeoDatabase
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.zone import Zone, warnings
@@ -130,6 +130,8 @@ def _endpoints(control: Control) -> list[Json]:
                         "state": state,
                         "probe": service.probe.type if service.probe is not None else "",
                         "sure": not unsure,
+                        "weight": each.weight,
+                        "knownGood": known_good(each, int(time.monotonic())),
                         "reason": _with_votes(each.reason, votes),
                     }
                 )
@@ -179,10 +181,11 @@ def _undrain(question: JsonObject, control: Control) -> JsonObject:
 
 
 def _client(text: str) -> bytes | None:
+    """An address, or a network as a resolver tells of it (RFC 7871)."""
     try:
-        return ipaddress.ip_address(text).packed if text else None
-    except ValueError as error:
-        raise InvalidError(f"--from: {error}") from None
+        return ipaddress.ip_interface(text).network.network_address.packed if text else None
+    except ValueError:
+        raise InvalidError(f"--from: {text[:64]!r} is no IP address, and no network as 192.0.2.0/24") from None
 
 
 def _sorted(zones: Mapping[bytes, Zone]) -> list[tuple[bytes, Zone]]:
@@ -195,6 +198,7 @@ def _zone_row(zone: Zone) -> JsonObject:
         "serial": zone.serial,
         "records": zone.records,
         "names": len(zone.nodes),
+        "services": len(zone.services),
         "delegations": len(zone.cuts),
     }
 
@@ -203,7 +207,8 @@ def _zone(text: str, zones: Mapping[bytes, Zone]) -> Zone:
     name = name_of(text).lower()
     found = zones.get(name)
     if found is None:
-        raise NotFoundError(f"no zone {text_of(name)} here")
+        there = ", ".join(text_of(origin) for origin, _ in _sorted(zones)[:10]) or "none"
+        raise NotFoundError(f"no zone {text_of(name)} here; zones are {there}")
     return found
 
 

@@ -44,9 +44,15 @@ def explain(
         steps.append(f"{text_of(onward)} was seen before: the chain ends")
     for number, (owner, rrset) in enumerate(found.answer):
         service = zone.services.get(source_of(zone, owner)) if is_within(owner, zone.origin) else None
-        if service is not None and rrset.type in SIZES and client is not None:
+        if service is not None and rrset.type in SIZES:
             service = health.seen(service) if health is not None else service
             steps += _endpoint_steps(service, rrset.type, now_s)
+            if client is None:
+                steps.append(
+                    f"{text_of(owner)} is a service, {service.policy}: these are all; who is led to which of "
+                    "them is told with --from ADDRESS"
+                )
+                continue
             if service.policy in ("nearest", "latency"):
                 steps += locate(service, client, geo).steps
             choice = choose(service, rrset.type, client, geo)
@@ -77,7 +83,14 @@ def _good(endpoint: Endpoint, now_s: int) -> str:
         return ""
     if endpoint.good_s == GOOD_NOW:
         return " (probes reach it)"
-    return f" (was known good {human_duration(max(0, now_s - endpoint.good_s))} ago)"
+    return f" (was known good {known_good(endpoint, now_s)} ago)"
+
+
+def known_good(endpoint: Endpoint, now_s: int) -> str:
+    """How long ago, of one that is down; "" where that is not known."""
+    if endpoint.good_s is None:
+        return ""
+    return "0s" if endpoint.good_s == GOOD_NOW else human_duration(max(0, now_s - endpoint.good_s))
 
 
 def _step(zone: Zone, name: bytes, kind: int) -> tuple[str, bytes | None]:

@@ -56,7 +56,10 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def output_option(command: F) -> F:
-    return click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table")(command)
+    words = ["table", "wide", "json", "yaml"]
+    return click.option(
+        "-o", "--output", type=click.Choice(words), default="table", help="wide: a table with more columns."
+    )(command)
 
 
 def ask(control: Path, **question: str) -> JsonObject:
@@ -90,14 +93,12 @@ def _tell_problems(told: JsonObject) -> None:
 def zones(control: Path, output: str) -> None:
     """List the zones that are served, with their serials."""
     told = ask(control, do="zones")
-    if output != "table":
+    if output in ("json", "yaml"):
         print_data(told, output)
         return
-    rows = [
-        [str_at(row, "zone"), *(str(int_at(row, name)) for name in ("serial", "records", "names", "delegations"))]
-        for row in maps_at(told, "zones")
-    ]
-    print_table(["ZONE", "SERIAL", "RECORDS", "NAMES", "DELEGATIONS"], rows)
+    names = ["serial", "records", "names", "delegations", *(["services"] if output == "wide" else [])]
+    rows = [[str_at(row, "zone"), *(str(int_at(row, name)) for name in names)] for row in maps_at(told, "zones")]
+    print_table(["ZONE", *(name.upper() for name in names)], rows)
     _tell_problems(told)
 
 
@@ -111,7 +112,7 @@ def zones(control: Path, output: str) -> None:
 def records(zone: str, name: str, kind: str, control: Path, output: str) -> None:
     """Show the records of ZONE, or of one NAME in it, as they are served."""
     told = ask(control, do="records", zone=zone, name=name, type=kind)
-    if output != "table":
+    if output in ("json", "yaml"):
         print_data(told, output)
         return
     rows = [
@@ -140,7 +141,7 @@ def dump(zone: str, control: Path) -> None:
 def explain(name: str, kind: str, client: str, control: Path, output: str) -> None:
     """Say step by step why NAME is answered as it is."""
     told = ask(control, do="explain", name=name, type=kind, **{"from": client})
-    if output != "table":
+    if output in ("json", "yaml"):
         print_data(told, output)
         return
     for line in list_at(told, "steps"):
@@ -158,7 +159,7 @@ def explain(name: str, kind: str, client: str, control: Path, output: str) -> No
 def stats(control: Path, output: str) -> None:
     """Count what was answered since the server started."""
     told = ask(control, do="stats")
-    if output != "table":
+    if output in ("json", "yaml"):
         print_data(told, output)
         return
     counts = map_at(told, "counts")
@@ -185,15 +186,22 @@ def reload(control: Path) -> None:
 def health(control: Path, output: str) -> None:
     """Show who is up, as this server knows it, and what is drained."""
     told = ask(control, do="health")
-    if output != "table":
+    if output in ("json", "yaml"):
         print_data(told, output)
         return
     names = ("name", "address", "region", "state", "probe", "reason")
+    wide = output == "wide"
     rows = [
-        [*(str_at(row, name) or "-" for name in names[:4]), _surely(row), str_at(row, "reason") or "-"]
+        [
+            *(str_at(row, name) or "-" for name in names[:4]),
+            _surely(row),
+            *([str(int_at(row, "weight")), str_at(row, "knownGood") or "-"] if wide else []),
+            str_at(row, "reason") or "-",
+        ]
         for row in maps_at(told, "endpoints")
     ]
-    print_table(["NAME", "ADDRESS", "REGION", "STATE", "PROBE", "REASON"], rows)
+    more = ["WEIGHT", "KNOWN GOOD AGO"] if wide else []
+    print_table(["NAME", "ADDRESS", "REGION", "STATE", "PROBE", *more, "REASON"], rows)
     for each in maps_at(told, "drains"):
         end = float_at(each, "until")
         until = f" for {human_duration(max(0.0, end - time.time()))} more" if end else ""

@@ -53,5 +53,17 @@ def test_a_name_is_taken_whole_and_as_a_zone_file_has_it(origin: str, name: str)
     assert row["data"] == "192.0.2.1"
 
 
+def test_a_client_is_an_address_or_a_network_as_resolvers_tell_it() -> None:
+    for client in ("192.0.2.7", "192.0.2.7/24", "2001:db8::/56"):
+        said = {"do": "explain", "name": "ns1.example.com", "from": client}
+        assert asked("example.com", "ns1 60 A 192.0.2.1\n", **said)["ok"]["rcode"] == "NOERROR"
+    wrong = {"do": "explain", "name": "ns1.example.com", "from": "nowhere"}
+    assert "--from: 'nowhere' is no IP address" in asked("example.com", "", **wrong)["error"]
+
+
+def test_who_asks_for_a_zone_that_is_not_here_is_told_which_are() -> None:
+    assert "zones are example.com." in asked("example.com", "", do="dump", zone="example.net")["error"]
+
+
 def test_a_name_with_its_last_dot_is_whole_and_nothing_else() -> None:
     assert "there is no ns1. in example.com." in asked("example.com", "ns1 60 A 192.0.2.1\n", name="ns1.")["error"]

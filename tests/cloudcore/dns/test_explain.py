@@ -63,6 +63,16 @@ def said(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+def test_without_a_client_all_is_told_and_how_to_ask() -> None:
+    about = {
+        "services": {"www": {"endpoints": [{"address": "203.0.113.1"}, {"address": "203.0.113.2", "state": "down"}]}}
+    }
+    zone = with_services(parse_records(HEAD, ORIGIN), ORIGIN, services_of(about, ORIGIN))
+    told = explain({ORIGIN: zone}, WWW, A)
+    assert "203.0.113.2 (no region) is down" in list_at(told, "steps")
+    assert "--from ADDRESS" in str(list_at(told, "steps")[-1]) and len(list_at(told, "answer")) == 2
+
+
 def ask(responder: Responder, name: str, kind: str, client: str) -> tuple[list[str], int]:
     """Addresses and scope, for a resolver that tells the client's whole address."""
     options = [dns.edns.ECSOption(client, ipaddress.ip_address(client).max_prefixlen)]
