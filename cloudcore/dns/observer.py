@@ -59,6 +59,8 @@ class Observer:
         self._held: dict[bytes, State] = {target: held.get(target, "up") for target in targets}
         self._votes = votes
         self._good_s: dict[bytes, int] = {**(good_s or {})}
+        self._unseen: set[bytes] = set()
+        """What this observer may not try."""
         self._hearing = Hearing(name, peers, now_s)
         self._addresses = len({each.address for each in targets.values()})
         self._failing = sum(_fails(counter) for counter in self._counters.values())
@@ -74,11 +76,19 @@ class Observer:
 
     def seen(self, target: bytes, now_s: float, *, good: bool) -> Collection[bytes]:
         """One probe more. Targets that were judged for it."""
+        self._unseen.discard(target)
         before = self._counters[target]
         after = self._counters[target] = counted(before, self._targets[target].probe, good=good)
         self._failing += _fails(after) - _fails(before)
         self._note_good(target, now_s, good=good)
         return self._judge_all({target, *self._look(now_s)}, now_s)
+
+    def cannot_see(self, target: bytes, now_s: float) -> Collection[bytes]:
+        """It has no vote on it. Targets that were judged for it."""
+        if target in self._unseen:
+            return ()
+        self._unseen.add(target)
+        return self._judge_all({target}, now_s)
 
     def take(self, told: Told, now_s: float) -> Collection[bytes]:
         """What another says. Targets that were judged for it."""
@@ -97,7 +107,7 @@ class Observer:
             observer=self.name,
             at_ms=at_ms,
             isolated=self.isolated,
-            votes={target: counter.state for target, counter in self._counters.items()},
+            votes={target: counter.state for target, counter in self._counters.items() if target not in self._unseen},
             word=word,
             echoes=self._hearing.echoes(now_s),
         )
@@ -129,7 +139,7 @@ class Observer:
         return targets
 
     def _judge(self, target: bytes, others: Iterable[Told], now_s: float) -> None:
-        own: list[State] = [] if self.isolated else [self._counters[target].state]
+        own: list[State] = [] if self.isolated or target in self._unseen else [self._counters[target].state]
         up, down = self._votes(target)
         given = _repeated("up", up) + [told.votes[target] for told in others if target in told.votes]
         given = _repeated("down", down) + given

@@ -32,7 +32,7 @@ from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, decode_object, encode_object, int_at, map_at, str_at
 from skerry.probing.attempts import tried
 from skerry.probing.monitor import Counter, State, period_s
-from skerry.probing.probe import Probe
+from skerry.probing.probe import NOT_PERMITTED, Probe
 
 LOG: Final = logging.getLogger(__name__)
 HEALTH: Final = "health"
@@ -112,6 +112,8 @@ class Prober:
         self._telling = False
         self._reasons: dict[bytes, str] = {}
         self._isolated = False
+        self._forbidden = False
+        """Whether it was told that something may not be tried."""
         self._skewed: dict[str, float] = {}
         """When it was told last whose clock is not ours."""
         self._turns = Turns(TOGETHER_MAX, SHARE_MAX)
@@ -132,9 +134,19 @@ class Prober:
             begin = loop.time()
             async with self._turns.of(target.places[0][0]):
                 reason = await tried(target.address, target.probe)
-            self._seen(target, reason)
+            if reason == NOT_PERMITTED:
+                self._not_seen(target)
+            else:
+                self._seen(target, reason)
             wait_s = period_s(self._observer.counter(target.id), target.probe) - (loop.time() - begin)
             await asyncio.sleep(max(0.0, wait_s))
+
+    def _not_seen(self, target: Target) -> None:
+        """What may not be tried is not down for it."""
+        if not self._forbidden:
+            self._forbidden = True
+            LOG.warning("endpoints are not tried name=%s: %s", text_of(target.places[0][0]), NOT_PERMITTED)
+        self._write(self._observer.cannot_see(target.id, time.monotonic()))
 
     def _seen(self, target: Target, reason: str) -> None:
         before = self._observer.counter(target.id).state

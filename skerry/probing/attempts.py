@@ -17,10 +17,14 @@ from functools import cache
 from typing import Final
 
 from skerry.probing.monitor import attempt_starts_s
-from skerry.probing.probe import BODY_MAX, Probe
+from skerry.probing.probe import BODY_MAX, NOT_PERMITTED, Probe
 
 LOG: Final = logging.getLogger(__name__)
 HEAD_MAX: Final = 64 << 10
+INTERIM_MAX: Final = 10
+"""Answers before the answer (100 Continue, 103 Early Hints; RFC 9110 section 15.2)."""
+SWITCHING: Final = 101
+"""Behind it something else than HTTP is spoken."""
 DAY_S: Final = 86_400
 _FRAME: Final = struct.Struct("!BHBBI")
 _ECHO: Final = struct.Struct("!BBHHH")
@@ -33,7 +37,7 @@ class FailedError(Exception):
 
 
 async def tried(address: str, probe: Probe) -> str:
-    """ "" where it is good; else why it is not."""
+    """ "" where it is good; else why it is not. `NOT_PERMITTED` says nothing of the target."""
     reasons: list[str] = []
     running: set[asyncio.Task[str]] = set()
     starts = attempt_starts_s(probe)
@@ -85,12 +89,19 @@ async def _attempt(address: str, probe: Probe) -> str:
     except FailedError as error:
         return str(error)
     except _ERRORS as error:
-        return str(getattr(error, "strerror", None) or error) or type(error).__name__
+        return _words(error)
     except Exception as error:
         # The root of this attempt: what answers may be anything, and can do no more than make it fail.
         LOG.exception("an attempt failed address=%s port=%d", address, probe.port)
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def _words(error: Exception) -> str:
+    """As the kernel says it: asyncio's own words have an address that everybody knows here."""
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
+        return os.strerror(error.errno or 0)
+    return str(error) or type(error).__name__
 
 
 async def _opened(address: str, probe: Probe) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -149,25 +160,46 @@ async def _http(address: str, probe: Probe) -> None:
         )
         writer.write(asked.encode("ascii"))
         head = await reader.readuntil(b"\r\n\r\n")
-        words = head.split(b"\r\n", 1)[0].split(b" ", 2)
-        if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
-            raise FailedError("no answer of HTTP/1")
-        status = int(words[1])
+        status = _status_of(head)
+        for _ in range(INTERIM_MAX):
+            if not 100 <= status < 200 or status == SWITCHING:
+                break
+            head = await reader.readuntil(b"\r\n\r\n")
+            status = _status_of(head)
         if not any(low <= status <= high for low, high in probe.statuses):
             raise FailedError(f"status {status}")
-        if probe.body and not await _has(reader, probe.body.encode()):
+        if probe.body and not await _has(reader, probe.body.encode(), chunked=_is_chunked(head)):
             raise FailedError(f"the first {BODY_MAX} bytes don't have the text")
     finally:
         _close(writer)
 
 
-async def _has(reader: asyncio.StreamReader, text: bytes) -> bool:
-    body = b""
+def _status_of(head: bytes) -> int:
+    words = head.split(b"\r\n", 1)[0].split(b" ", 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or len(words[1]) != 3 or not words[1].isdigit():
+        raise FailedError("no answer of HTTP/1")
+    return int(words[1])
+
+
+def _is_chunked(head: bytes) -> bool:
+    lines = [line.partition(b":") for line in head.lower().split(b"\r\n")[1:]]
+    return any(name == b"transfer-encoding" and value.strip().endswith(b"chunked") for name, _, value in lines)
+
+
+async def _has(reader: asyncio.StreamReader, text: bytes, *, chunked: bool) -> bool:
+    body, left = b"", 0
     while len(body) < BODY_MAX and text not in body:
-        piece = await reader.read(BODY_MAX - len(body))
+        if chunked and not left:
+            left = int((await reader.readuntil(b"\r\n")).split(b";", 1)[0], 16)
+            if left <= 0:
+                break
+        piece = await reader.read(min(BODY_MAX - len(body), left) if chunked else BODY_MAX - len(body))
         if not piece:
             break
         body += piece
+        left -= len(piece) if chunked else 0
+        if chunked and not left:
+            await reader.readexactly(2)
     return text in body
 
 
@@ -233,7 +265,10 @@ async def _ping(address: str) -> None:
     try:
         icmp = socket.socket(family, socket.SOCK_DGRAM, protocol)
     except PermissionError:
-        icmp = socket.socket(family, socket.SOCK_RAW, protocol)
+        try:
+            icmp = socket.socket(family, socket.SOCK_RAW, protocol)
+        except PermissionError:
+            raise FailedError(NOT_PERMITTED) from None
     raw = icmp.type == socket.SOCK_RAW
     with icmp:
         icmp.setblocking(False)

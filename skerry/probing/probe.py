@@ -13,6 +13,8 @@ KINDS: Final[tuple[Kind, ...]] = ("TCP", "TLS", "HTTP", "HTTPS", "GRPC", "ICMP")
 PORTS: Final = {"TCP": 0, "TLS": 443, "HTTP": 80, "HTTPS": 443, "GRPC": 50051, "ICMP": 0}
 TIMEOUT_S_MAX: Final = 30.0
 """A target that is silent for longer is down, whoever waits; and each probe holds a turn."""
+NOT_PERMITTED: Final = "echo over ICMP is not permitted here (net.ipv4.ping_group_range or CAP_NET_RAW)"
+"""Why an attempt was none; who may not look says nothing of what is there."""
 BODY_MAX: Final = 5120
 """Bytes of an answer in which its text is looked for, as Route 53 does."""
 _STATUSES: Final = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")

@@ -47,6 +47,7 @@ from skerry.objects.json import (
 from skerry.objects.meta import Key, labels_of, uid_of
 from skerry.objects.select import label_selector
 from skerry.probing.asking import PROBES, TRIES_MAX, Try, is_one_host, question
+from skerry.probing.probe import NOT_PERMITTED
 
 LOG: Final = logging.getLogger(__name__)
 LOOK_S: Final = 1.0
@@ -187,7 +188,7 @@ class GatewayObservers:
             self._silent[who] = self._tools.clock.monotonic_s() + ANSWER_S_MAX
         else:
             self._silent.pop(who, None)
-            pairs = zip(targets, reasons, strict=True)
+            pairs = [pair for pair in zip(targets, reasons, strict=True) if pair[1] != NOT_PERMITTED]
             self._ballot.take(gateway, [(target, not reason) for target, reason in pairs], begin_s)
         finally:
             self._asking.discard(who)

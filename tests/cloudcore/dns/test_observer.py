@@ -61,6 +61,16 @@ def test_a_target_was_good_when_a_probe_last_succeeded_and_that_ends_to_count() 
     assert good_for_s(replace(PROBE, interval_s=3600.0)) == 86_400.0
 
 
+def test_who_may_not_look_has_no_vote() -> None:
+    one = observer(votes=(0, 1))
+    one.seen(ONE, 0.0, good=True)
+    assert one.judged(ONE).state == "up", "one to one"
+    assert one.cannot_see(ONE, 1.0) and not one.cannot_see(ONE, 2.0)
+    assert one.judged(ONE).state == "down" and not one.tell(3.0, 0, b"word-001").votes
+    one.seen(ONE, 4.0, good=True)
+    assert one.tell(5.0, 0, b"word-002").votes == {ONE: "up"}
+
+
 def test_what_another_or_a_gateway_reaches_is_good() -> None:
     one = observer(peers=1)
     one.tell(0.0, 0, b"word-001")
