@@ -177,6 +177,8 @@ class GslbController:
         before, after = change.before, change.after
         if before is not None and after is not None and generation_of(before) == generation_of(after):
             return ()
+        if after is None:
+            self._said.pop(uid_of(change.last), None)
         # Who changes or takes away what a Gslb has made of itself, finds it put right.
         owner = controller_of(change.last) if change.key.resource == DNS_ENDPOINTS else None
         makers = GSLBS if owner is not None and owner.kind == KIND else ()
@@ -427,6 +429,9 @@ class GslbController:
 
         if transform(obj) is not obj:
             await self._write_status(key, transform)
+        # Whoever writes it may not be able to read the zone.
+        left_out = (why for zone in self._left_out.values() for why in zone.get(owner_text(key), ()))
+        await self._complain(obj, [*left_out])
 
     async def _write_status(self, key: Key, transform: Transform) -> None:
         try:

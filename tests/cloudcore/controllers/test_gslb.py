@@ -292,6 +292,11 @@ async def test_records_of_endpoints_are_in_the_longest_zone_and_bad_ones_are_tol
     assert "spec.records[1].data[0]" in told and "spec.endpoints[3]" in told
     assert "ns1.example.com is DnsZone example.com's" in told
     assert world.get(DNS_ENDPOINTS, "more")["status"] == {"observedGeneration": 1}
+    (event,) = world.events("Incomplete")
+    assert "spec.endpoints[3]" in event["message"] and event["involvedObject"]["name"] == "more"
+    await world.set_spec(DNS_ENDPOINTS, "more", endpoints=rows[:3])
+    await world.settle(controller)
+    assert len(world.events("Incomplete")) == 1, "all is well"
 
 
 @pytest.mark.parametrize(
