@@ -68,8 +68,13 @@ def endpoint_of(gslb: JsonObject, wish: Wish, made: Draft) -> JsonObject:
 
 
 def local_targets(wish: Wish, made: Draft, age: str) -> Wished:
-    """For the zones: what other clusters ask for. All of it is answered that is up; who is down moves no serial."""
-    hosts = tuple(_renamed(host, name) for host in made.hosts if (name := _local_name(host)))
+    """For the zones: what other clusters ask for. All of it is answered that is up, and nothing while nobody is:
+    others take what is answered for what works. Who is down moves no serial, but for the last."""
+    hosts = tuple(
+        _renamed(host if up_endpoints(wish, host) else replace(host, endpoints=()), name)
+        for host in made.hosts
+        if (name := _local_name(host))
+    )
     votes = {(f"{LOCAL}{name}", address): count for (name, address), count in wish.votes.items()}
     asked = Wish(key=wish.key, policy="round_robin", ttl=wish.ttl, votes=votes)
     return Wished(wish=asked, draft=replace(made, hosts=hosts), age=age, prefix=LOCAL)

@@ -177,11 +177,11 @@ async def test_a_region_without_ready_endpoints_is_down_and_the_serial_stays(
     await endpoints(world, "g1", ready=False)
     await world.settle(controller)
     assert states(world) == {"203.0.113.1": ("eu", "down"), "203.0.113.2": ("us", "up")}
+    assert snapshot(world)["serial"] == serial, "other servers, which know no health, are told the same"
     assert world.get(NEW, "web")["status"]["healthyRecords"] == {"www.example.com": ["203.0.113.2"]}
     await endpoints(world, "g2", ready=False)
     await world.settle(controller)
     assert world.get(NEW, "web")["status"]["serviceHealth"] == {"www.example.com": "Unhealthy"}
-    assert snapshot(world)["serial"] == serial, "other servers, which know no health, are told the same"
     await reached(world, "203.0.113.2")
     await world.settle(controller)
     assert snapshot(world)["serial"] > serial
@@ -628,6 +628,25 @@ async def test_local_targets_are_tried_as_the_host_itself(world: World, controll
     await world.settle(controller)
     probe = {"host": "www.example.com", "type": "HTTPS", "path": "/ready"}
     assert service(world)["probe"] == service(world, "localtargets-www.example.com.")["probe"] == probe
+
+
+async def test_local_targets_are_nothing_while_nobody_is_up(world: World, controller: GslbController) -> None:
+    """Other clusters of k8gb would lead their clients here."""
+    await site(world)
+    await gslb(world)
+    local = "localtargets-www.example.com."
+    await endpoints(world, "g1", ready=False)
+    await world.settle(controller)
+    assert {state for _, state in states(world, local).values()} == {"up", "down"}
+    serial = snapshot(world)["serial"]
+    await endpoints(world, "g2", ready=False)
+    world.clock.advance(2)
+    await world.settle(controller)
+    assert not states(world, local) and len(states(world)) == 2, "clients are led somewhere all the same"
+    assert snapshot(world)["serial"] > serial, "other servers are told"
+    await endpoints(world, "g1", ready=True)
+    await world.settle(controller)
+    assert len(states(world, local)) == 2
 
 
 async def test_who_is_refused_a_host_has_no_local_targets_of_it(world: World, controller: GslbController) -> None:
