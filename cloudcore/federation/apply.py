@@ -136,7 +136,7 @@ def decide(row: MemberObject, present: JsonObject | None, applied: JsonObject, *
     """`applied`: the manifest that was applied last; {} for none."""
     ours = present is not None and annotations_of(present).get(ROW) == row.name
     if row.removal:
-        return _removal(row, present, ours=ours)
+        return _removal(row, present, applied, ours=ours)
     if present is None:
         return Decision(act="create", obj=_noted(row.manifest, row.name))
     if being_deleted(present):
@@ -168,14 +168,16 @@ def _told(drift: Iterable[tuple[str, str]], outcome: Outcome, *, is_secret: bool
         yield Drifted(path=path, found=_NOT_SHOWN if is_secret and found else found, outcome=outcome)
 
 
-def _removal(row: MemberObject, present: JsonObject | None, *, ours: bool) -> Decision:
+def _removal(row: MemberObject, present: JsonObject | None, applied: JsonObject, *, ours: bool) -> Decision:
     if present is None or not ours or (is_unmanaged(present) and not row.lease_s):
         return Decision(act="none", removed=True)
     if row.removal == "Orphan":
         return release(present)
     if being_deleted(present):
         return Decision(act="wait", code="WaitingForRemoval", message="finalizers hold it")
-    return Decision(act="delete")
+    changed = _drift(_without(applied, row.retain), present, "")  # somebody's work there goes with it
+    told = _told(changed, "Reverted", is_secret=row.target.kind == "Secret")
+    return Decision(act="delete", drift=tuple(told)[:_DRIFTS_MAX])
 
 
 def is_unmanaged(present: JsonObject) -> bool:

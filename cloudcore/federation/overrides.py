@@ -15,6 +15,8 @@ OPERATIONS: Final = ("add", "remove", "replace")
 FORBIDDEN: Final = ("/metadata/namespace", "/metadata/name", "/metadata/generateName", "/kind")
 """What makes it the object that it is. Not `/apiVersion`: members may be of different ages (as in KubeFed's own)."""
 
+_NAMED_MAX: Final = 10
+
 
 class Override(Frozen):
     """One step."""
@@ -73,8 +75,32 @@ def overridden(obj: JsonObject, overrides: Sequence[Override]) -> JsonObject:
                 step["op"] = "add"
             obj = json_patch(obj, [step])
         except (InvalidError, BadRequestError) as error:
-            raise InvalidError(f"{override.op} {override.path}: the object has no such place") from error
+            where = _lacking(obj, override.path)
+            raise InvalidError(f"{override.op} {override.path}: the object has no such place: {where}") from error
     return obj
+
+
+def _lacking(obj: JsonObject, pointer: str) -> str:
+    """Where the way of a pointer ends, and what is there instead: for who has to mend it."""
+    place = cast("Json", obj)
+    gone: list[str] = []
+    for step in pointer[1:].split("/"):
+        name, at = step.replace("~1", "/").replace("~0", "~"), "/" + "/".join(gone)
+        if isinstance(place, list):
+            inside = step.isdecimal() and int(step) < len(place)
+            if not inside:
+                return (
+                    f"{at} is a list of {len(place)}, from 0 on, without {step!r} (an item is appended by add and -)"
+                )
+            place = place[int(step)]
+        elif isinstance(place, dict):
+            if name not in place:
+                return f"{at} has {', '.join(sorted(place)[:_NAMED_MAX]) or 'nothing'}, and no {name}"
+            place = place[name]
+        else:
+            return f"{at} is no object or list"
+        gone.append(step)
+    return "it can't be done there"
 
 
 def _is_absent(obj: JsonObject, pointer: str) -> bool:

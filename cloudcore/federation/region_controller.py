@@ -248,6 +248,11 @@ class RegionController:
                         grace_s=how.grace_s,
                     )
                     await self._tools.objects.delete(kind, target, options)
+                    if decision.drift:
+                        changed = ", ".join(f"{each.path} ({each.found or 'absent'})" for each in decision.drift)
+                        message = f"deleted as the federation says, with what was changed here: {changed}"
+                        saying = Saying(type="Warning", reason="DriftDeleted", message=message[:1000])
+                        await self._recorder.say(present, saying)
                     left = self._read(target)
                     if left is None:
                         return Decision(act="none", removed=True), None

@@ -1,10 +1,13 @@
-"""A global cloud in two replicas on one PostgreSQL: a region's session moves between them, and misses nothing."""
+"""A global cloud in two replicas on one PostgreSQL: a region's session moves between them, and misses nothing; a
+rollout whose leader is killed goes on where it was."""
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,27 @@ spec:
   placement: {clusterSelector: {}}
   template: {data: {turn: "0"}}
 """
+
+
+SECRET = """
+apiVersion: skerry.dev/v1
+kind: RolloutPolicy
+metadata: {name: careful, namespace: shop}
+spec:
+  targets: [{kind: FederatedSecret}]
+  waves:
+  - {name: canary, clusters: [{name: north}], minSucceeded: 1}
+  - {name: second, clusters: [{name: south}], minSucceeded: 1}
+  minReadySeconds: 1
+---
+apiVersion: types.kubefed.io/v1beta1
+kind: FederatedSecret
+metadata: {name: key, namespace: shop}
+spec:
+  placement: {clusterSelector: {}}
+  template: {data: {key: "S0VZMA=="}}
+"""
+WHAT = "federatedsecret/key"
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +123,69 @@ def test_a_region_goes_on_at_another_replica_whichever_ends(clouds: SeveralCloud
         time.sleep(16)  # longer than the grace after which somebody without a session might say that it is silent
         assert is_heard(one)
         assert is_heard(other)
+
+
+def rewrite(cloud: CloudProcess, turn: int) -> None:
+    template = {"spec": {"template": {"data": {"key": base64.b64encode(f"KEY{turn}".encode()).decode()}}}}
+    cloud.kubectl("patch", "federatedsecret", "key", "-n", "shop", "--type=merge", "-p", json.dumps(template))
+
+
+def turn_of(region: CloudProcess) -> int:
+    """Of the Secret that it has; -1 for none."""
+    found: Any = get(region, "secret", "key")
+    return int(base64.b64decode(found["data"]["key"]).decode().removeprefix("KEY")) if found else -1
+
+
+def revisions(cloud: CloudProcess) -> list[Any]:
+    found = json.loads(cloud.kubectl("get", "federatedrevisions", "-n", "shop", "-o", "json"))["items"]
+    return sorted(found, key=lambda each: each["spec"]["revision"])
+
+
+def is_everywhere(cloud: CloudProcess, number: int) -> bool:
+    newest = revisions(cloud)[-1:]
+    return any(
+        each["spec"]["revision"] == number and each.get("status", {}).get("outcome") == "Complete" for each in newest
+    )
+
+
+def test_a_rollout_goes_on_when_its_leader_is_killed_and_skips_no_wave(clouds: SeveralClouds, tmp_path: Path) -> None:
+    one, other = clouds.replicas
+    with ExitStack() as stack:
+        names = ("north", "south", "west")
+        regions = {name: stack.enter_context(cloud_process(tmp_path / name)) for name in names}
+        one.skerry("region", "init")
+        for name, region in regions.items():
+            token = one.skerry("region", "token", name).strip()
+            region.skerry("region", "join", f"{one.hub},{other.hub}", token)
+        until(lambda: "federatedsecrets" in one.kubectl("api-resources", "--api-group=types.kubefed.io"))
+        one.kubectl("apply", "-f", "-", stdin=OBJECTS + "---" + SECRET)
+        until(lambda: [turn_of(each) for each in regions.values()] == [0, 0, 0], within_s=120)
+        until(lambda: is_everywhere(other, 1), within_s=90)
+        for turn in (1, 2):
+            leader = until(lambda: leader_of(clouds), within_s=60)
+            left = other if leader is one else one
+            rewrite(left, turn)
+            until(lambda turn=turn: turn_of(regions["north"]) == turn, within_s=60)
+            clouds.kill(leader)  # after the first wave has begun, and before the last one has
+            seen: set[tuple[int, ...]] = set()
+
+            def goes_on(turn: int = turn, left: CloudProcess = left, seen: set[tuple[int, ...]] = seen) -> bool:
+                has = tuple(turn_of(each) for each in regions.values())
+                seen.add(has)
+                return has == (turn, turn, turn) and is_everywhere(left, turn + 1)
+
+            until(goes_on, within_s=180)
+            assert all(list(has) == sorted(has, reverse=True) for has in seen), f"wave after wave: {seen}"
+            clouds.start(leader)
+        kept = revisions(one)
+        assert [each["spec"]["revision"] for each in kept] == [1, 2, 3], "none is doubled"
+        assert [each["status"]["phase"] for each in kept] == ["Complete"] * 3
+        assert "S0VZ" not in json.dumps(kept), "who may read revisions reads no Secret"
+        started = json.loads(one.kubectl("get", "events", "-n", "shop", "-o", "json"))["items"]
+        waves = [each["message"] for each in started if each["reason"] == "WaveStarted"]
+        assert len(waves) == len(set(waves)), "no wave begins twice"
+        rows = json.loads(one.kubectl("get", "memberobjects", "-o", "json"))["items"]
+        mine = [row["spec"]["member"] for row in rows if row["spec"]["object"]["kind"] == "Secret"]
+        assert sorted(mine) == ["north", "south", "west"], "a row for each member, and no more"
+        one.skerry("rollout", "undo", WHAT, "-n", "shop")
+        until(lambda: [turn_of(each) for each in regions.values()] == [1, 1, 1], within_s=120)

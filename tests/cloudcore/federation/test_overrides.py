@@ -56,8 +56,25 @@ def test_a_field_that_is_not_there_is_replaced_where_what_it_is_in_is() -> None:
         applied({"path": "/spec/template/spec/containers/1", "value": {}})
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/metadata/labels/x~1y/z", "/metadata/labels has .*, and no x/y|/metadata has .*, and no labels"),
+        ("/list/7", "/list is a list of 2, from 0 on, without '7'"),
+        ("/list/-", "/list is a list of 2, .*appended by add"),
+        ("/list/0/deeper", "/list/0 is no object or list"),
+    ],
+)
+def test_where_a_path_ends_is_said(path: str, said: str) -> None:
+    obj: JsonObject = {"metadata": {}, "list": ["a", "b"]}
+    with pytest.raises(InvalidError, match=said):
+        overridden(obj, [Override(op="remove", path=path, value=None)])
+
+
 def test_a_step_that_leads_nowhere_is_told_with_its_path() -> None:
-    with pytest.raises(InvalidError, match="replace /spec/nothing/here: the object has no such place"):
+    with pytest.raises(
+        InvalidError, match=r"replace /spec/nothing/here: .*no such place: /spec has .*, and no nothing"
+    ):
         applied({"path": "/spec/nothing/here", "value": 1})
 
 

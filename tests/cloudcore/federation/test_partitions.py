@@ -36,17 +36,21 @@ class Two:
         self.region = region
         self.up = True
         self.lent_s = 0.0
-        self.member = RegionMember(region.tools, lambda _: {})
+        self.restart()
+        self.plans = FederationController(world.tools)
+        self.kinds = RegionKinds(member=world.kind(MEMBERS), row=world.kind(MEMBER_OBJECTS))
+
+    def restart(self) -> None:
+        """The region's cloud ends, and begins anew with what is in its store."""
+        self.member = RegionMember(self.region.tools, lambda _: {})
         self.applies = RegionController(
-            region.tools,
+            self.region.tools,
             in_touch=lambda: self.up,
             tell=self.member.tell,
             noticed=self.member.notice,
-            lease_left_s=lambda lease_s: self.lent_s + lease_s - region.clock.monotonic_s(),
+            lease_left_s=lambda lease_s: self.lent_s + lease_s - self.region.clock.monotonic_s(),
             proven=lambda: True,
         )
-        self.plans = FederationController(world.tools)
-        self.kinds = RegionKinds(member=world.kind(MEMBERS), row=world.kind(MEMBER_OBJECTS))
 
     async def begin(self) -> None:
         await self.world.create("namespaces", {"metadata": {"name": NAMESPACE}})
