@@ -19,6 +19,7 @@ from cloudcore.api.authz.aggregation import AggregationController
 from cloudcore.api.authz.authorizer import Authorizer
 from cloudcore.api.authz.escalation import escalation_step
 from cloudcore.api.authz.manifests import manifests_step
+from cloudcore.api.authz.signers import signers_step
 from cloudcore.api.endpoints import ApiEndpoints
 from cloudcore.api.expire import EventExpiry
 from cloudcore.api.openapi import PublishedOpenApi
@@ -174,6 +175,7 @@ async def compose(
             *STEPS,
             ServiceAddresses(service_cidr, *second_service_cidrs),
             escalation_step(authorizer),
+            signers_step(authorizer),
             manifests_step(authorizer, scheme.named),
             federated_step(authorizer.decide),
             wanted_values,

@@ -558,6 +558,33 @@ def broker_of(settings: EdgeSettings) -> Broker | None:
     )
 
 
+def check_broker_files(settings: EdgeSettings) -> None:
+    """What the agent and its broker know each other and their clients by can be read, and makes sense. Raises
+    `InvalidError` naming the setting."""
+    broker = broker_of(settings)
+    if settings.mqtt_listen_cert_file:
+        from edgecore.broker.serving import ServingFiles  # only who has them pays
+
+        files = (settings.mqtt_listen_cert_file, settings.mqtt_listen_key_file)
+        ServingFiles(*files, settings.mqtt_listen_client_ca_file)
+    if broker is None or settings.mqtt_broker == EMBEDDED:
+        return
+    from devices.credentials import UnusableFileError, read_secret, tls_context
+
+    field = "--mqtt-password-file"
+    try:
+        if broker.password_file:
+            read_secret(broker.password_file)
+        field = "--mqtt-ca-file"
+        if broker.ca_file:
+            tls_context(ca_file=broker.ca_file)
+        field = "--mqtt-cert-file, --mqtt-key-file"
+        if broker.cert_file:
+            tls_context(cert_file=broker.cert_file, key_file=broker.key_file)
+    except UnusableFileError as error:
+        raise InvalidError(f"{field}: {error}") from error
+
+
 def homeassistant_prefix_of(settings: EdgeSettings) -> str:
     """The first levels of Home Assistant's topics; "" where it is told nothing. Raises `InvalidError`."""
     prefix = settings.homeassistant_prefix

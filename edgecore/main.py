@@ -21,7 +21,7 @@ from edgecore.config import (
     ImageSettings,
     JoinSettings,
     MqttUserSettings,
-    broker_of,
+    check_broker_files,
     check_runtime,
     check_transport,
     dmi_socket_of,
@@ -104,7 +104,7 @@ def _run(command: str, arguments: dict[str, object]) -> int:
         check_transport(settings.transport)
         check_runtime(settings)
         dmi_socket_of(settings)
-        broker_of(settings)
+        check_broker_files(settings)
         homeassistant_prefix_of(settings)  # needed later: said before a pod begins
         service_bus_port_of(settings)
     _begin(EdgeSettings, settings.log_level)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from cloudcore.pki.certificates import issue_server, new_authority
 from edgecore.config import (
     DMI_SOCKET,
     MIB,
     EdgeSettings,
     broker_of,
     cgroup_root_of,
+    check_broker_files,
     cluster_dns_of,
     dmi_socket_of,
     embedded_of,
@@ -25,6 +28,7 @@ from edgecore.config import (
 from edgecore.network.ingress.settings import IngressSettings
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
+from skerry.frozen import replace
 from skerry.settings import resolve
 from skerry.sync.ports import SyncSettings
 
@@ -261,3 +265,76 @@ def test_a_root_of_cgroups_is_a_path() -> None:
     for text in ("", "site", "/site/../other", "//"):
         with pytest.raises(InvalidError, match="--cgroup-root"):
             cgroup_root_of(text)
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificates and keys as a plant has them, and what is none."""
+    directory = tmp_path_factory.mktemp("files")
+    authority = new_authority(name="plant", now=NOW)
+    (directory / "ca").write_text(authority.pem)
+    for name in ("one", "two"):
+        made = issue_server(authority, names=["127.0.0.1"], now=NOW)
+        (directory / f"{name}.pem").write_text(made.certificate_pem)
+        (directory / f"{name}.key").write_text(made.key_pem)
+    (directory / "password").write_text("secret\n")
+    (directory / "text").write_text("no certificate\nat all\n")
+    return directory
+
+
+def at_the_broker(files: Path, **said: str) -> EdgeSettings:
+    named = {name: str(files / value) for name, value in said.items()}
+    return settings_with(mqtt_broker="mqtts://b", mqtt_username="ann", **named)
+
+
+def embedded_with(files: Path, **said: str) -> EdgeSettings:
+    named = {f"mqtt_listen_{name}": str(files / value) for name, value in said.items()}
+    made = settings_with(mqtt_broker="embedded", **named)
+    return replace(made, mqtt_listen=("127.0.0.1:1883", "192.0.2.7:8883"))
+
+
+def test_files_that_brokers_are_known_by_are_read_before_anything_starts(files: Path) -> None:
+    check_broker_files(settings_with())
+    check_broker_files(settings_with(mqtt_broker="embedded"))
+    keys = {"mqtt_cert_file": "one.pem", "mqtt_key_file": "one.key"}
+    check_broker_files(at_the_broker(files, mqtt_ca_file="ca", mqtt_password_file="password", **keys))
+    check_broker_files(embedded_with(files, cert_file="one.pem", key_file="one.key", client_ca_file="ca"))
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"mqtt_password_file": "none"}, "--mqtt-password-file: .*none can't be read"),
+        ({"mqtt_password_file": "text"}, "--mqtt-password-file: .*text is empty, or more than a line"),
+        ({"mqtt_ca_file": "none"}, "--mqtt-ca-file: .*none can't be read"),
+        ({"mqtt_ca_file": "text"}, "--mqtt-ca-file: .*text has no certificates of authorities"),
+        ({"mqtt_cert_file": "one.pem", "mqtt_key_file": "two.key"}, "--mqtt-cert-file, --mqtt-key-file: .*its key"),
+        ({"mqtt_cert_file": "one.pem", "mqtt_key_file": "none"}, "--mqtt-key-file: .*none can't be read"),
+    ],
+)
+def test_a_file_for_the_broker_that_is_of_no_use_is_named_with_its_setting(
+    files: Path, said: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InvalidError, match=message):
+        check_broker_files(at_the_broker(files, **said))
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"cert_file": "none", "key_file": "one.key"}, "--mqtt-listen-cert-file .*none"),
+        ({"cert_file": "one.pem", "key_file": "two.key"}, "--mqtt-listen-cert-file .*one.pem.*two.key"),
+        (
+            {"cert_file": "one.pem", "key_file": "one.key", "client_ca_file": "text"},
+            "--mqtt-listen-client-ca-file .*text",
+        ),
+    ],
+)
+def test_a_file_of_the_embedded_broker_that_is_of_no_use_is_named_with_its_setting(
+    files: Path, said: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InvalidError, match=message):
+        check_broker_files(embedded_with(files, **said))

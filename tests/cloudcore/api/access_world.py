@@ -11,6 +11,7 @@ from cloudcore.api.authz.authorizer import Authorizer
 from cloudcore.api.authz.defaults import keep_defaults
 from cloudcore.api.authz.escalation import escalation_step
 from cloudcore.api.authz.manifests import manifests_step
+from cloudcore.api.authz.signers import signers_step
 from cloudcore.api.reviews import ReviewDesk
 from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.pki.token_keys import new_token_keys
@@ -117,7 +118,7 @@ async def world() -> AsyncGenerator[World]:
     store = MemoryStore(MemoryState(epoch="e1"))
     async with following(store) as cache:
         authorizer = Authorizer(cache, Bound(cache=cache))
-        steps = (escalation_step(authorizer), manifests_step(authorizer, SCHEME.named))
+        steps = (escalation_step(authorizer), signers_step(authorizer), manifests_step(authorizer, SCHEME.named))
         objects = LocalObjects(store=store, cache=cache, rules=NoRules(), clock=clock, ids=ids, steps=steps)
         tokens = ServiceTokens(new_token_keys(), clock, ids)
         authenticator = Authenticator(tokens=tokens, objects=objects, gate=authorizer, clock=clock)

@@ -15,9 +15,11 @@ from edgecore.store import salvage as salvage_module
 from edgecore.store import sqlite as sqlite_module
 from edgecore.store.damage import META_USAGE, suspect
 from edgecore.store.gaps import Lost
+from edgecore.store.held_copy import FILE, Beside, HeldCopy, restore
 from edgecore.store.outbox import SavedRow
 from edgecore.store.port import META_LEAVING, EdgeBatch, EdgeStore, OutboxBudgets
 from edgecore.store.salvage import DamagedOutbox, Salvage, begin_salvage, salvage_from
+from edgecore.store.shell import AsyncEdgeStore
 from edgecore.store.sqlite import FILE_NAME, OpenedStore, SqliteEdgeStore, StoreSettings, open_store
 from skerry.clocks import ManualClock, SystemIds
 from skerry.errors import StorageFullError
@@ -384,3 +386,44 @@ def test_a_long_stretch_that_broke_is_gone_round_in_few_steps(tmp_path: Path) ->
     seen = Counter(row.seq for row in rows)
     assert max(seen.values()) == 1
     assert len(rows) + hole[1] - hole[0] + 1 == ROWS + 2
+
+
+async def test_a_copy_made_before_all_was_saved_serves_a_store_that_breaks_again(tmp_path: Path) -> None:
+    """Objects come back from the copy, and what waited for the cloud from the file that broke first: neither waits
+    for the other, and neither brings the other back to where it was."""
+    beside = Beside(names=("hold",), is_decision=lambda body: b"stopped" in body)
+    directory, copied, clock = tmp_path / "store", tmp_path / FILE, ManualClock()
+    filled(directory)
+    first = AsyncEdgeStore(opened(directory).store)
+    await HeldCopy(copied, "gate-1", first, clock, beside).write()
+    first.close()
+    break_outbox(directory, 1200)
+    with closing(sqlite3.connect(directory / FILE_NAME)) as connection:
+        connection.execute("DELETE FROM objects")
+        connection.commit()
+    broken = opened(directory)
+    store = AsyncEdgeStore(broken.store)
+    assert await restore(copied, "gate-1", store) is not None
+    await store.apply(EdgeBatch(puts=(held("later"),), meta=(("hold", "harvest"),)))
+    assert broken.store.salvage(), "some of it is saved, and more is left"
+    before = salvage_from(directory)
+    assert before is not None
+    await HeldCopy(copied, "gate-1", store, clock, beside).write()
+    store.close()
+
+    shutil.copy(copied, tmp_path / "early")
+    with closing(sqlite3.connect(directory / FILE_NAME)) as connection:
+        connection.execute("DELETE FROM objects")
+        connection.commit()
+    again = opened(directory)
+    store = AsyncEdgeStore(again.store)
+    found = await restore(tmp_path / "early", "gate-1", store)
+    assert found is not None and found.whole
+    assert {key.name for key, _ in store.stamps()} == {"c", "later"} and store.meta("hold") == "harvest"
+    saved(again.store)
+    numbers = waiting(again.store)
+    assert numbers == sorted(set(numbers)), "each once, in order"
+    lost = set(range(ROWS)) - set(numbers)
+    assert 1200 in lost and len(lost) < 50
+    assert {key.name for key, _ in store.stamps()} == {"c", "later"}
+    store.close()
