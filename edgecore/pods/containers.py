@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from edgecore.pods.port import ContainerState
 from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, map_at, maps_at, str_at
+from skerry.objects.json import JsonObject, list_at, map_at, maps_at, str_at
 
 Part: TypeAlias = Literal["init", "sidecar", "app", "ephemeral"]
 
@@ -23,8 +23,17 @@ class Wanted(Frozen):
     name: str
     part: Part
     policy: str
-    """Always, OnFailure or Never, whatever says it."""
+    """Always, OnFailure or Never, whatever says it: the container, or else its pod."""
     spec: JsonObject
+
+    def starts_after(self, exit_code: int, *, failed: bool) -> bool:
+        """Is an end like this one followed by another start? The first of its rules that knows the code decides, and
+        else its policy (Kubernetes documentation, "Container restart rules")."""
+        for rule in maps_at(self.spec, "restartPolicyRules"):
+            among = exit_code in list_at(rule, "exitCodes", "values")
+            if among == (str_at(rule, "exitCodes", "operator") == "In"):
+                return True  # whoever knows another action than Restart is refused by the API
+        return self.policy == "Always" or (self.policy == "OnFailure" and failed)
 
 
 def wanted_of(pod: JsonObject) -> tuple[Wanted, ...]:
@@ -32,10 +41,21 @@ def wanted_of(pod: JsonObject) -> tuple[Wanted, ...]:
     policy = str_at(pod, "spec", "restartPolicy", default="Always")
     inits = tuple(_init(each, policy) for each in maps_at(pod, "spec", "initContainers"))
     apps = tuple(
-        Wanted(name=str_at(each, "name"), part="app", policy=policy, spec=each)
+        Wanted(
+            name=str_at(each, "name"),
+            part="app",
+            policy=str_at(each, "restartPolicy", default=policy),
+            spec=each,
+        )
         for each in maps_at(pod, "spec", "containers")
     )
     return inits + apps
+
+
+def policy_of(pod: JsonObject, name: str = "") -> str:
+    """By which what is ended of the app of that name, or of any of them, would stay so; Always where it would not."""
+    policies = [one.policy for one in wanted_of(pod) if one.part == "app" and name in ("", one.name)]
+    return next((each for each in policies if each != "Always"), "Always")
 
 
 def ephemeral_of(pod: JsonObject) -> tuple[Wanted, ...]:
@@ -63,6 +83,7 @@ def _init(spec: JsonObject, policy: str) -> Wanted:
     name = str_at(spec, "name")
     if str_at(spec, "restartPolicy") == "Always":
         return Wanted(name=name, part="sidecar", policy="Always", spec=spec)
+    policy = str_at(spec, "restartPolicy", default=policy)
     # One that has succeeded is done with, whatever the pod's policy says of its apps.
     return Wanted(name=name, part="init", policy="Never" if policy == "Never" else "OnFailure", spec=spec)
 

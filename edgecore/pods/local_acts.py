@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from edgecore.pods.containers import runs_of
+from edgecore.pods.containers import policy_of, runs_of
 from edgecore.pods.events import about_node, event_body
 from edgecore.pods.holding import Stopped
 from edgecore.pods.manager import PODS, PodManager
@@ -120,7 +120,7 @@ class LocalActs:
             raise NotFoundError(f'pods "{name}" not found on this gateway')
         if being_deleted(found.pod):
             raise ConflictError(f'pod "{name}" is being deleted')
-        policy = str_at(found.pod, "spec", "restartPolicy", default="Always")
+        policy = policy_of(found.pod)
         if policy != "Always":
             raise InvalidError(f'pod "{name}" has restartPolicy {policy}: what is ended would not start again')
         return found

@@ -145,7 +145,8 @@ def is_over(seen: Seen) -> bool:
     wanted = wanted_of(seen.pod)
     for one in wanted:
         run = newest_of(seen.containers, one.name)
-        if one.part == "init" and one.policy == "Never" and run is not None and has_failed(run):
+        failed = run if one.part == "init" and run is not None and has_failed(run) else None
+        if failed is not None and not one.starts_after(failed.exit_code, failed=True):
             return True
     apps = [(one, newest_of(seen.containers, one.name)) for one in wanted if one.part == "app"]
     return bool(apps) and all(
@@ -341,14 +342,8 @@ def _starts(one: Wanted, newest: ContainerState | None, seen: Seen) -> bool:
         return False
     if _is_of_old(one, newest) and one.part != "init":
         return True
-    match one.policy:
-        case "Never":
-            return False
-        case "OnFailure":
-            was_unwell = seen.health.get(newest.id, HEALTHY).failed is not None
-            return has_failed(newest) or was_unwell
-        case _:
-            return True
+    was_unwell = seen.health.get(newest.id, HEALTHY).failed is not None
+    return one.starts_after(newest.exit_code, failed=has_failed(newest) or was_unwell)
 
 
 def _held_up(seen: Seen, name: str) -> tuple[Waiting, int] | None:

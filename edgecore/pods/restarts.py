@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from edgecore.pods.containers import runs_of
+from edgecore.pods.containers import policy_of, runs_of
 from edgecore.pods.manager import PODS, PodManager
 from edgecore.pods.port import ContainerState, Runtime
 from skerry.objects.commands import Order, Outcome, PodRestart, Refusal
@@ -44,7 +44,7 @@ class PodRestarts:
         pod = found.pod
         if being_deleted(pod):
             return Refusal(reason="PodEnds", message=f'pod "{action.pod}" is being deleted')
-        policy = str_at(pod, "spec", "restartPolicy", default="Always")
+        policy = policy_of(pod, action.container)
         if policy != "Always":
             why = f'pod "{action.pod}" has restartPolicy {policy}: a container that is ended would not start again'
             return Refusal(reason="NotRestartable", message=why)

@@ -266,21 +266,24 @@ def _phase(picture: Picture, wanted: Sequence[Wanted], statuses: Mapping[str, Js
         return "Failed"
     apps = [(statuses[one.name], _ended(statuses[one.name])) for one in wanted if one.part == "app"]
     codes = [code for _, code in apps]
+    ended = [(one, code) for one in wanted if one.part == "app" and (code := _ended(statuses[one.name])) is not None]
     if not running and picture.terminating and picture.containers:
         return "Succeeded" if apps and all(code in (0, None) for code in codes) else "Failed"
     inits = [(one, statuses[one.name]) for one in wanted if one.part != "app"]
-    policy = str_at(picture.pod, "spec", "restartPolicy", default="Always")
-    if policy == "Never" and any(one.part == "init" and _ended(status) not in (0, None) for one, status in inits):
+    if any(one.part == "init" and _has_failed_for_good(one, status) for one, status in inits):
         return "Running" if running else "Failed"
     if any(code is None and "waiting" in status_state(status) for status, code in apps):
         return "Pending"
     if running or not apps:
         return "Running"
-    if policy == "Always":
+    if any(one.starts_after(code, failed=code != 0) for one, code in ended):
         return "Running"
-    if all(code == 0 for code in codes):
-        return "Succeeded"
-    return "Failed" if policy == "Never" else "Running"
+    return "Succeeded" if all(code == 0 for code in codes) else "Failed"
+
+
+def _has_failed_for_good(one: Wanted, status: JsonObject) -> bool:
+    code = _ended(status)
+    return code not in (0, None) and not one.starts_after(code, failed=True)
 
 
 def status_state(status: JsonObject) -> JsonObject:

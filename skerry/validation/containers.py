@@ -8,7 +8,7 @@ from typing import Final
 
 from skerry.errors import Cause
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, bool_at, int_at, list_at, map_at, maps_at, str_at
 from skerry.objects.names import config_key_faults, label_1123_faults, port_name_faults
 from skerry.validation.amounts import validate_resource_field, validate_resources
 from skerry.validation.faults import (
@@ -21,9 +21,13 @@ from skerry.validation.faults import (
     one_of,
     port_number,
     required,
+    too_many,
 )
 from skerry.validation.security import validate_container_security
 
+_RESTART: Final = ("Always", "Never", "OnFailure")
+_RULES_MAX: Final = 20
+_CODES_MAX: Final = 255
 _PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 _PULL: Final = ("Always", "IfNotPresent", "Never")
 _HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "grpc")
@@ -72,10 +76,8 @@ def validate_container(
     yield from validate_resources(f"{field}.resources", map_at(container, "resources"))
     yield from _validate_resize_policy(f"{field}.resizePolicy", container, context, init=init)
     restart = str_at(container, "restartPolicy")
-    if restart and not init:
-        yield forbidden(f"{field}.restartPolicy", "may not be set for non-init containers")
-    elif restart:
-        yield from one_of(f"{field}.restartPolicy", restart, ("Always",))
+    yield from one_of(f"{field}.restartPolicy", restart, _RESTART, needed=False)
+    yield from _validate_restart_rules(f"{field}.restartPolicyRules", container, init=init)
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         probe = container.get(name)
         if not isinstance(probe, dict):
@@ -89,6 +91,28 @@ def validate_container(
         if isinstance(handler, dict):
             yield from _validate_handler(f"{field}.lifecycle.{hook}", handler, (*_HANDLERS[:3], "sleep"))
             yield from _validate_sleep(f"{field}.lifecycle.{hook}.sleep", handler.get("sleep"), context)
+
+
+def _validate_restart_rules(field: str, container: JsonObject, *, init: bool) -> Iterator[Cause]:
+    """Exit codes after which it starts again whatever its policy says, which it therefore has to say."""
+    rules, restart = maps_at(container, "restartPolicyRules"), str_at(container, "restartPolicy")
+    if rules and not restart:
+        yield required(f"{field.removesuffix('Rules')}", "must specify restartPolicy when restart rules are used")
+    if rules and init and restart == "Always":
+        yield forbidden(field, "may not be set for init containers that run beside the others")
+    if len(rules) > _RULES_MAX:
+        yield too_many(field, len(rules), _RULES_MAX)
+    for index, rule in enumerate(rules[:_RULES_MAX]):
+        here = f"{field}[{index}]"
+        yield from one_of(f"{here}.action", str_at(rule, "action"), ("Restart",))
+        codes = rule.get("exitCodes")
+        if not isinstance(codes, dict):
+            yield required(f"{here}.exitCodes", "must be specified")
+            continue
+        yield from one_of(f"{here}.exitCodes.operator", str_at(codes, "operator"), ("In", "NotIn"))
+        values = list_at(codes, "values")
+        if len(values) > _CODES_MAX:
+            yield too_many(f"{here}.exitCodes.values", len(values), _CODES_MAX)
 
 
 def _validate_ports(field: str, ports: list[JsonObject], context: ContainerContext) -> Iterator[Cause]:

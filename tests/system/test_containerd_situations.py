@@ -238,6 +238,28 @@ SITUATIONS: dict[str, Situation] = {
         status=("PostStartHookError",),
         said=("Reason: PostStartHookError", "Warning FailedPostStartHook edgecore PostStartHook failed"),
     ),
+    "starts-again-after-42": Situation(
+        pod={
+            "containers": app(
+                "test -e /v/f && exit 0; touch /v/f; exit 42",
+                volumeMounts=[{"name": "v", "mountPath": "/v"}],
+                restartPolicy="Never",
+                restartPolicyRules=[{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}],
+            ),
+            "volumes": [{"name": "v", "emptyDir": {}}],
+            "restartPolicy": "Never",
+        },
+        status=("Completed",),
+        said=("Reason: Completed Exit Code: 0", "Exit Code: 42", "Restart Count: 1", "Status: Succeeded"),
+    ),
+    "another-system": Situation(
+        pod={"containers": app(), "os": {"name": "windows"}},
+        status=("PodOSNotSupported",),
+        said=(
+            "Warning PodOSNotSupported edgecore Failed to admit pod as the OS field doesn't match node OS",
+            "Status: Failed Reason: PodOSNotSupported",
+        ),
+    ),
     "half": Situation(
         pod={"containers": [*app(), box("done", "exit 0")], "restartPolicy": "Never"},
         status=("NotReady",),

@@ -22,7 +22,7 @@ from edgecore.pods.port import Abilities, ContainerState, SandboxState
 from edgecore.pods.probes import Health
 from edgecore.pods.refusals import unheeded, unsupported
 from skerry.frozen import replace
-from skerry.objects.json import JsonObject
+from skerry.objects.json import Json, JsonObject
 from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, sandbox, state
 
 BARE = Abilities(pod_network=False, isolation=False, images=False, sub_paths=True)
@@ -120,6 +120,39 @@ def test_a_running_pod_needs_nothing() -> None:
 def test_the_restart_policy_decides_who_starts_again(policy: str, code: int, *, starts: bool) -> None:
     steps = plan(seen(ended(code=code), the_pod=pod(restartPolicy=policy)))
     assert steps.actions == ((Start(name="app", attempt=1),) if starts else ())
+
+
+def rules(*codes: int, operator: str = "In") -> list[Json]:
+    return [{"action": "Restart", "exitCodes": {"operator": operator, "values": [*codes]}}]
+
+
+@pytest.mark.parametrize(
+    ("of_pod", "of_container", "code", "starts"),
+    [
+        ("Always", {"restartPolicy": "Never"}, 1, False),
+        ("Never", {"restartPolicy": "Always"}, 0, True),
+        ("Never", {"restartPolicy": "OnFailure"}, 1, True),
+        ("Never", {"restartPolicy": "Never", "restartPolicyRules": rules(42, 43)}, 43, True),
+        ("Always", {"restartPolicy": "Never", "restartPolicyRules": rules(42)}, 1, False),
+        ("Never", {"restartPolicy": "Never", "restartPolicyRules": rules(1, operator="NotIn")}, 1, False),
+        ("Never", {"restartPolicy": "Never", "restartPolicyRules": rules(1, operator="NotIn")}, 0, True),
+        ("Never", {"restartPolicy": "OnFailure", "restartPolicyRules": rules(42)}, 0, False),
+    ],
+)
+def test_a_containers_own_policy_goes_before_its_pods_and_its_rules_before_both(
+    of_pod: str, of_container: JsonObject, code: int, *, starts: bool
+) -> None:
+    the_pod = pod(container(**of_container), restartPolicy=of_pod)
+    steps = plan(seen(ended(code=code), the_pod=the_pod))
+    assert steps.actions == ((Start(name="app", attempt=1),) if starts else ())
+
+
+def test_an_init_container_that_may_not_fail_ends_its_pod_whatever_the_pods_policy() -> None:
+    firm = container("init", restartPolicy="Never", restartPolicyRules=rules(42))
+    assert is_over(seen(ended("init", code=1), the_pod=staged(firm)))
+    again = seen(ended("init", code=42), the_pod=staged(firm))
+    assert not is_over(again) and names(plan(again)) == ["+init"]
+    assert names(plan(seen(ended("init", code=0), the_pod=staged(firm)))) == ["+a", "+b"]
 
 
 def test_restarts_wait_ten_seconds_doubled_up_to_five_minutes() -> None:

@@ -140,6 +140,16 @@ def test_the_phase_of_ended_containers_follows_the_policy(policy: str, codes: tu
         assert (ready["status"], ready["reason"]) == ("False", "PodCompleted")
 
 
+def test_the_phase_of_ended_containers_follows_their_own_policies() -> None:
+    once, again = container("a", restartPolicy="Never"), container("b", restartPolicy="OnFailure")
+    the_pod = pod(once, again)
+    assert status_of(ended("a", code=1), ended("b", code=1), the_pod=the_pod)["phase"] == "Running"
+    assert status_of(ended("a", code=1), ended("b", code=0), the_pod=the_pod)["phase"] == "Failed"
+    assert status_of(ended("a", code=0), ended("b", code=0), the_pod=the_pod)["phase"] == "Succeeded"
+    firm = container("init", restartPolicy="Never")
+    assert status_of(ended("init", code=1), the_pod=staged(firm))["phase"] == "Failed"
+
+
 def test_one_container_that_has_not_begun_keeps_the_pod_pending() -> None:
     the_pod = pod(container("a"), container("b"))
     assert status_of(state("a"), the_pod=the_pod)["phase"] == "Pending"

@@ -36,6 +36,7 @@ def items(*found: JsonObject) -> dict[str, Json]:
     return {"volumes": [{"name": "v", "downwardAPI": {"items": [*found]}}]}
 
 
+AGAIN: JsonObject = {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}
 SLEEPS: JsonObject = {"preStop": {"sleep": {"seconds": 31}}}
 ASKS: JsonObject = {"exec": {"command": ["true"]}, "terminationGracePeriodSeconds": 1}
 HEADED: JsonObject = {"httpGet": {"port": 80, "scheme": "HTTP", "httpHeaders": [{"name": "a b", "value": "x"}]}}
@@ -71,6 +72,26 @@ REFUSED: list[tuple[dict[str, Json], str]] = [
     (
         {"containers": boxed(startupProbe=HEADED)},
         'containers[0].startupProbe.httpGet.httpHeaders: Invalid value: "a b": a valid HTTP header must consist of',
+    ),
+    (
+        {"containers": boxed(restartPolicyRules=[AGAIN])},
+        "containers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used",
+    ),
+    (
+        {"containers": boxed(restartPolicy="Never", restartPolicyRules=[{**AGAIN, "action": "All"}])},
+        'containers[0].restartPolicyRules[0].action: Unsupported value: "All": supported values: "Restart"',
+    ),
+    (
+        {"containers": boxed(restartPolicy="Never", restartPolicyRules=[{"action": "Restart"}])},
+        "containers[0].restartPolicyRules[0].exitCodes: Required value: must be specified",
+    ),
+    (
+        {"initContainers": [{**BOX, "name": "i", "restartPolicy": "Always", "restartPolicyRules": [AGAIN]}]},
+        "initContainers[0].restartPolicyRules: Forbidden: may not be set for init containers",
+    ),
+    (
+        {"containers": boxed(restartPolicy="Sometimes")},
+        'containers[0].restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Nev',
     ),
     (
         mounted(mountPropagation="Bidirectional"),
@@ -133,6 +154,8 @@ GOOD: list[dict[str, Json]] = [
     {"readinessGates": [{"conditionType": "example.com/load"}]},
     {"containers": boxed(lifecycle=SLEEPS), "terminationGracePeriodSeconds": 31},
     {"containers": boxed(livenessProbe=ASKS)},
+    {"containers": boxed(restartPolicy="Never", restartPolicyRules=[AGAIN])},
+    {"initContainers": [{**BOX, "name": "i", "restartPolicy": "OnFailure"}]},
     mounted(mountPropagation="HostToContainer"),
     mounted(recursiveReadOnly="IfPossible", readOnly=True, mountPropagation="None"),
     items({"path": "x", "fieldRef": {"fieldPath": "metadata.labels['a']"}, "mode": 0o400}),
