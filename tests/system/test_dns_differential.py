@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dns.flags
 import dns.message
+import dns.name
 import dns.query
 import dns.rrset
 import pytest
@@ -26,8 +27,11 @@ from tests.system.dns_peers import knot, nsd
 
 pytestmark = pytest.mark.system
 
-LABELS = ["a", "b", "c", "www", "*", "sub", "x-1"]
-TYPES = ["A", "AAAA", "TXT", "MX", "CNAME", "NS", "SOA", "DS", "DNAME", "SRV", "HTTPS", "CAA", "PTR", "TYPE65280"]
+LABELS = ["a", "b", "c", "www", "*", "sub", "x-1", "_tcp", "p\\.q", "\\000\\255", "\\@", "y" * 63]
+TYPES = [
+    *("A", "AAAA", "TXT", "MX", "CNAME", "NS", "SOA", "DS", "DNAME", "SRV", "HTTPS", "CAA", "PTR", "TYPE65280"),
+    *("NAPTR", "TLSA", "SVCB", "LOC", "DNSKEY", "NSEC3PARAM", "TYPE1234"),
+]
 ZONES = 25
 QUESTIONS = 400
 
@@ -82,6 +86,11 @@ RECORDS = [
     'CAA 0 issue "ca.test"',
     "TYPE65280 \\# 4 01020304",
     "PTR a",
+    'NAPTR 1 2 "u" "E2U+sip" "!^.*$!sip:a@b!" .',
+    "TLSA 3 1 1 " + "ab" * 32,
+    "SVCB 1 ns1 alpn=h2,h3 port=53 key667=hello",
+    "LOC 42 21 54 N 71 06 18 W -24m 30m",
+    'TXT ( "two;semicolons;" \\"quote \\059 )',
 ]
 
 
@@ -110,9 +119,19 @@ def questions(seed: int, origin: str, text: str) -> list[dns.message.QueryMessag
                 pass
         whole = f"{name}.{origin}" if chance.random() < 0.95 else chance.choice([origin, "elsewhere.test"])
         whole = "".join(chance.choice([char, char.upper()]) for char in whole)
+        if not _is_name(whole):
+            continue
         edns = chance.choice([-1, 0])
         found.append(dns.message.make_query(whole, chance.choice(TYPES), id=number, use_edns=edns, payload=1232))
     return found
+
+
+def _is_name(text: str) -> bool:
+    try:
+        dns.name.from_text(text)
+    except dns.name.NameTooLong:
+        return False
+    return True
 
 
 def comparable(answer: dns.message.Message) -> tuple[object, ...]:
@@ -140,6 +159,51 @@ def ask_peer(port: int, queries: list[dns.message.QueryMessage]) -> list[dns.mes
             }
             answers += [by_id[query.id] for query in batch]
     return answers
+
+
+HEAD = "$TTL 1h\n@ IN SOA ns1 host ( 1 ; serial\n 2h 15m 2w 1h )\n IN NS ns1\nns1 A 192.0.2.1\n"
+LONG = "x" * 63
+WRITTEN = {
+    # As master files may be written: escapes, names that only look alike, sets over lines, blank owners.
+    "esc.example": HEAD + 'a\\.b A 192.0.2.2\n\\097c A 192.0.2.3\nsp\\032ce TXT "q\\"uote" "\\\\back" "\\255"\n'
+    "\\*.w TXT literal-star\nq\\@x 1w2d A 192.0.2.4\n\t2h30m IN AAAA ::1\nA\\(b IN 300 A 192.0.2.5\n\\000z TXT nul\n"
+    'ml TXT ( "one"\n  "two;not comment" ; comment\n three )\ngen A \\# 4 c0000202\n',
+    # Names of 255 bytes, and renamed ones that become longer than that.
+    "long.example": HEAD + f"{LONG}.{LONG}.{LONG}.{'y' * 48} A 192.0.2.3\n*.{LONG}.{LONG} TXT wild\n"
+    f"{LONG}.d DNAME {LONG}.{LONG}.t.\nq.r DNAME {LONG}.{LONG}.{LONG}.t.\n",
+    # Stars within names, below stars, at delegations, and names that stars keep from being (RFC 4592).
+    "star.example": HEAD + "a.*.b A 192.0.2.3\n*.b TXT x\n*.*.c A 192.0.2.4\nsub.*.n NS ns.other.test.\n*.n TXT n\n"
+    "*.cn CNAME x.*.cn\nx.y.*.e A 192.0.2.5\n*.del TXT no\ndel NS ns.del\nns.del A 192.0.2.6\n*.mx MX 5 a.mx\n"
+    "*.ent.w A 192.0.2.7\n",
+}
+ASKED = {
+    "esc.example": r"a\.b a.b ac \097c sp\032ce \*.w x.w *.w q\@x ml A\(b \000z w gen",
+    "long.example": f"{LONG}.{LONG}.{LONG}.{'y' * 48} z.{LONG}.{LONG} {'z' * 50}.{LONG}.{LONG} {LONG}.d q.r "
+    f"a.{LONG}.d {'a' * 60}.{LONG}.d {'b' * 56}.q.r {'b' * 57}.q.r {'b' * 63}.q.r",
+    "star.example": "a.*.b x.b *.b x.*.b y.a.*.b b q.q.c x.*.c *.*.c *.c c d.c sub.*.n k.sub.*.n x.n sub.x.n y.cn "
+    "x.*.cn *.cn *.e x.e y.*.e z.del del *.del x.*.del w.mx a.mx ent.w q.ent.w w",
+}
+"""Names, by zone."""
+
+
+def test_what_is_written_and_named_oddly_is_read_and_answered_as_knot_and_nsd_do(tmp_path: Path) -> None:
+    if shutil.which("knotd") is None or shutil.which("nsd") is None:
+        pytest.skip("Knot and NSD are not installed")
+    ours = {origin: parse_zone(text, name_of(origin)) for origin, text in WRITTEN.items()}
+    responder = Responder(Desk(zones={zone.origin: zone for zone in ours.values()}))
+    with knot(tmp_path / "knot", WRITTEN) as knot_port, nsd(tmp_path / "nsd", WRITTEN) as nsd_port:
+        for origin, names in ASKED.items():
+            asked = [
+                dns.message.make_query(dns.name.from_text(name, dns.name.from_text(origin)), kind, id=number)
+                for number, (name, kind) in enumerate((name, kind) for name in names.split() for kind in TYPES)
+            ]
+            by_knot, by_nsd = ask_peer(knot_port, asked), ask_peer(nsd_port, asked)
+            assert {answer.rcode() for answer in (*by_knot, *by_nsd)} <= {0, 3, 6}, "they take the zone as well"
+            for query, *others in zip(asked, by_knot, by_nsd, strict=True):
+                reply = responder.reply(query.to_wire(), STREAM, 0.0)
+                assert reply is not None
+                said = comparable(dns.message.from_wire(reply.data))
+                assert said in [comparable(other) for other in others], (query.question[0], said, others)
 
 
 def test_we_say_what_knot_and_nsd_say(tmp_path: Path) -> None:

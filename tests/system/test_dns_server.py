@@ -15,11 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
+import dns.edns
 import dns.exception
 import dns.message
 import dns.query
 import pytest
 
+from cloudcore.dns.cookies import Cookies
 from tests.cloudcore.dns.conftest import ZONE
 from tests.system.dns_load import asking
 from tests.system.dns_process import DnsProcess, dns_server, told
@@ -162,6 +164,46 @@ def test_a_reload_loses_no_query_and_shows_the_new_zone(tmp_path: Path) -> None:
         path.write_text("rubbish")
         assert "problem:" in server.skerry("reload")
         assert server.kdig("+short", "mail.example.com").split() == ["192.0.2.107"]
+
+
+def test_a_reload_reads_keys_so_that_they_can_be_rolled_without_a_restart(tmp_path: Path) -> None:
+    keys = {"cookies": tmp_path / "cookies", "xfr": tmp_path / "xfr"}
+    old, new = "0" * 31 + "1", "0" * 31 + "2"
+    secret = {"old": "b2xkb2xkb2xkb2xkb2xkb2xk", "new": "bmV3bmV3bmV3bmV3bmV3bmV3"}
+    keys["cookies"].write_text(f"{old}\n")
+    keys["xfr"].write_text(f"old. hmac-sha256 {secret['old']}\n")
+    flags = ("--cookie-keys", str(keys["cookies"]), "--transfer-keys", str(keys["xfr"]))
+
+    with dns_server(tmp_path, *flags, zones={"example.com": ZONE}) as server:
+
+        def cookie(sent: bytes = b"client!!") -> bytes:
+            options: list[dns.edns.Option] = [dns.edns.GenericOption(dns.edns.OptionType.COOKIE, sent)]
+            query = dns.message.make_query("mail.example.com", "A", use_edns=0, options=options)
+            answer = dns.query.udp(query, "127.0.0.1", timeout=20, port=server.port)
+            (said,) = [each.to_wire() for each in answer.options if each.otype == dns.edns.OptionType.COOKIE]
+            assert said is not None
+            return said
+
+        def is_of(key: str, said: bytes) -> bool:
+            return Cookies([bytes.fromhex(key)]).check(said, bytes((127, 0, 0, 1)), int(time.time()))[1]
+
+        def gives(name: str) -> bool:
+            return "ns1.example.com." in server.said(
+                "-y", f"hmac-sha256:{name}:{secret[name]}", "AXFR", "example.com"
+            )
+
+        first = cookie()
+        assert is_of(old, first) and gives("old") and not gives("new")
+        keys["cookies"].write_text(f"{new}\n{old}\n")
+        keys["xfr"].write_text("".join(f"{name}. hmac-sha256 {of}\n" for name, of in secret.items()))
+        server.skerry("reload")
+        assert is_of(new, cookie(first)) and gives("old") and gives("new")
+        keys["cookies"].write_text("no key\n")
+        assert "--cookie-keys" in server.skerry("reload") and is_of(new, cookie()), "as it was"
+        keys["cookies"].write_text(f"{new}\n")
+        keys["xfr"].write_text(f"new. hmac-sha256 {secret['new']}\n")
+        server.skerry("reload")
+        assert is_of(new, cookie(first)) and gives("new") and not gives("old")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
