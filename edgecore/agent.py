@@ -41,6 +41,7 @@ from edgecore.local_api.places import Door, Place, doors_at, listening_on
 from edgecore.local_api.served import ServedCertificates
 from edgecore.network.settings import DnsSettings, NetworkSettings, PodNetworkSettings
 from edgecore.pods.events import event_body, node_event
+from edgecore.pods.leases import META_ASKED, META_LEASES
 from edgecore.pods.local_acts import META_HOLD
 from edgecore.pods.memory_volumes import keep_off_disk, stays_on_disk
 from edgecore.pods.port import Runtime
@@ -71,8 +72,10 @@ if TYPE_CHECKING:
     from edgecore.network.footing import Footing
 
 LOG: Final = logging.getLogger("edgecore")
-COPIED: Final = Beside(names=(META_HOLD, META_CUT, META_ADDRESS), is_decision=is_decision)
-"""What is copied beside objects: decisions, and by which address pods know the gateway."""
+COPIED: Final = Beside(
+    names=(META_HOLD, META_CUT, META_ADDRESS, META_ASKED), is_decision=is_decision, quiet=(META_LEASES,)
+)
+"""What is copied beside objects: decisions, by which address pods know the gateway, and what is lent to it."""
 STORE_DAMAGED: Final = "EdgeStoreDamaged"
 """Reason of the Event that tells of it."""
 UNDER_WAY_S_MAX: Final = 0.5

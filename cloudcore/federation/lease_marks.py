@@ -15,8 +15,8 @@ from cloudcore.runtime.manager import Tools
 from skerry.errors import NotFoundError
 from skerry.objects.federation import MemberObject
 from skerry.objects.json import JsonObject, map_at, str_at
-from skerry.objects.meta import Key, annotations_of, uid_of, with_annotations
-from skerry.objects.pod_leases import LEASE, UNTOLD, lease_of, without_marks
+from skerry.objects.meta import Key, uid_of, with_annotations
+from skerry.objects.pod_leases import LEASE, UNTOLD, lease_of, untold_lease_s, untold_mark, untold_of, without_marks
 from skerry.objects.pods import is_over
 
 _PODS = "pods"
@@ -54,10 +54,13 @@ class LeaseMarks:
             pod = self._tools.cache.obj(stored)
             if is_over(pod):
                 continue
+            untold = untold_of(pod)
             if not lease_of(pod) and lending_row(self._read, pod) == row.name:
-                await self._mark(stored.key, uid_of(pod), row.name)
+                await self._mark(stored.key, uid_of(pod), row)
                 known = False
-            elif UNTOLD in annotations_of(pod) and lease_of(pod) == row.name:
+            elif untold and lease_of(pod) == row.name:
+                if untold_lease_s(untold) != row.lease_s:  # it was made longer or shorter since
+                    await self._mark(stored.key, uid_of(pod), row, untold=untold)
                 known = False
         return self._shorter_is_over(row, before_s) and known
 
@@ -74,12 +77,15 @@ class LeaseMarks:
             except NotFoundError:
                 continue
 
-    async def _mark(self, key: Key, uid: str, row: str) -> None:
+    async def _mark(self, key: Key, uid: str, row: MemberObject, *, untold: str = "") -> None:
+        """`untold`: the mark that it has."""
+        mark = untold_mark(row.lease_s, self._tools.ids.token_hex(4))
+
         def marked(pod: JsonObject) -> JsonObject:
-            if uid_of(pod) != uid:
+            if uid_of(pod) != uid or untold_of(pod) != untold:
                 return pod
             runs = bool(str_at(pod, "spec", "nodeName"))
-            return with_annotations(pod, {LEASE: row, **({UNTOLD: "true"} if runs else {})})
+            return with_annotations(pod, {LEASE: row.name, **({UNTOLD: mark} if runs else {})})
 
         try:
             await self._tools.objects.update(self._pods, key, marked)

@@ -20,8 +20,8 @@ from cloudcore.store.cache import WatchCache
 from skerry.errors import BadRequestError, NotFoundError, SkerryError
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, int_at, map_at
-from skerry.objects.meta import Key, annotations_of, being_deleted, uid_of
-from skerry.objects.pod_leases import QUESTION_BYTES_MAX, UNTOLD, answer, asked_of, lease_of
+from skerry.objects.meta import Key, being_deleted, uid_of
+from skerry.objects.pod_leases import QUESTION_BYTES_MAX, UNTOLD, Question, answer, lease_of, untold_of
 from skerry.objects.pods import is_over
 from skerry.objects.scheme import Kind
 from skerry.ports import Clock, Pipe
@@ -95,28 +95,31 @@ class PodLending:
             body += piece
         if len(body) != size:
             raise BadRequestError(f"a question of {size} bytes ends after {len(body)}")
-        await pipe.write(answer(await self.left_ms(node, asked_of(bytes(body)))))
+        await pipe.write(answer(await self.left_ms(node, Question.decode(bytes(body)))))
 
-    async def left_ms(self, node: str, uids: list[str]) -> dict[str, int]:
+    async def left_ms(self, node: str, question: Question) -> dict[str, int]:
         """Of the pods of the node that it asks for, and that are lent now."""
-        asked = frozenset(uids)
+        asked = frozenset(question.pods)
         ago_s = await self.ago_s()
         left: dict[str, int] = {}
         for stored in self._cache.indexed(PODS_BY_NODE, node):
             pod = self._cache.obj(stored)
             if uid_of(pod) not in asked or being_deleted(pod) or is_over(pod):
                 continue
-            if UNTOLD in annotations_of(pod):
-                await self._tell(stored.key)
+            untold = untold_of(pod)
+            if untold and question.untold.get(uid_of(pod)) == untold:
+                await self._tell(stored.key, untold)
             lease_s = lent_s(self._read, lease_of(pod))
             if ago_s is not None and lease_s > ago_s:
                 left[uid_of(pod)] = int((lease_s - ago_s) * 1000)
         return left
 
-    async def _tell(self, key: Key) -> None:
-        """The gateway goes by the lease: it has asked."""
+    async def _tell(self, key: Key, untold: str) -> None:
+        """The gateway goes by the lease: it has asked by this mark."""
 
         def told(pod: JsonObject) -> JsonObject:
+            if untold_of(pod) != untold:
+                return pod
             metadata = map_at(pod, "metadata")
             notes = {name: text for name, text in map_at(metadata, "annotations").items() if name != UNTOLD}
             return {**pod, "metadata": {**metadata, "annotations": notes}}

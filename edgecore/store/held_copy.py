@@ -76,6 +76,8 @@ class Beside(Frozen):
     """Of `meta`: what somebody on the gateway decided."""
     is_decision: Callable[[bytes], bool]
     """Whether a pod's record says more than what runs."""
+    quiet: tuple[str, ...] = ()
+    """Of `meta`: what goes along, and is no reason to write a copy, as less of it is as safe."""
 
 
 class Copy(Frozen):
@@ -182,10 +184,10 @@ class HeldCopy:
         metas = [(name, self._store.meta(name) or "") for name in self._beside.names]
         mark = _mark(stamps, records, metas)
         if mark != self._written or not self._path.exists():
-            known = (META_KNOWN_MS, self._store.meta(META_KNOWN_MS) or "")
+            along = [(name, self._store.meta(name) or "") for name in (META_KNOWN_MS, *self._beside.quiet)]
             held = (found for key, _ in stamps if (found := self._store.get(key)) is not None)
             head = _Line(version=VERSION, node=self._node, written_ms=self._clock.wall_ms())
-            write_private(self._path, _packed(head, held, records, [*metas, known]))
+            write_private(self._path, _packed(head, held, records, [*metas, *along]))
             self._written = mark
         self._pods = frozenset(stamp.uid for key, stamp in stamps if key.resource == "pods")
         self._decided = frozenset(uid for uid, _ in records)

@@ -7,7 +7,7 @@ and a copy runs again within a bound once all is well.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -144,16 +144,16 @@ class World:
             asked_s, _, answer = gateway.question
             gateway.question = None
             if in_touch:
-                gateway.lending.answered(answer, asked={POD}, asked_s=asked_s, now_s=now_s)
+                gateway.lending.answered(answer, asked={POD: ""}, asked_s=asked_s, now_s=now_s)
                 if self.chance.random() < 0.3:
                     gateway.disk = gateway.lending.shown()
-                gateway.ask_at_s = now_s + gateway.lending.ask_again_s({POD}, now_s)
+                gateway.ask_at_s = now_s + gateway.lending.ask_again_s({POD: ""}, now_s)
         if gateway.question is None and now_s >= gateway.ask_at_s:
             left_s = self._left_s(region) if in_touch else 0.0
             arrives_s = self.now_s + self.chance.choice([0, 1] if calm else [0, 1, 1, 5, 45])
             gateway.question = (now_s, arrives_s, {POD: left_s} if left_s > 0 else {})
             gateway.ask_at_s = now_s + 10
-        if gateway.lending.left_s(POD, now_s) > 0:
+        if gateway.lending.left_s(POD, "", now_s):
             if gateway.ending_until_s is None:
                 gateway.running = True
         else:
@@ -205,15 +205,17 @@ def test_the_seeds_move_copies_between_regions() -> None:
 class _FromArrival(Lending):
     """Answers count from when they come."""
 
-    def answered(self, left_s: Mapping[str, float], *, asked: Collection[str], asked_s: float, now_s: float) -> None:
+    def answered(
+        self, left_s: Mapping[str, float], *, asked: Mapping[str, str], asked_s: float, now_s: float
+    ) -> None:
         super().answered(left_s, asked=asked, asked_s=now_s, now_s=now_s)
 
 
 class _OverBoots(Lending):
     """What was written down in another boot counts."""
 
-    def __init__(self, boot_id: str, kept: JsonObject) -> None:
-        super().__init__(boot_id, {**kept, "boot": boot_id})
+    def __init__(self, boot_id: str, kept: JsonObject, kept_asked: JsonObject | None = None) -> None:
+        super().__init__(boot_id, {**kept, "boot": boot_id}, kept_asked)
 
 
 @pytest.mark.parametrize("planted", [_FromArrival, _OverBoots])

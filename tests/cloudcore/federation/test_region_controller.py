@@ -18,7 +18,7 @@ from skerry.errors import ForbiddenError
 from skerry.objects.endpoint_slices import SLICES
 from skerry.objects.federation import NAMESPACE, REGION_OBJECTS, ROW, Target, row_name
 from skerry.objects.meta import with_annotations
-from skerry.objects.pod_leases import LEASE, UNTOLD
+from skerry.objects.pod_leases import LEASE, UNTOLD, Question, untold_lease_s
 from tests.cloudcore.federation.test_lease import FakeMember
 from tests.cloudcore.worlds import World, make_world
 
@@ -209,17 +209,37 @@ async def test_a_lease_that_comes_late_is_told_when_gateways_go_by_it(stage: Sta
     await a_pod(stage, "one", "gateway")
     await stage.want(manifest=deployment(), leaseSeconds=60)
     await stage.settle()
-    assert stage.world.get("pods", "one")["metadata"]["annotations"] == {LEASE: NAME, UNTOLD: "true"}
+    pod = stage.world.get("pods", "one")["metadata"]
+    assert pod["annotations"][LEASE] == NAME
+    assert untold_lease_s(pod["annotations"][UNTOLD]) == 60
     await stage.look()
     assert stage.told[-1]["leasePending"], "the global cloud counts on no lease yet"
     lending = PodLending(stage.world.cache, stage.world.objects, stage.world.kind("pods"), stage.world.clock)
-    assert await lending.left_ms("gateway", []) == {}
+    assert await lending.left_ms("gateway", Question(pods=())) == {}
     await stage.look()
     assert stage.told[-1]["leasePending"], "the gateway did not name it"
-    await lending.left_ms("gateway", [stage.world.get("pods", "one")["metadata"]["uid"]])
+    untold = {pod["uid"]: pod["annotations"][UNTOLD]}
+    await lending.left_ms("gateway", Question(pods=(pod["uid"],), untold=untold))
     await stage.settle()
     assert stage.status["revision"] == 2
     assert "leasePending" not in stage.told[-1]
+
+
+async def test_a_lease_that_is_made_shorter_before_it_counts_is_asked_for_anew(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment())
+    await stage.settle()
+    await a_pod(stage, "one", "gateway")
+    await stage.want(manifest=deployment(), leaseSeconds=3600)
+    await stage.settle()
+    pod = stage.world.get("pods", "one")["metadata"]
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    lending = PodLending(stage.world.cache, stage.world.objects, stage.world.kind("pods"), stage.world.clock)
+    untold = {pod["uid"]: pod["annotations"][UNTOLD]}
+    await lending.left_ms("gateway", Question(pods=(pod["uid"],), untold=untold))
+    now = stage.world.get("pods", "one")["metadata"]["annotations"]
+    assert untold_lease_s(now[UNTOLD]) == 60, "who goes by an hour is not one of whom a minute is told"
 
 
 async def test_what_is_wanted_is_applied_and_told_while_its_lease_does_not_count(stage: Stage) -> None:

@@ -12,7 +12,7 @@ from cloudcore.hub.lending import PodLending
 from skerry.errors import BadRequestError, UnavailableError
 from skerry.objects.federation import REGION_OBJECTS
 from skerry.objects.json import encode_object
-from skerry.objects.pod_leases import LEASE, PODS_MAX, UNTOLD, left_of, question
+from skerry.objects.pod_leases import LEASE, PODS_MAX, UNTOLD, Question, left_of
 from skerry.transport.inside import pipe_pair
 from tests.cloudcore.hub.fleet import eventually
 from tests.cloudcore.worlds import World, make_world
@@ -40,11 +40,12 @@ async def a_pod(world: World, name: str, node: str = "gate", row: str = "r.a", *
     return made["metadata"]["uid"]
 
 
-async def leading(lending: PodLending, ago_s: float | None, uids: list[str]) -> dict[str, int]:
+async def leading(lending: PodLending, ago_s: float | None, uids: list[str], untold: str = "") -> dict[str, int]:
     left: dict[str, int] = {}
+    question = Question(pods=tuple(uids), untold={uids[0]: untold} if untold else {})
 
     async def ask() -> None:
-        left.update(await lending.left_ms("gate", uids))
+        left.update(await lending.left_ms("gate", question))
 
     await lending.while_leading(lambda: ago_s, ask())
     return left
@@ -55,7 +56,7 @@ async def test_what_is_left_at_the_region_is_lent(world: World, lending: PodLend
     assert await leading(lending, 12.5, [uid]) == {uid: 47_500}
     assert await leading(lending, 60.0, [uid]) == {}
     assert await leading(lending, None, [uid]) == {}
-    assert await lending.left_ms("gate", [uid]) == {}, "nobody leads here, and there is nobody else"
+    assert await lending.left_ms("gate", Question(pods=(uid,))) == {}, "nobody leads here, and there is nobody else"
 
 
 async def test_nothing_is_lent_of_others_nor_of_what_goes_or_is_not_asked_for(
@@ -73,17 +74,19 @@ async def test_nothing_is_lent_of_others_nor_of_what_goes_or_is_not_asked_for(
 
 
 async def test_a_gateway_that_names_a_pod_goes_by_its_lease(world: World, lending: PodLending) -> None:
-    uid = await a_pod(world, "one", **{UNTOLD: "true"})
+    uid = await a_pod(world, "one", **{UNTOLD: "60/x"})
     await leading(lending, 0.0, [])
-    assert UNTOLD in world.get("pods", "one")["metadata"]["annotations"]
-    await leading(lending, 0.0, [uid])
+    assert await leading(lending, 0.0, [uid]) == {uid: 60_000}
+    await leading(lending, 0.0, [uid], untold="600/w")
+    assert UNTOLD in world.get("pods", "one")["metadata"]["annotations"], "it goes by another mark"
+    await leading(lending, 0.0, [uid], untold="60/x")
     assert world.get("pods", "one")["metadata"]["annotations"] == {LEASE: "r.a"}
 
 
 async def test_a_gateway_is_answered_over_its_stream(world: World, lending: PodLending) -> None:
     uid = await a_pod(world, "one")
     near, far = pipe_pair()
-    body = question([uid])
+    body = Question(pods=(uid,)).encode()
     await near.write(body)
 
     async def answered() -> None:
@@ -152,8 +155,8 @@ class _Unwritable:
 
 
 async def test_a_pod_that_cannot_be_written_ends_the_lease_of_no_other(world: World, lending: PodLending) -> None:
-    one, two = await a_pod(world, "one", **{UNTOLD: "true"}), await a_pod(world, "two")
+    one, two = await a_pod(world, "one", **{UNTOLD: "60/x"}), await a_pod(world, "two")
     objects: Any = _Unwritable()
     stuck = PodLending(world.cache, objects, world.kind("pods"), world.clock)
-    assert await leading(stuck, 10.0, [one, two]) == {one: 50_000, two: 50_000}
+    assert await leading(stuck, 10.0, [one, two], untold="60/x") == {one: 50_000, two: 50_000}
     assert UNTOLD in world.get("pods", "one")["metadata"]["annotations"], "it is tried again at the next question"

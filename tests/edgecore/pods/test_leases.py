@@ -9,18 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from edgecore.agent import COPIED
 from edgecore.pods.leases import META_LEASES, PodLeases
+from edgecore.pods.manager import PodManager
 from edgecore.pods.port import ContainerSpec, ContainerState, SandboxSpec, SandboxState
 from edgecore.pods.records import PodRecord
 from edgecore.pods.runtimes.fake import FakeRuntime
-from edgecore.store.port import EdgeBatch
+from edgecore.store.held_copy import HeldCopy, restore
+from edgecore.store.memory import MemoryEdgeStore
+from edgecore.store.port import EdgeBatch, Held
+from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject, decode_object, map_at, str_at
 from skerry.objects.meta import Key, with_annotations
-from skerry.objects.pod_leases import LEASE, LEASES, answer, asked_of
+from skerry.objects.pod_leases import LEASE, LEASES, UNTOLD, Question, answer, untold_mark
 from skerry.ports import Pipe
-from tests.edgecore.pods.pods_of import container, pod
+from tests.edgecore.pods.pods_of import body_of, container, key_of, pod, stamp_of
 from tests.edgecore.pods.stage import Gateway, eventually, going
 
 
@@ -32,8 +37,10 @@ class Answering:
         self._answers: list[bytes] = []
 
     async def write(self, data: bytes) -> None:
-        uids = asked_of(data)
+        question = Question.decode(data)
+        uids = list(question.pods)
         self._cloud.asked.append(uids)
+        self._cloud.untold.append(dict(question.untold))
         self._answers.append(answer(dict.fromkeys(uids, self._cloud.left_ms)))
 
     async def read(self) -> bytes:
@@ -51,6 +58,7 @@ class Cloud:
         """Cleared while it does not answer."""
         self.mute.set()
         self.asked: list[list[str]] = []
+        self.untold: list[dict[str, str]] = []
         self.leases: PodLeases | None = None
 
     @asynccontextmanager
@@ -127,8 +135,30 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     made.store.close()
 
 
-def lent_pod() -> JsonObject:
-    return with_annotations(pod(container()), {LEASE: "north.row"})
+def held_of(obj: JsonObject) -> Held:
+    return Held(key=key_of(obj), stamp=stamp_of(obj), body=body_of(obj))
+
+
+def lent_pod(untold: str = "") -> JsonObject:
+    """`untold`: told by chance from other marks of the same pod, which ran before it was lent."""
+    mark = {UNTOLD: untold_mark(60, untold)} if untold else {}
+    return with_annotations(pod(container()), {LEASE: "north.row", **mark})
+
+
+async def late(stage: Stage, *, asked: bool) -> None:
+    """A pod runs, and is marked then: with a question that has no answer, or before any."""
+    stage.cloud.there = asked
+    stage.cloud.mute.clear()
+    await stage.put(pod(container()))
+    await eventually(stage.runs)
+    await stage.put(lent_pod("x"))
+    if asked:
+        await eventually(lambda: stage.cloud.untold == [{"uid-1": "60/x"}])
+
+
+def look(stage: Stage, pods: PodManager, ahead_s: float) -> None:
+    stage.clock.advance(ahead_s)
+    pods.wake("uid-1")
 
 
 async def test_a_pod_runs_once_it_is_lent_and_stops_by_itself_when_nobody_answers(stage: Stage) -> None:
@@ -160,7 +190,7 @@ async def test_nothing_is_begun_after_a_lease_that_ended_while_something_else_to
     two = with_annotations(pod(container(), container("other")), {LEASE: "north.row"})
     async with stage.running():
         await stage.put(two)
-        await eventually(lambda: stage.waiting() is not None or bool(stage.containers))
+        await eventually(lambda: not stage.cloud.there)
         await eventually(lambda: str_at(stage.status(), "reason") == "LeaseEnded")
         await eventually(lambda: not stage.runs())
         assert len(stage.containers) == begun
@@ -181,7 +211,7 @@ async def test_what_runs_ends_with_its_lease_while_the_worker_waits_for_a_start(
         await eventually(lambda: [name for name, _ in runtime.stops] == ["app", "slow"])
         await eventually(lambda: str_at(stage.status(), "reason") == "LeaseEnded")
         assert not stage.runs()
-        assert stage.reasons().count("Killing") == 2
+        await eventually(lambda: stage.reasons().count("Killing") == 2)
         assert stage.reasons().count("LeaseEnded") == 1
 
 
@@ -222,6 +252,106 @@ async def test_after_a_restart_of_the_agent_it_goes_on_and_after_a_boot_it_waits
         await eventually(lambda: not stage.runs())
         stage.cloud.back()
         await eventually(stage.runs)
+
+
+async def test_a_mark_that_comes_late_stops_nothing(stage: Stage) -> None:
+    async with stage.running() as pods:
+        await late(stage, asked=False)
+        look(stage, pods, 10_000)
+        stage.cloud.mute.set()
+        stage.cloud.back()
+        await eventually(lambda: stage.cloud.asked)
+        await stage.put(lent_pod())
+        await eventually(lambda: '"uid-1"' in (stage.store.meta(META_LEASES) or ""))
+        assert stage.runs()
+    assert stage.containers["uid-1.app.0"].phase == "running", "nor restarts it"
+
+
+async def test_an_answer_that_is_lost_leaves_what_the_mark_says_from_the_first_question_on(stage: Stage) -> None:
+    async with stage.running() as pods:
+        await late(stage, asked=True)
+        stage.cloud.there = False
+        look(stage, pods, 59)
+        assert stage.runs()
+        await stage.put(lent_pod())  # the question has arrived
+        look(stage, pods, 0)
+        assert stage.runs()
+        look(stage, pods, 1)
+        await eventually(lambda: not stage.runs())
+
+
+async def test_a_mark_that_goes_before_the_answer_and_comes_back_has_no_more_time(stage: Stage) -> None:
+    async with stage.running() as pods:
+        await late(stage, asked=True)
+        stage.cloud.there = False
+        await stage.put(pod(container()))
+        look(stage, pods, 100)
+        assert stage.runs(), "it is not lent any more"
+        await stage.put(lent_pod("y"))
+        look(stage, pods, 100)
+        assert stage.runs(), "nobody was asked by this mark"
+        await stage.put(lent_pod("x"))
+        await eventually(lambda: not stage.runs())
+
+
+async def test_after_a_restart_of_the_agent_the_first_question_counts(stage: Stage) -> None:
+    async with stage.running():
+        await late(stage, asked=True)
+    stage.cloud.there = False
+    stage.boot("one")
+    async with stage.running() as pods:
+        await asyncio.wait_for(pods.begun.wait(), 10)
+        look(stage, pods, 59)
+        assert stage.runs()
+        look(stage, pods, 1)
+        await eventually(lambda: not stage.runs())
+
+
+async def test_after_a_boot_what_was_asked_for_waits_for_an_answer(stage: Stage) -> None:
+    async with stage.running():
+        await late(stage, asked=True)
+    stage.cloud.there = False
+    stage.boot("two")
+    async with stage.running():
+        await eventually(lambda: not stage.runs())
+        stage.cloud.mute.set()
+        stage.cloud.back()
+        await eventually(stage.runs)
+
+
+async def test_what_was_marked_and_never_asked_for_goes_on_after_a_restart_and_after_a_boot(stage: Stage) -> None:
+    async with stage.running():
+        await late(stage, asked=False)
+    for boot in ("one", "two"):
+        stage.boot(boot)
+        async with stage.running() as pods:
+            await asyncio.wait_for(pods.begun.wait(), 10)
+            assert stage.runs()
+
+
+async def test_a_store_that_was_filled_from_its_copy_forgets_no_lease(stage: Stage, tmp_path: Path) -> None:
+    async with stage.running():
+        await late(stage, asked=True)
+        other = with_annotations(pod(uid="uid-2", name="other"), {LEASE: "north.row"})
+        await stage.put(other)
+        stage.cloud.mute.set()
+        await eventually(lambda: '"uid-2"' in (stage.store.meta(META_LEASES) or ""))
+    path = tmp_path / "held.copy"
+    assert await HeldCopy(path, "gate-1", stage.store, stage.clock, COPIED).write()
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="another", clock=stage.clock))
+    await restore(path, "gate-1", store)
+    leases = PodLeases(store, stage.clock, "one", stage.cloud)
+    stage.clock.advance(30)
+    assert leases.left_s(other) == 30
+    assert leases.left_s(lent_pod()) == 30
+    store.close()
+    # A copy that is older than the question: whether there was one is forgotten.
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="a third", clock=stage.clock))
+    await store.apply(EdgeBatch(puts=(held_of(lent_pod("x")),)))
+    leases = PodLeases(store, stage.clock, "one", stage.cloud)
+    assert leases.left_s(lent_pod("x")) == 0
+    assert leases.left_s(lent_pod("y")) is None, "that mark is news from the cloud"
+    store.close()
 
 
 @asynccontextmanager
