@@ -29,31 +29,31 @@ LOOK_S: Final = 1.0
 class Fencing:
     """See the module. Of one pod."""
 
-    def __init__(self, parts: PodParts, uid: str, stopping: Stopping) -> None:
+    def __init__(self, parts: PodParts, uid: str, stopping: Stopping, at_rest: asyncio.Event) -> None:
+        """`at_rest`: the worker is between two steps."""
         self._parts = parts
         self._uid = uid
         self._stopping = stopping
-        self.at_rest = asyncio.Event()
-        """The worker is between two steps."""
+        self._at_rest = at_rest
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, pod: Callable[[], JsonObject | None], grace_s: float, tasks: asyncio.TaskGroup) -> None:
         """Once for each step that is under way."""
-        if not self.at_rest.is_set() and (self._task is None or self._task.done()):
+        if not self._at_rest.is_set() and (self._task is None or self._task.done()):
             self._task = tasks.create_task(self._until_rest(pod, grace_s, tasks))
 
     async def _until_rest(
         self, pod: Callable[[], JsonObject | None], grace_s: float, tasks: asyncio.TaskGroup
     ) -> None:
         since_ms, told = self._parts.clock.wall_ms(), False
-        while not self.at_rest.is_set() and (now := pod()) is not None and self._parts.lent.left_s(now) == 0:
+        while not self._at_rest.is_set() and (now := pod()) is not None and self._parts.lent.left_s(now) == 0:
             try:
                 await self._look(now, grace_s, since_ms, tasks)
             except (SkerryError, OSError) as error:
                 if not told:
                     log.warning("a pod whose lease is over is not ended yet uid=%s reason=%s", self._uid, error)
                 told = True
-            await until_set(self.at_rest, within_s=LOOK_S)
+            await until_set(self._at_rest, within_s=LOOK_S)
 
     async def _look(self, pod: JsonObject, grace_s: float, since_ms: int, tasks: asyncio.TaskGroup) -> None:
         runtime = self._parts.runtime
@@ -76,5 +76,5 @@ class Fencing:
         specs = {one.name: one.spec for one in all_of(pod)}
         address = next(iter(seen.sandbox.addresses if seen.sandbox else ()), self._parts.node.address)
         for step in plan(seen).actions:
-            if isinstance(step, Stop) and not self.at_rest.is_set():
+            if isinstance(step, Stop) and not self._at_rest.is_set():
                 self._stopping.stop(step, specs.get(step.name, {}), address, tasks)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edgecore.pods.about import grace_of, remembered
 from edgecore.pods.admitting import REJECTED, Gateway, needs_of, not_admitted, refused
@@ -20,7 +20,6 @@ from edgecore.pods.containers import all_of, newest_of, spent_of
 from edgecore.pods.dead_runs import Dead
 from edgecore.pods.env import NodeFacts
 from edgecore.pods.events import Happening
-from edgecore.pods.fencing import Fencing
 from edgecore.pods.first_look import FirstLook, Found
 from edgecore.pods.heeding import heeded
 from edgecore.pods.holding import Stopped, as_kept, held_back
@@ -52,6 +51,9 @@ from skerry.objects.meta import Key, being_deleted, labels_of
 from skerry.objects.pods import host_ports_of
 from skerry.objects.taints import NO_EXECUTE, taints_of
 from skerry.waits import until_set
+
+if TYPE_CHECKING:
+    from edgecore.pods.fencing import Fencing
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,9 @@ class PodWorker:
         asking = parts.asking or RealAsking(parts.runtime)
         self._starting = Starting(parts, pod, uid, asking, self._happens, self._wake.set)
         self._stopping = Stopping(parts.runtime, asking, self._happens, self._wake.set)
-        self._fencing = Fencing(parts, uid, self._stopping)
+        self._at_rest = asyncio.Event()
+        """It is between two steps."""
+        self._fencing: Fencing | None = None
         self._probing = Probing(asking, parts.clock, self._wake.set, self._happens)
         self._clearing = Clearing(parts, uid, directory=self._starting.directory, logs=self._starting.logs)
         self._words = LastWords(self._starting.directory, self._starting.logs)
@@ -222,7 +226,11 @@ class PodWorker:
 
     def fence(self) -> None:
         """Its lease is over: what runs is told to end now, whatever this worker is at."""
-        if not self._fencing.at_rest.is_set() and self._tasks is not None:
+        if not self._at_rest.is_set() and self._tasks is not None:
+            from edgecore.pods.fencing import Fencing  # few gateways have what is lent
+
+            if self._fencing is None:
+                self._fencing = Fencing(self._parts, self._uid, self._stopping, self._at_rest)
             grace_s = grace_of(self._pod()) if self._record is None else self._record.grace_s
             self._fencing.begin(self._pod, grace_s, self._tasks)
 
@@ -251,7 +259,7 @@ class PodWorker:
         """One round; seconds until the next, None for never."""
         try:
             self._is_looking = True
-            self._fencing.at_rest.clear()
+            self._at_rest.clear()
             self._trouble = ""
             wait_s = await self._step(tasks)
         except (UnavailableError, OSError) as error:
@@ -265,7 +273,7 @@ class PodWorker:
             return LOOK_AGAIN_S
         finally:
             self._is_looking = False
-            self._fencing.at_rest.set()
+            self._at_rest.set()
         self._note(self._trouble)
         return min(wait_s, FAILED_AGAIN_S) if self._trouble and wait_s is not None else wait_s
 
