@@ -47,6 +47,7 @@ FAILOVER: Final = "skerry.dev/failover-after-seconds"
 FULL_S: Final = 1800.0
 """How long a member whose pods found no node gets no more: that they are gone from there does not make room."""
 _REPLICAS: Final = "/spec/replicas"
+_NAMED_MAX: Final = 10
 
 
 class Limits(Frozen):
@@ -115,7 +116,7 @@ class PreferenceController:
             await self._tell(key, preference, {"message": str(error)})
             return None
         await self._place(workload, obj, seats)
-        await self._tell(key, preference, _status(seats))
+        await self._tell(key, preference, _status(seats, strangers_of(preference, members)))
         return seats.again_s
 
     def _workload(self, key: Key, kind_name: str) -> tuple[Key | None, str]:
@@ -299,7 +300,13 @@ def with_replicas(workload: JsonObject, replicas: Mapping[str, int]) -> JsonObje
     return made
 
 
-def _status(seats: Seats) -> JsonObject:
+def strangers_of(preference: JsonObject, members: Sequence[JsonObject]) -> list[str]:
+    """Whom it names, and who is no member that may have some."""
+    known = {"*", *(name_of(each) for each in members)}
+    return sorted(map_at(preference, "spec", "clusters").keys() - known)
+
+
+def _status(seats: Seats, strangers: Sequence[str]) -> JsonObject:
     clusters: list[Json] = []
     division = seats.division
     for name in sorted({*division.replicas, *seats.silent}):
@@ -313,6 +320,15 @@ def _status(seats: Seats) -> JsonObject:
             told["silent"] = True
         clusters.append(told)
     status: JsonObject = {"clusters": clusters, "unplaced": division.unplaced}
+    said: list[str] = []
     if division.unplaced:
-        status["message"] = f"{division.unplaced} replicas are beyond what the members that are heard may have"
+        said.append(
+            f"{division.unplaced} replicas are beyond what the members that are heard may have:"
+            " raise spec.clusters[].maxReplicas, or give more of them a weight"
+        )
+    if strangers:
+        named = ", ".join(strangers[:_NAMED_MAX])
+        said.append(f"spec.clusters names {named}, and no member that may have replicas is called so")
+    if said:
+        status["message"] = "; ".join(said)
     return status

@@ -17,7 +17,7 @@ from skerry.cli.output import print_data, print_table, say
 from skerry.cli.region_types import disable_type, enable, enable_type, ensure_namespace, orphaning, type_config
 from skerry.cli.target import Target, with_target
 from skerry.cli.token import label_of, pin_of_cloud
-from skerry.errors import AlreadyExistsError, BadRequestError, NotFoundError
+from skerry.errors import AlreadyExistsError, BadRequestError, ForbiddenError, NotFoundError
 from skerry.objects.conditions import is_true
 from skerry.objects.enrolment import TOKEN_NAMESPACE, JoinToken, parse_token, split_address, token_secret
 from skerry.objects.federation import (
@@ -50,6 +50,13 @@ _REVISIONS: Final = Kind(
 _ROWS: Final = Kind(group="skerry.dev", version="v1", kind="MemberObject", plural="memberobjects", namespaced=False)
 _REGION_ROWS: Final = Kind(
     group="skerry.dev", version="v1", kind="RegionObject", plural="regionobjects", namespaced=False
+)
+_PREFERENCES: Final = Kind(
+    group="scheduling.kubefed.io",
+    version="v1alpha1",
+    kind="ReplicaSchedulingPreference",
+    plural="replicaschedulingpreferences",
+    namespaced=True,
 )
 _LENT_SHOWN: Final = 5
 _DEFAULT_TYPES: Final = (
@@ -273,10 +280,13 @@ def explain(target: Target, kind_word: str, name: str, namespace: str) -> None:
     policies = _policies_of(client, kind, namespace, name) if kind.namespaced else []
     counts = next((each for each in policies if "placed" in map_at(each, "status")), None)
     rollout = _rollout_of(client, federated, namespace) if kind.namespaced else None
+    seats = _preference_of(client, kind, namespace, name) if kind.namespaced else None
     tries = [each for each in policies if "wouldPlace" in map_at(each, "status")]
     rows: list[list[str]] = []
     for member in members:
         there, why = reason_of(federated, member)
+        if seats is not None:
+            why = f"{why}, as {_seats(seats, name_of(member))}"
         if there and space is not None:
             in_space, space_why = reason_of(space, member)
             if not in_space:
@@ -291,6 +301,25 @@ def explain(target: Target, kind_word: str, name: str, namespace: str) -> None:
     if rollout is not None:
         heads.append(f"REVISION {int_at(rollout, 'spec', 'revision')}")
     print_table(["MEMBER", "PLACED", "BECAUSE", "STATE", *heads], rows)
+
+
+def _preference_of(client: Client, kind: Kind, namespace: str, name: str) -> JsonObject | None:
+    """What writes its placement, where a ReplicaSchedulingPreference does."""
+    try:
+        found = client.request("GET", path_of(_PREFERENCES, namespace, name)).obj
+    except (NotFoundError, ForbiddenError):
+        return None
+    return found if str_at(found, "spec", "targetKind") == kind.kind else None
+
+
+def _seats(preference: JsonObject, member: str) -> str:
+    """How many replicas it gives the member, and why no more."""
+    none: JsonObject = {}
+    mine = next((each for each in maps_at(preference, "status", "clusters") if str_at(each, "name") == member), none)
+    short = f", {int_at(mine, 'short')} short of minReplicas" if mine.get("short") else ""
+    remark = "" if int_at(mine, "replicas") else str_at(preference, "status", "message")
+    told = f"{int_at(mine, 'replicas')} replicas{short}{f' ({remark})' if remark else ''}"
+    return f"the ReplicaSchedulingPreference {name_of(preference)} says: {told}"
 
 
 def _rollout_of(client: Client, federated: JsonObject, namespace: str) -> JsonObject | None:
@@ -356,7 +385,9 @@ def _progress(federated: JsonObject, member: str) -> str:
             told = str_at(each, "status") or "as it is to be"
             message = str_at(each, "message")
             drift = f"; {len(maps_at(each, 'drift'))} fields drifted" if each.get("drift") else ""
-            return f"{told}{f': {message}' if message else ''}{drift}"
+            seen_ms = ms_at(str_at(each, "observedAt"))
+            seen = f"; seen {human_duration(max(0.0, time.time() - seen_ms / 1000))} ago" if seen_ms else ""
+            return f"{told}{f': {message}' if message else ''}{drift}{seen}"
     return "-"
 
 

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from cloudcore.federation.preference_controller import FAILOVER, FULL_S, replicas_of, seats_of, with_replicas
+from cloudcore.federation.preference_controller import (
+    FAILOVER,
+    FULL_S,
+    replicas_of,
+    seats_of,
+    strangers_of,
+    with_replicas,
+)
 from skerry.errors import InvalidError
 from skerry.objects.federation import Target, row_name
 from skerry.objects.rooms import ROWS_MAX
@@ -126,6 +133,11 @@ def test_what_has_no_room_anywhere_is_parked_and_told() -> None:
     seats = seats_of(wish, obj, [roomy("a"), roomy("b")], NOW_MS, asked)
     assert (seats.division.replicas, seats.division.parked) == ({"a": 4, "b": 4}, {"a": 2, "b": 2})
     assert seats.division.unplaced == 2
+
+
+def test_whom_a_preference_names_and_who_is_no_member_is_told() -> None:
+    wish = preference(1, {"a": {"weight": 1}, "nowhere": {"weight": 3}, "*": {}}, targetKind="FederatedDeployment")
+    assert strangers_of(wish, [member("a"), member("b")]) == ["nowhere"]
 
 
 def test_replicas_whose_pods_found_no_node_go_elsewhere_and_do_not_come_back_soon() -> None:

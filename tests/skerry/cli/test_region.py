@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from skerry.cli.client import Client
-from skerry.cli.region import lent_here, refuse_lent
+from skerry.cli.region import _progress, _seats, lent_here, refuse_lent
 from skerry.errors import BadRequestError
 
 
@@ -43,3 +43,24 @@ def test_a_region_does_not_leave_with_what_may_run_once_alone() -> None:
 
 def test_a_region_without_leases_leaves_as_it_likes() -> None:
     refuse_lent(with_rows(row("free")))
+
+
+def test_what_a_member_told_is_shown_with_its_age() -> None:
+    clusters: Any = [
+        {"name": "a", "observedAt": "2026-01-01T00:00:00Z"},
+        {"name": "b", "status": "ApplyOverridesFailed"},
+    ]
+    federated: Any = {"status": {"clusters": clusters}}
+    assert _progress(federated, "a").startswith("as it is to be; seen ")
+    assert _progress(federated, "b") == "ApplyOverridesFailed", "it told nothing"
+    assert _progress(federated, "c") == "-"
+
+
+def test_who_gives_a_member_its_replicas_is_said() -> None:
+    told: Any = {
+        "clusters": [{"name": "a", "replicas": 2}, {"name": "b", "replicas": 0, "short": 1}],
+        "message": "why",
+    }
+    preference: Any = {"metadata": {"name": "web"}, "status": told}
+    assert _seats(preference, "a") == "the ReplicaSchedulingPreference web says: 2 replicas"
+    assert _seats(preference, "b").endswith("0 replicas, 1 short of minReplicas (why)")
