@@ -45,6 +45,12 @@ _KEPT_S: Final = 2 * 3600
 """For who left; the longest lease is an hour, and pods that take another one to end are few."""
 GRACE_S: Final = 30
 """Of pods that say nothing else, to end; what was left of it may have been what they had before it was changed."""
+_LEASES: Final = "LeasesReachAll"
+"""Type of a condition."""
+_DIALLED: Final = (
+    "it is dialled, and leases of atMostOnce reach only regions that dial: unjoin it and have it join with"
+    " `skerry region join`, or leave it out of the affinities"
+)
 _REGION: Final = "topology.kubernetes.io/region"
 _ZONE: Final = "topology.kubernetes.io/zone"
 
@@ -102,11 +108,14 @@ class PolicyController:
         moves = [ms_at(each) for each in strs_at(map_at(obj, "status"), "moves")]
         tie = f"{key.namespace}/{key.name}"
         verdict = decide(policy, candidates, seats, moves, now_ms=now_ms, key=tie)
+        dialled = _dialled(policy, here)
+        verdict = replace(verdict, reasons={**verdict.reasons, **dict.fromkeys(dialled, _DIALLED)})
         others = self._not_gone(obj, policy, verdict, members) if policy.lease_s else _NO_OTHERS
         waits_for = [*others.runs]
         status = status_of(obj, verdict, waits_for, now_ms=now_ms)
         if policy.lease_s and not bool_at(obj, "spec", "dryRun"):
             _lend(status, others, policy.lease_s, _had(obj))
+        status["conditions"] = _with_dialled(status, dialled, now_ms)
         status["message"] = self._remark(obj, verdict, waits_for)
         await self._tell(obj, status)
         return _LOOK_S if waits_for else verdict.again_s
@@ -315,6 +324,23 @@ def status_of(obj: JsonObject, verdict: Verdict, waits_for: Sequence[str], *, no
     told["members"] = reasons
     told["conditions"] = _conditions(before, verdict, waits_for, now_ms)
     return told
+
+
+def _dialled(policy: Policy, members: Iterable[JsonObject]) -> list[str]:
+    """Who would be of the choice, and can't be lent anything."""
+    found = [candidate_of(each) for each in members if policy.lease_s and not is_pulling(each)]
+    return sorted(each.name for each in found if any(choice.matches(each) for choice in policy.affinities))
+
+
+def _with_dialled(status: JsonObject, dialled: Sequence[str], now_ms: int) -> list[Json]:
+    """A condition that is there while some of the choice are dialled."""
+    conditions = maps_at(status, "conditions")
+    if not dialled:
+        return [each for each in conditions if str_at(each, "type") != _LEASES]
+    named = ", ".join(dialled[:10]) + (f" and {len(dialled) - 10} more" if len(dialled) > 10 else "")
+    message = f"never placed: {named}: {_DIALLED}"
+    told = Condition(type=_LEASES, status="False", reason="MembersAreDialled", message=message)
+    return [*with_condition(conditions, told, now_ms=now_ms)]
 
 
 def _lend(status: JsonObject, others: _Others, lease_s: int, had: Mapping[str, int]) -> None:

@@ -308,6 +308,28 @@ async def test_who_is_dialled_and_has_it_is_waited_for(stage: Stage) -> None:
     assert stage.wanted() == {"south": "there"}
 
 
+async def test_who_is_dialled_is_told_to_have_no_leases(stage: Stage) -> None:
+    spec: Any = {"apiEndpoint": "https://east.example:6443", "secretRef": {"name": "east"}}
+    for name in ("east", "elsewhere"):
+        await stage.world.create(MEMBERS, {"metadata": {"name": name}, "spec": spec}, NAMESPACE)
+        await stage.heard(name)
+    choices = [{"name": "home", "clusters": [{"name": "east"}, {"name": "south"}]}]
+    await policy(stage, affinities=choices, atMostOnce={"leaseSeconds": 60})
+    await federated(stage)
+    await stage.settle()
+    assert stage.wanted() == {"south": "there"}
+    reasons = {each["name"]: each["reason"] for each in stage.status()["members"]}
+    assert "it is dialled" in reasons["east"]
+    assert "elsewhere" not in reasons
+    told_of = {each["type"]: each for each in stage.status()["conditions"]}["LeasesReachAll"]
+    assert (told_of["status"], told_of["reason"]) == ("False", "MembersAreDialled")
+    assert "east: it is dialled" in told_of["message"]
+    assert "skerry region join" in told_of["message"]
+    await stage.world.set_spec(POLICIES, "p", affinities=only("south"))
+    await stage.settle()
+    assert "LeasesReachAll" not in {each["type"] for each in stage.status()["conditions"]}
+
+
 async def test_what_a_policy_is_about_from_now_on_begins_when_the_one_before_is_gone(stage: Stage) -> None:
     lease: Any = {"leaseSeconds": 60}
     await policy(stage, affinities=only("north"), atMostOnce=lease)
