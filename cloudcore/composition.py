@@ -38,9 +38,9 @@ from cloudcore.federation.lease import RegionLease
 from cloudcore.federation.link import RegionMember
 from cloudcore.federation.region_controller import RegionController
 from cloudcore.hub.bounds import REFUSALS
-from cloudcore.hub.effects import kinds_in
 from cloudcore.hub.hub import Hub, HubParts, HubSettings
 from cloudcore.hub.lending import PodLending
+from cloudcore.hub.outcomes import kinds_in
 from cloudcore.hub.peers import hub_lease
 from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.registry.addresses import ServiceAddresses

@@ -9,29 +9,26 @@ malformed, and everything behind them would wait. Keeps no data.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
-import orjson
-
-from cloudcore.hub.bounds import Refusal
 from cloudcore.hub.gap_words import how_many, why_of
+from cloudcore.hub.histories import Histories
 from cloudcore.hub.ingress_reports import ingress_subject, with_served
 from cloudcore.hub.kept_writes import conflict_event, transform_of, writer_of
 from cloudcore.hub.messages import message_name, message_object
 from cloudcore.hub.node_events import MESSAGE_LENGTH_MAX, bounded_event
+from cloudcore.hub.node_writes import gateway_annotations, with_labels, with_node_status, with_pod_status
+from cloudcore.hub.outcomes import Kinds, Lookup, Outcome
 from cloudcore.hub.references import DEVICES
-from cloudcore.hub.report_bodies import body_of
+from cloudcore.hub.report_bodies import body_of, storable
 from cloudcore.registry.placements import has_device, has_name, record_key
 from cloudcore.registry.port import Effect, Subresource, Transform
 from cloudcore.store.port import Record
 from skerry.errors import ProtocolError
 from skerry.frozen import Frozen, replace
-from skerry.objects.blocks import Reading, decode_block
-from skerry.objects.commands import CAPABILITIES, CAPABILITY, INCARNATION, CommandReport, with_report
-from skerry.objects.commands import GROUP as COMMAND_GROUP
-from skerry.objects.conditions import find_condition
+from skerry.objects.commands import CommandReport, with_report
 from skerry.objects.desired import merge
 from skerry.objects.desired_log import answer, log_series
 from skerry.objects.device_desired import merged_desired, record_of, with_tombstone_seen
@@ -39,112 +36,38 @@ from skerry.objects.device_owner import is_outdated
 from skerry.objects.device_rule_reports import RuleAlarm, RuleStatus, alarm_event, with_alarm, with_status
 from skerry.objects.device_rules import followed_device, node_of_rule
 from skerry.objects.device_twins import with_reported, with_reported_copy, with_state
-from skerry.objects.ingresses import CAN_SERVE
-from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
+from skerry.objects.json import JsonObject, encode_object, int_at, map_at, str_at
 from skerry.objects.kept_writes import PodAnnotations
 from skerry.objects.local_changes import LocalChange, changes_series
-from skerry.objects.logs import LOGS
-from skerry.objects.meta import Key, namespace_of, uid_of, with_annotations
+from skerry.objects.meta import Key, namespace_of, uid_of
 from skerry.objects.mirror_pods import mirrored_uid
-from skerry.objects.names import label_1123_faults, node_may_label
+from skerry.objects.names import label_1123_faults
 from skerry.objects.reports import (
     GAP,
-    SERIES_GAP,
     EventReport,
     GapReport,
     NodeStatusReport,
     PodStatusReport,
-    SeriesGapReport,
 )
-from skerry.objects.rules import GROUP as RULE_GROUP
-from skerry.objects.rules import LOCAL_RULES, NO_BROKER, RuleMessage, counted, rule_of
-from skerry.objects.scheme import Kind, Scheme
+from skerry.objects.rules import RuleMessage, counted, rule_of
+from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
 from skerry.objects.twins import (
     DeviceName,
     TwinDesired,
     TwinReported,
     decode_device_state,
-    decode_telemetry,
     decode_twin_desired,
     decode_twin_reported,
-    series_of,
-    telemetry_json,
 )
 from skerry.objects.volumes import VolumeReport, gateway_of, without_directory
 from skerry.sync.effects import DatedReport
-from skerry.wire.codec import NUMBER_MAX
-from skerry.wire.frames import Report
 
-GATEWAY_READY: Final = "GatewayReady"
-"""Node condition: what the gateway last said of itself. `Ready` is that, for as long as it is heard."""
 _KIND_LENGTH_MAX: Final = 64
-READING_BYTES_MAX: Final = 16 * 1024
-"""A reading as it is stored: its value, and what is told of it."""
-_PROPERTY_LENGTH_MAX: Final = 253
-_WHY_LENGTH_MAX: Final = 1024
-"""Of a reading that is bad; the rest is cut."""
-_ASKED_FOR: Final = frozenset({CAPABILITY, LOGS, LOCAL_RULES, NO_BROKER, CAN_SERVE})
-"""Of what agents say that they can, what the cloud may ask them for; what else they say is not kept."""
+_FAULT_LENGTH_MAX: Final = 1024
+"""Of what a gateway says against a volume; the rest is cut."""
 _NAMESPACE_OF_NODE_EVENTS: Final = "default"
 """Where Kubernetes keeps the events of cluster-scoped objects."""
-
-
-class Kinds(Frozen):
-    """The kinds that reports touch."""
-
-    node: Kind
-    pod: Kind
-    event: Kind
-    device: Kind
-    device_status: Kind
-    command: Kind
-    rule: Kind
-    message: Kind
-    device_rule: Kind
-    lease: Kind
-    ingress: Kind
-    volume: Kind
-
-
-def kinds_in(scheme: Scheme) -> Kinds:
-    """Found by name; they are built in."""
-    devices = "devices.kubeedge.io"
-    found = {
-        "node": scheme.named("", "v1", "Node"),
-        "pod": scheme.named("", "v1", "Pod"),
-        "event": scheme.named("", "v1", "Event"),
-        "device": scheme.named(devices, "v1beta1", "Device"),
-        "device_status": scheme.named(devices, "v1beta1", "DeviceStatus"),
-        "command": scheme.named(COMMAND_GROUP, "v1", "Command"),
-        "rule": scheme.named(RULE_GROUP, "v1", "Rule"),
-        "message": scheme.named(COMMAND_GROUP, "v1", "RuleMessage"),
-        "device_rule": scheme.named(COMMAND_GROUP, "v1", "DeviceRule"),
-        "ingress": scheme.named("networking.k8s.io", "v1", "Ingress"),
-        "lease": scheme.named("coordination.k8s.io", "v1", "Lease"),
-        "volume": scheme.named("", "v1", "PersistentVolume"),
-    }
-    assert all(found.values()), "built-in kinds are served"
-    return Kinds(**cast("dict[str, Kind]", found))
-
-
-Lookup: TypeAlias = "Callable[[Key], JsonObject | None]"
-"""An object as the cloud has it now; not to be changed."""
-
-
-class Outcome(Frozen):
-    """What one report comes to."""
-
-    effects: tuple[Effect, ...] = ()
-    records: tuple[Record, ...] = ()
-    refused: Refusal | None = None
-    """Why it comes to nothing, where that is to be counted."""
-    event: Key | None = None
-    """The Event that it makes or changes: there is a bound to them (`cloudcore.hub.bounds`)."""
-    message_bytes: int | None = None
-    """Size of the message that it makes, which has a bound as well; None: it makes none."""
-    without_room: tuple[Effect, ...] = ()
-    """What it comes to where there is no room for it."""
 
 
 Departed: TypeAlias = "Callable[[str, Key], bool]"
@@ -190,7 +113,7 @@ class Reporter(Frozen):
             case "gap" | "oversize":
                 return self._gap(dated)
             case "series_gap":
-                return self._series_gap(dated)
+                return self._histories().gap(dated)
             case "twin_reported":
                 return self._reported(dated)
             case "twin_desired":
@@ -198,9 +121,9 @@ class Reporter(Frozen):
             case "device_state":
                 return self._device_state(dated)
             case "telemetry":
-                return self._telemetry(dated)
+                return self._histories().telemetry(dated)
             case "telemetry_block":
-                return self._block(dated)
+                return self._histories().block(dated)
             case "command":
                 return self._command(dated)
             case "rule_message":
@@ -218,7 +141,7 @@ class Reporter(Frozen):
 
     def _pod(self, dated: DatedReport) -> Outcome:
         told = PodStatusReport.decode(body_of(dated))
-        transform = partial(_with_pod_status, node=self.node, status=told.status)
+        transform = partial(with_pod_status, node=self.node, status=told.status)
         key = self.kinds.pod.key(told.namespace, told.name)
         pod = self.lookup(key)
         gone = told.gone and self._is_here(pod, told.uid)
@@ -239,8 +162,8 @@ class Reporter(Frozen):
         told = NodeStatusReport.decode(body_of(dated))
         key = self.kinds.node.key("", self.node)
         said = gateway_annotations(self.incarnation, self.capabilities)
-        labels = partial(_with_labels, name=self.node, labels=told.labels, said=said)
-        status = partial(_with_node_status, status=told.status)
+        labels = partial(with_labels, name=self.node, labels=told.labels, said=said)
+        status = partial(with_node_status, status=told.status)
         return Outcome(effects=(self._upsert(key, "", labels), self._upsert(key, "status", status)))
 
     def _upsert(self, key: Key, subresource: Subresource, transform: Transform) -> Effect:
@@ -261,7 +184,7 @@ class Reporter(Frozen):
 
     def _volume(self, dated: DatedReport) -> Outcome:
         told = VolumeReport.decode(body_of(dated))
-        _storable(told.name)
+        storable(told.name)
         key = self.kinds.volume.key("", told.name)
         held = self.lookup(key)
         if held is None or uid_of(held) != told.uid or gateway_of(held) != self.node:
@@ -271,7 +194,7 @@ class Reporter(Frozen):
             key=key,
             uid=told.uid,
             subresource="status" if told.fault else "",
-            transform=partial(without_directory, fault=told.fault[:_WHY_LENGTH_MAX]),
+            transform=partial(without_directory, fault=told.fault[:_FAULT_LENGTH_MAX]),
         )
         return Outcome(effects=(effect,))
 
@@ -399,7 +322,7 @@ class Reporter(Frozen):
 
     def _message(self, dated: DatedReport) -> Outcome:
         told = RuleMessage.decode(body_of(dated))
-        _storable(told.namespace, told.rule, told.topic)
+        storable(told.namespace, told.rule, told.topic)
         rule = self.lookup(self.kinds.rule.key(told.namespace, told.rule))
         if rule is None or rule_of(rule).node != self.node:
             return Outcome(refused="message-rule")
@@ -587,89 +510,8 @@ class Reporter(Frozen):
             )
         )
 
-    def _telemetry(self, dated: DatedReport) -> Outcome:
-        """History is kept of a device that is or was here, though it is gone or another's now; of no other."""
-        body_of(dated)
-        told = decode_telemetry(dated.report.body)
-        _storable(told.device.namespace, told.device.name, told.prop)
-        if not self._had(told.device):
-            return Outcome(refused="reading-device")
-        if len(told.prop) > _PROPERTY_LENGTH_MAX:
-            return Outcome(refused="reading-size")
-        told = replace(told, reason=told.reason[:_WHY_LENGTH_MAX])
-        body = encode_object(telemetry_json(told) | {"node": self.node} | _dating(dated.report))
-        if len(body) > READING_BYTES_MAX:
-            return Outcome(refused="reading-size")
-        record = Record(
-            series=series_of(told.device.namespace, told.device.name, told.prop),
-            at_ms=dated.at_ms,
-            body=body,
-            seq=dated.report.seq,
-            error_ms=None if dated.report.estimated and not dated.report.error_ms else dated.report.error_ms,
-        )
-        return Outcome(records=(record,))
-
-    def _block(self, dated: DatedReport) -> Outcome:
-        """As `_telemetry`, of all its readings: one that can't be kept leaves the others."""
-        block = decode_block(dated.report.body)
-        first = dated.report.seq - len(block) + 1
-        if first < 1:
-            raise ProtocolError(f"a block of {len(block)} readings whose last has number {dated.report.seq}")
-        devices = {reading.device for reading in block}
-        _storable(*(name for device in devices for name in (device.namespace, device.name)))
-        _storable(*{reading.prop for reading in block})
-        had = {device for device in devices if self._had(device)}
-        error_ms = None if dated.report.estimated and not dated.report.error_ms else dated.report.error_ms
-        shared = {"node": self.node} | _dating(dated.report)
-        records: list[Record] = []
-        refused: Refusal | None = None if had == devices else "reading-device"
-        for seq, reading in enumerate(block, first):
-            if reading.device not in had:
-                continue
-            body = _reading_body(reading, shared)
-            if len(body) > READING_BYTES_MAX or len(reading.prop) > _PROPERTY_LENGTH_MAX:
-                refused = "reading-size"
-                continue
-            at_ms = max(0, dated.at_ms - reading.ago_ms)
-            records.append(Record(series=reading.series, at_ms=at_ms, body=body, seq=seq, error_ms=error_ms))
-        return Outcome(records=tuple(records), refused=refused)
-
-    def _series_gap(self, dated: DatedReport) -> Outcome:
-        """A hole in a history, kept as a row of it: where the first reading that was dropped would stand, or at the
-        time of the last one where nothing is known around it."""
-        gap = SeriesGapReport.decode(body_of(dated))
-        namespace, _, rest = dated.report.key.partition("/")
-        name, _, prop = rest.partition("/")
-        if not (namespace and name and prop and gap.dropped > 0 and 0 <= gap.first_seq <= NUMBER_MAX):
-            raise ProtocolError(
-                f"{SERIES_GAP}: the key is namespace/device/property, dropped is more than 0, and firstSeq a number"
-            )
-        _storable(namespace, name, prop)
-        if not self._had_name(namespace, name):
-            return Outcome(refused="reading-device")
-        if len(prop) > _PROPERTY_LENGTH_MAX:
-            return Outcome(refused="reading-size")
-        shift_ms = dated.at_ms - dated.report.wall_ms
-        last_ms = min(max(0, gap.last_wall_ms + shift_ms), dated.at_ms)
-        hole: JsonObject = {
-            "id": gap.first_seq,
-            "count": gap.dropped,
-            "fromMs": min(max(0, gap.first_wall_ms + shift_ms), last_ms),
-            "toMs": last_ms,
-        }
-        if self.incarnation:  # in another life of its outbox a gateway counts anew
-            hole["life"] = hashlib.blake2s(self.incarnation.encode(), digest_size=4).hexdigest()
-        if gap.thinned > 0:
-            hole["thinned"] = min(gap.thinned, gap.dropped)
-        record = Record(
-            series=series_of(namespace, name, prop),
-            at_ms=last_ms,
-            body=encode_object({"gap": hole, "node": self.node}),
-            seq=gap.first_seq,
-            error_ms=None,
-            hole=True,
-        )
-        return Outcome(records=(record,))
+    def _histories(self) -> Histories:
+        return Histories(node=self.node, incarnation=self.incarnation, had=self._had, had_name=self._had_name)
 
     def _had(self, device: DeviceName) -> bool:
         """Whether this device is or was here. The record is asked only where the Device does not say so itself."""
@@ -689,33 +531,6 @@ def _digest(*parts: str) -> str:
     return hashlib.blake2s("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
-def _dating(report: Report) -> JsonObject:
-    """How sure a reading's time is, where there is a doubt."""
-    if not (report.estimated or report.error_ms):
-        return {}
-    return {"dated": {"estimated": report.estimated, "errorMs": report.error_ms}}
-
-
-def _reading_body(reading: Reading, shared: JsonObject) -> bytes:
-    """What `_telemetry` keeps of a reading, but for what the series says."""
-    body: JsonObject = {
-        "seq": reading.seq,
-        "value": reading.value,
-        "type": reading.type,
-        "q": reading.quality,
-        "ts_src": reading.source_ms,
-        **shared,
-    }
-    if reading.reason:
-        body["reason"] = reading.reason[:_WHY_LENGTH_MAX]
-    if reading.source_seq is not None:
-        body["source_seq"] = reading.source_seq
-    try:
-        return orjson.dumps(body)
-    except orjson.JSONEncodeError:  # a sensor's number of more than 64 bits
-        return encode_object(body)
-
-
 def _about_node(node: str) -> JsonObject:
     """As a kubelet names its Node: the name stands for the uid, which it does not know."""
     return {"apiVersion": "v1", "kind": "Node", "name": node, "uid": node}
@@ -725,58 +540,6 @@ def _with_command(command: JsonObject, *, node: str, told: CommandReport, at_ms:
     if str_at(command, "spec", "nodeName") != node:
         return command
     return with_report(command, told, at_ms=at_ms)
-
-
-def _storable(*names: str) -> None:
-    """PostgreSQL has no text with a NUL; a row that can't be written would fail everybody's in its transaction."""
-    if any("\0" in name for name in names):
-        raise ProtocolError("a name with a NUL")
-
-
-_WHILE_IT_LASTS: Final = frozenset({"PodResizePending", "PodResizeInProgress"})
-
-
-def _with_pod_status(pod: JsonObject, *, node: str, status: JsonObject) -> JsonObject:
-    """The whole status as told, with the conditions that only the cloud writes (PodScheduled) kept. Those of a resize
-    are there only while it lasts."""
-    if str_at(pod, "spec", "nodeName") != node:
-        return pod
-    told = maps_at(status, "conditions")
-    kept = [
-        old
-        for old in maps_at(pod, "status", "conditions")
-        if find_condition(told, str_at(old, "type")) is None and str_at(old, "type") not in _WHILE_IT_LASTS
-    ]
-    return {**pod, "status": {**status, "conditions": [*kept, *told]}}
-
-
-def _with_labels(node: JsonObject, *, name: str, labels: JsonObject, said: Mapping[str, str]) -> JsonObject:
-    """The labels as told, but for those that only the cloud gives: they decide which pods, and with them which
-    Secrets, come to a node."""
-    labels = {key: value for key, value in labels.items() if node_may_label(key)}
-    if not node:
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
-    held = map_at(node, "metadata", "labels")
-    if not labels.items() <= held.items():
-        node = {**node, "metadata": {**map_at(node, "metadata"), "labels": {**held, **labels}}}
-    return with_annotations(node, said)
-
-
-def gateway_annotations(incarnation: str, capabilities: Iterable[str]) -> Mapping[str, str]:
-    """What commands are decided by: the life of the gateway's store, and what its agent can of what is asked for."""
-    if not incarnation:
-        return {}
-    return {INCARNATION: incarnation, CAPABILITIES: ",".join(sorted(_ASKED_FOR & {*capabilities}))}
-
-
-def _with_node_status(node: JsonObject, *, status: JsonObject) -> JsonObject:
-    """The whole status as told; what the gateway says of its readiness is also kept beside `Ready`."""
-    conditions = maps_at(status, "conditions")
-    ready = find_condition(conditions, "Ready")
-    told: list[Json] = [*conditions]
-    if ready is not None:
-        told.append({**ready, "type": GATEWAY_READY})
-    return {**node, "status": {**map_at(node, "status"), **status, "conditions": told}}
 
 
 def _with_event(held: JsonObject, *, event: JsonObject, node: str) -> JsonObject:

@@ -19,14 +19,16 @@ import orjson
 
 from cloudcore.hub.bandwidth import Bandwidths
 from cloudcore.hub.bounds import Bounds, BoundSettings
-from cloudcore.hub.effects import Kinds, Reporter, gateway_annotations
+from cloudcore.hub.effects import Reporter
 from cloudcore.hub.elsewhere import Client, NodesElsewhere, NodesHere
 from cloudcore.hub.keys import NodeKeys
 from cloudcore.hub.leases import HubLeases, LeaseParts
 from cloudcore.hub.lending import PodLending
 from cloudcore.hub.liveness import SILENT_REASON, Liveness, LivenessSettings
 from cloudcore.hub.messages import MessageRoom
+from cloudcore.hub.node_writes import gateway_annotations
 from cloudcore.hub.orphans import Orphans, fence_of
+from cloudcore.hub.outcomes import Kinds
 from cloudcore.hub.places import Places, PlaceSettings
 from cloudcore.hub.pushing import Pushing
 from cloudcore.hub.references import ARRIVAL, NODES, PODS

@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-from cloudcore.hub.effects import GATEWAY_READY, Kinds
 from cloudcore.hub.leases import RENEWALS
+from cloudcore.hub.node_writes import GATEWAY_READY
+from cloudcore.hub.outcomes import Kinds
 from cloudcore.registry.port import Effect, Objects, Transform
 from cloudcore.store.port import Advance
 from skerry.errors import FencedError, NotFoundError, SkerryError

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 
 from cloudcore.hub.bounds import Bounds
-from cloudcore.hub.effects import Outcome
+from cloudcore.hub.outcomes import Outcome
 from cloudcore.hub.report_bodies import body_of
 from cloudcore.hub.sessions import NodeSession, SessionParts, told_of
 from cloudcore.registry.port import Effect, Objects

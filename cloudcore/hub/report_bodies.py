@@ -19,3 +19,9 @@ def body_of(dated: DatedReport) -> JsonObject:
     if not isinstance(value, dict):
         raise ProtocolError(f"{dated.report.kind}: the body is not an object")
     return value
+
+
+def storable(*names: str) -> None:
+    """PostgreSQL has no text with a NUL; a row that can't be written would fail everybody's in its transaction."""
+    if any("\0" in name for name in names):
+        raise ProtocolError("a name with a NUL")

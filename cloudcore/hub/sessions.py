@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from weakref import WeakMethod
 
 from cloudcore.hub.bounds import Bounds
-from cloudcore.hub.effects import Outcome
+from cloudcore.hub.outcomes import Outcome
 from cloudcore.registry.port import Objects
 from cloudcore.store.port import Advance, Store
 from skerry.daemon import leaves

@@ -10,7 +10,8 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from cloudcore.hub.effects import Reporter, kinds_in
+from cloudcore.hub.effects import Reporter
+from cloudcore.hub.outcomes import kinds_in
 from cloudcore.registry.kinds import builtin_scheme
 from skerry.errors import CallerError, ProtocolError
 from skerry.objects.json import JsonObject

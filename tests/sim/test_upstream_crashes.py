@@ -17,7 +17,8 @@ from typing import Any, Literal, TypeVar
 
 import pytest
 
-from cloudcore.hub.effects import Reporter, kinds_in
+from cloudcore.hub.effects import Reporter
+from cloudcore.hub.outcomes import kinds_in
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Advance, Batch, Record

@@ -18,7 +18,8 @@ from typing import Final
 
 import orjson
 
-from cloudcore.hub.effects import Reporter, kinds_in
+from cloudcore.hub.effects import Reporter
+from cloudcore.hub.outcomes import kinds_in
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.store.port import Advance, Batch, Record
 from cloudcore.store.sql import SqlStore, open_sql_store

@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from cloudcore.hub.effects import kinds_in
 from cloudcore.hub.elsewhere import Client
 from cloudcore.hub.hub import Hub, HubParts, HubSettings
 from cloudcore.hub.liveness import LivenessSettings
+from cloudcore.hub.outcomes import kinds_in
 from cloudcore.hub.places import PlaceSettings
 from cloudcore.registry.builtin import KindRules
 from cloudcore.registry.custom import CustomKinds

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from cloudcore.controllers.command.controller import CommandController
-from cloudcore.hub.effects import Reporter, kinds_in
+from cloudcore.hub.effects import Reporter
+from cloudcore.hub.outcomes import kinds_in
 from cloudcore.registry.commands import IssuedCommands
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.runtime.manager import Tools, run_controllers

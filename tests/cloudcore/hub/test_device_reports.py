@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from cloudcore.hub.effects import Reporter, kinds_in
+from cloudcore.hub.effects import Reporter
+from cloudcore.hub.outcomes import kinds_in
 from cloudcore.registry.builtin import KindRules
 from cloudcore.registry.custom import CustomKinds
 from cloudcore.registry.kinds import builtin_scheme

@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from cloudcore.hub.effects import READING_BYTES_MAX, Outcome, Reporter, kinds_in
+from cloudcore.hub.effects import Reporter
+from cloudcore.hub.histories import READING_BYTES_MAX
 from cloudcore.hub.liveness import with_heard, with_silence
+from cloudcore.hub.outcomes import Outcome, kinds_in
 from cloudcore.registry.kinds import builtin_scheme
 from skerry.errors import ProtocolError
 from skerry.frozen import replace

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cloudcore.hub.effects import Outcome, Reporter, kinds_in
+from cloudcore.hub.effects import Reporter
+from cloudcore.hub.outcomes import Outcome, kinds_in
 from cloudcore.registry.kinds import builtin_scheme
 from skerry.objects.json import JsonObject, dig, encode_object, map_at, str_at
 from skerry.objects.kept_writes import POD_ANNOTATIONS, WRITTEN_BY, PodAnnotations

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cloudcore.hub.effects import GATEWAY_READY, kinds_in
 from cloudcore.hub.hub import HubSettings
 from cloudcore.hub.liveness import SILENT_REASON, Liveness, LivenessSettings
+from cloudcore.hub.node_writes import GATEWAY_READY
+from cloudcore.hub.outcomes import kinds_in
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.store.failing import FailingStore, Fault, Operation
 from cloudcore.store.memory import MemoryState, MemoryStore
