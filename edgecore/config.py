@@ -559,14 +559,9 @@ def broker_of(settings: EdgeSettings) -> Broker | None:
 
 
 def check_broker_files(settings: EdgeSettings) -> None:
-    """What the agent and its broker know each other and their clients by can be read, and makes sense. Raises
-    `InvalidError` naming the setting."""
+    """What the agent and its broker know each other by can be read, and makes sense. Raises `InvalidError` naming the
+    setting."""
     broker = broker_of(settings)
-    if settings.mqtt_listen_cert_file:
-        from edgecore.broker.serving import ServingFiles  # only who has them pays
-
-        files = (settings.mqtt_listen_cert_file, settings.mqtt_listen_key_file)
-        ServingFiles(*files, settings.mqtt_listen_client_ca_file)
     if broker is None or settings.mqtt_broker == EMBEDDED:
         return
     from devices.credentials import UnusableFileError, read_secret, tls_context

@@ -21,6 +21,7 @@ from edgecore.config import (
     ImageSettings,
     JoinSettings,
     MqttUserSettings,
+    broker_of,
     check_broker_files,
     check_runtime,
     check_transport,
@@ -104,11 +105,22 @@ def _run(command: str, arguments: dict[str, object]) -> int:
         check_transport(settings.transport)
         check_runtime(settings)
         dmi_socket_of(settings)
-        check_broker_files(settings)
+        broker_of(settings)
         homeassistant_prefix_of(settings)  # needed later: said before a pod begins
         service_bus_port_of(settings)
     _begin(EdgeSettings, settings.log_level)
-    return _serve(settings) if command == "run" else _status(settings)
+    if command != "run":
+        return _status(settings)
+    _tell_of_broker_files(settings)
+    return _serve(settings)
+
+
+def _tell_of_broker_files(settings: EdgeSettings) -> None:
+    """A file that broke since is no reason to leave a site without its pods after a power cycle."""
+    try:
+        check_broker_files(settings)
+    except InvalidError as error:
+        LOG.error("%s; all but the broker goes on without it, and it is read again", error)
 
 
 def _begin(cls: type[object], log_level: str) -> None:

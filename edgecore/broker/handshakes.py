@@ -14,6 +14,8 @@ import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
+from skerry.errors import InvalidError
+
 HANDSHAKES_MAX: Final = 100
 """Under way at a time."""
 HANDSHAKE_S_MAX: Final = 10.0
@@ -74,7 +76,10 @@ class _Handshake(asyncio.Protocol):
             secure = await loop.start_tls(
                 self._transport, self, self._all.tls(), server_side=True, ssl_handshake_timeout=HANDSHAKE_S_MAX
             )
-        except OSError:  # no TLS, no good certificate, too late, or gone: `ssl`'s errors are such
+        except (
+            OSError,
+            InvalidError,
+        ):  # no TLS, no certificate of use, too late, or gone: `ssl`'s errors are OSErrors
             self._transport.abort()
             return
         except asyncio.CancelledError:

@@ -1,8 +1,9 @@
 """The broker's certificate as its files have it now: whoever renews it replaces the files, and restarts nothing.
 
 Looked at before each handshake. Files that make no sense, as between the write of the certificate and that of its
-key, leave in use what was there before, and are read again when they change. Connections that stand keep what they
-began with. Keeps nothing but what was read last.
+key, leave in use what was there before, and are read again when they change; where there was nothing before, nobody
+comes in by TLS, and all else goes on. Connections that stand keep what they began with. Keeps nothing but what was
+read last.
 """
 
 from __future__ import annotations
@@ -23,31 +24,38 @@ _Stamp: TypeAlias = "tuple[int, int, int] | None"
 
 @dataclass(slots=True)
 class ServingFiles:
-    """Raises `InvalidError` when it is made from files that can't be used."""
+    """See the module."""
 
     certificate: str
     key: str
     client_ca: str = ""
     """"" for clients that show no certificate."""
-    _context: ssl.SSLContext = field(init=False)
+    _context: ssl.SSLContext | None = field(init=False, default=None)
     _seen: tuple[_Stamp, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self._seen = self._stamps()
-        self._context = _context_of(self.certificate, self.key, self.client_ca)
+        self._read()
 
     def context(self) -> ssl.SSLContext:
-        """For one handshake."""
+        """For one handshake. Raises `InvalidError` where the files were never of use."""
         seen = self._stamps()
         if seen != self._seen:
             self._seen = seen
-            try:
-                self._context = _context_of(self.certificate, self.key, self.client_ca)
-            except InvalidError as error:
-                LOG.error("broker_certificate_unusable the one from before stays reason=%r", str(error))
-            else:
+            if self._read():
                 LOG.info("broker_certificate_read file=%s", self.certificate)
+        if self._context is None:
+            raise InvalidError(f"--mqtt-listen-cert-file {self.certificate}: not of use yet")
         return self._context
+
+    def _read(self) -> bool:
+        try:
+            self._context = _context_of(self.certificate, self.key, self.client_ca)
+        except InvalidError as error:
+            until = "the one from before stays" if self._context is not None else "nobody comes in by TLS until it is"
+            LOG.error("broker_certificate_unusable %s reason=%r", until, str(error))
+            return False
+        return True
 
     def _stamps(self) -> tuple[_Stamp, ...]:
         return tuple(_stamp(path) for path in (self.certificate, self.key, self.client_ca) if path)

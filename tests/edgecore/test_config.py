@@ -28,7 +28,6 @@ from edgecore.config import (
 from edgecore.network.ingress.settings import IngressSettings
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
-from skerry.frozen import replace
 from skerry.settings import resolve
 from skerry.sync.ports import SyncSettings
 
@@ -290,18 +289,11 @@ def at_the_broker(files: Path, **said: str) -> EdgeSettings:
     return settings_with(mqtt_broker="mqtts://b", mqtt_username="ann", **named)
 
 
-def embedded_with(files: Path, **said: str) -> EdgeSettings:
-    named = {f"mqtt_listen_{name}": str(files / value) for name, value in said.items()}
-    made = settings_with(mqtt_broker="embedded", **named)
-    return replace(made, mqtt_listen=("127.0.0.1:1883", "192.0.2.7:8883"))
-
-
 def test_files_that_brokers_are_known_by_are_read_before_anything_starts(files: Path) -> None:
     check_broker_files(settings_with())
     check_broker_files(settings_with(mqtt_broker="embedded"))
     keys = {"mqtt_cert_file": "one.pem", "mqtt_key_file": "one.key"}
     check_broker_files(at_the_broker(files, mqtt_ca_file="ca", mqtt_password_file="password", **keys))
-    check_broker_files(embedded_with(files, cert_file="one.pem", key_file="one.key", client_ca_file="ca"))
 
 
 @pytest.mark.parametrize(
@@ -320,21 +312,3 @@ def test_a_file_for_the_broker_that_is_of_no_use_is_named_with_its_setting(
 ) -> None:
     with pytest.raises(InvalidError, match=message):
         check_broker_files(at_the_broker(files, **said))
-
-
-@pytest.mark.parametrize(
-    ("said", "message"),
-    [
-        ({"cert_file": "none", "key_file": "one.key"}, "--mqtt-listen-cert-file .*none"),
-        ({"cert_file": "one.pem", "key_file": "two.key"}, "--mqtt-listen-cert-file .*one.pem.*two.key"),
-        (
-            {"cert_file": "one.pem", "key_file": "one.key", "client_ca_file": "text"},
-            "--mqtt-listen-client-ca-file .*text",
-        ),
-    ],
-)
-def test_a_file_of_the_embedded_broker_that_is_of_no_use_is_named_with_its_setting(
-    files: Path, said: dict[str, str], message: str
-) -> None:
-    with pytest.raises(InvalidError, match=message):
-        check_broker_files(embedded_with(files, **said))

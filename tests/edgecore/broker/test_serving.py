@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from pathlib import Path
 
 import pytest
 
 from cloudcore.pki.certificates import issue_server, new_authority
+from edgecore.broker.handshakes import Handshakes
 from edgecore.broker.serving import ServingFiles
 from skerry.errors import InvalidError
 from tests.system.certificates import NOW
@@ -36,6 +39,26 @@ def test_files_are_read_again_when_they_change_and_fit(tmp_path: Path, caplog: p
     assert serving.context() is not first
 
 
-def test_files_that_can_not_be_used_at_the_start_are_named(tmp_path: Path) -> None:
+def test_files_that_are_of_no_use_at_the_start_are_named_and_read_when_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving = ServingFiles(str(tmp_path / "c.pem"), str(tmp_path / "k.pem"))
+    assert "--mqtt-listen-cert-file" in caplog.text
     with pytest.raises(InvalidError, match="--mqtt-listen-cert-file"):
-        ServingFiles(str(tmp_path / "c.pem"), str(tmp_path / "k.pem"))
+        serving.context()
+    write(tmp_path)
+    assert serving.context() is serving.context()
+
+
+async def test_who_comes_before_there_is_a_certificate_is_sent_away_and_the_broker_goes_on(tmp_path: Path) -> None:
+    serving = ServingFiles(str(tmp_path / "c.pem"), str(tmp_path / "k.pem"))
+    handshakes = Handshakes(serving.context, asyncio.Protocol)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(handshakes.protocol, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    reader, writer = await asyncio.open_connection(host, port)
+    with contextlib.suppress(ConnectionResetError):
+        assert await reader.read() == b""
+    assert server.is_serving() and not handshakes.count
+    writer.close()
+    server.close()
