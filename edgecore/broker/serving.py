@@ -64,7 +64,7 @@ class ServingFiles:
 def _stamp(path: str) -> _Stamp:
     with suppress(OSError):
         found = Path(path).stat()
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return found.st_ctime_ns, found.st_ino, found.st_size  # who may read it changes that time alone
     return None
 
 

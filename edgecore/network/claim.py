@@ -58,8 +58,9 @@ class Claim:
         """The lock alone, once; by whom it is held if by another."""
         if self._lock is not None:
             return ""
-        path = LOCKS / f"network-{OWN_NAMESPACE.stat().st_ino}.lock"
+        path = LOCKS
         try:
+            path = LOCKS / f"network-{OWN_NAMESPACE.stat().st_ino}.lock"
             LOCKS.mkdir(mode=0o755, exist_ok=True)
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
@@ -72,9 +73,12 @@ class Claim:
             other = os.pread(lock, 4096, 0).decode(errors="replace")
             os.close(lock)
             return other or "of somebody that begins"
-        os.truncate(lock, 0)
-        os.pwrite(lock, self.data.encode(), 0)
         self._lock = lock
+        try:
+            os.truncate(lock, 0)
+            os.pwrite(lock, self.data.encode(), 0)
+        except OSError as error:  # a full disk: it is held all the same, by nobody knows whom
+            LOG.info("the owner of this machine's network is not written path=%s reason=%r", path, error.strerror)
         return ""
 
     async def _write(self) -> None:

@@ -15,7 +15,7 @@ from edgecore.network.claim import Claim
 from edgecore.network.cni import BRIDGE, NEEDED, OUR_FILE, configuration, mtu_in, others, ranges_in
 from edgecore.network.programs import run
 from edgecore.network.routes import Connected, clash, connected_in
-from skerry.errors import UnavailableError
+from skerry.errors import InvalidError, UnavailableError
 from skerry.objects.json import JsonObject, int_at, maps_at, read_json, str_at
 
 LOG: Final = logging.getLogger(__name__)
@@ -53,8 +53,8 @@ class PodFile:
         except UnavailableError as error:  # or it is another agent's
             self._tell(str(error))
             raise
-        except OSError as error:
-            self._tell(f"{self._directory}: {error.strerror}")
+        except (InvalidError, OSError) as error:  # or `ip` prints what is no JSON
+            self._tell(str(error) if isinstance(error, InvalidError) else f"{self._directory}: {error.strerror}")
             raise UnavailableError(self.fault) from error
 
     async def _write(self, ranges: Sequence[str]) -> bool:

@@ -87,7 +87,7 @@ def _validate_amount(field: str, here: str, name: str, quantity: Quantity) -> It
         yield invalid(here, str(quantity), "must be an integer")
     elif name.startswith(HUGE):
         page = _quantity(name.removeprefix(HUGE))
-        if page is None or not page.nano or not quantity.nano or quantity.nano % page.nano:
+        if page is None or not page.nano or quantity.nano % page.nano:
             yield invalid(field, str(quantity), f"{quantity} is not positive integer multiple of {name}")
 
 

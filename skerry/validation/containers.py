@@ -98,8 +98,6 @@ def _validate_restart_rules(field: str, container: JsonObject, *, init: bool) ->
     rules, restart = maps_at(container, "restartPolicyRules"), str_at(container, "restartPolicy")
     if rules and not restart:
         yield required(f"{field.removesuffix('Rules')}", "must specify restartPolicy when restart rules are used")
-    if rules and init and restart == "Always":
-        yield forbidden(field, "may not be set for init containers that run beside the others")
     if len(rules) > _RULES_MAX:
         yield too_many(field, len(rules), _RULES_MAX)
     for index, rule in enumerate(rules[:_RULES_MAX]):

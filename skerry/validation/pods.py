@@ -186,13 +186,22 @@ def _validate_sysctls(field: str, sysctls: list[JsonObject]) -> Iterator[Cause]:
         seen.add(name)
 
 
+def _is_address(text: str) -> bool:
+    """As Kubernetes reads the older of its fields: an octet may begin with zeros, and there are no zones."""
+    if "%" in text:
+        return False
+    octets = text.split(".")
+    plain = ".".join(each.lstrip("0") or "0" for each in octets) if all(map(str.isdecimal, octets)) else text
+    return is_address(plain)
+
+
 def _validate_resolver(field: str, config: JsonObject) -> Iterator[Cause]:
     """What resolvers of C libraries can hold (`resolv.conf(5)`) and names that may be searched in."""
     servers, searches = strs_at(config, "nameservers"), strs_at(config, "searches")
     if len(servers) > _SERVERS_MAX:
         yield invalid(f"{field}.nameservers", [*servers], f"must not have more than {_SERVERS_MAX} nameservers")
     for index, server in enumerate(servers):
-        if not is_address(server):
+        if not _is_address(server):
             yield invalid(f"{field}.nameservers[{index}]", server, _ADDRESS_TEXT)
     if len(searches) > _SEARCHES_MAX:
         yield invalid(f"{field}.searches", [*searches], f"must not have more than {_SEARCHES_MAX} search paths")
@@ -210,7 +219,7 @@ def _validate_resolver(field: str, config: JsonObject) -> Iterator[Cause]:
 
 def _validate_aliases(field: str, aliases: list[JsonObject]) -> Iterator[Cause]:
     for index, alias in enumerate(aliases):
-        if not is_address(str_at(alias, "ip")):
+        if not _is_address(str_at(alias, "ip")):
             yield invalid(f"{field}[{index}].ip", str_at(alias, "ip"), _ADDRESS_TEXT)
         for number, name in enumerate(strs_at(alias, "hostnames")):
             yield from named(f"{field}[{index}].hostnames[{number}]", name, subdomain_faults)

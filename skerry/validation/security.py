@@ -25,8 +25,10 @@ _OF_LINUX_CONTAINERS: Final = (
     *("allowPrivilegeEscalation", "appArmorProfile", "capabilities", "privileged", "procMount"),
     *("readOnlyRootFilesystem", "runAsGroup", "runAsUser", "seLinuxOptions", "seccompProfile"),
 )
-_NAMESPACED: Final = {"hostNetwork": ("net.",), "hostIPC": ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")}
+_NAMESPACED: Final = {"hostNetwork": ("net.",), "hostIPC": ("kernel.shm", "kernel.msg", "fs.mqueue.")}
 """By what a pod may share with its node: how the sysctls begin that it would set for all of it."""
+_SEMAPHORES: Final = "kernel.sem"
+"""With `hostIPC`, this one alone."""
 
 
 def validate_pod_security(field: str, spec: JsonObject) -> Iterator[Cause]:
@@ -53,7 +55,8 @@ def validate_pod_security(field: str, spec: JsonObject) -> Iterator[Cause]:
     for index, sysctl in enumerate(maps_at(context, "sysctls")):
         name = str_at(sysctl, "name").replace("/", ".")
         for shared, begins in _NAMESPACED.items():
-            if bool_at(spec, shared) and name.startswith(begins):
+            is_shared = name.startswith(begins) or (shared == "hostIPC" and name == _SEMAPHORES)
+            if bool_at(spec, shared) and is_shared:
                 text = f"may not be specified when '{shared}' is set to true"
                 yield invalid(f"{here}.sysctls[{index}].name", name, text)
     yield from _validate_system(field, spec)

@@ -142,11 +142,13 @@ def _validate_projected(field: str, parts: list[JsonObject]) -> Iterator[Cause]:
         token = part.get("serviceAccountToken")
         if isinstance(token, dict):
             yield from _validate_token(f"{here}.serviceAccountToken", token)
-            yield from _validate_apart(f"{here}.serviceAccountToken", [str_at(token, "path")], paths)
+        bundle = part.get("clusterTrustBundle")
+        if isinstance(bundle, dict):
+            yield from _validate_apart(f"{here}.clusterTrustBundle", [str_at(bundle, "path")], paths)
 
 
 def _validate_apart(field: str, paths: list[str], seen: set[str]) -> Iterator[Cause]:
-    """Two sources of one volume cannot both be at a path."""
+    """Two sources of one volume cannot both be at a path; Kubernetes does not look at that of a token."""
     for path in paths:
         if path and path in seen:
             yield invalid(field, path, "conflicting duplicate paths")

@@ -37,7 +37,7 @@ _CRON_FIELD: Final = re.compile(r"(?i)(\*|\?|[0-9]+|[a-z]{3})(-([0-9]+|[a-z]{3})
 def validate_deployment(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
     spec = map_at(obj, "spec")
     yield from _validate_replicas(spec)
-    yield from _validate_owned_template(spec, "deployment")
+    yield from _validate_owned_template(spec, "deployment", old)
     strategy = map_at(spec, "strategy")
     kind = str_at(strategy, "type")
     yield from one_of("spec.strategy.type", kind, ("Recreate", "RollingUpdate"))
@@ -58,7 +58,7 @@ def validate_replicaset(obj: JsonObject, old: JsonObject | None) -> Iterator[Cau
     spec = map_at(obj, "spec")
     yield from _validate_replicas(spec)
     yield from at_least("spec", spec, "minReadySeconds", 0)
-    yield from _validate_owned_template(spec, "replicaset")
+    yield from _validate_owned_template(spec, "replicaset", old)
     yield from _validate_same_selector(spec, old)
 
 
@@ -68,7 +68,7 @@ def validate_statefulset(obj: JsonObject, old: JsonObject | None) -> Iterator[Ca
     yield from one_of("spec.podManagementPolicy", str_at(spec, "podManagementPolicy"), ("OrderedReady", "Parallel"))
     words = ("RollingUpdate", "OnDelete")
     yield from one_of("spec.updateStrategy.type", str_at(spec, "updateStrategy", "type"), words)
-    yield from _validate_owned_template(spec, "statefulset")
+    yield from _validate_owned_template(spec, "statefulset", old)
     if old is not None:
         before = map_at(old, "spec")
         kept = {*spec, *before} - set(_STATEFUL_MAY_CHANGE)
@@ -83,7 +83,7 @@ def validate_daemonset(obj: JsonObject, old: JsonObject | None) -> Iterator[Caus
     words = ("RollingUpdate", "OnDelete")
     yield from one_of("spec.updateStrategy.type", str_at(spec, "updateStrategy", "type"), words)
     yield from at_least("spec", spec, "minReadySeconds", 0)
-    yield from _validate_owned_template(spec, "daemonset")
+    yield from _validate_owned_template(spec, "daemonset", old)
     yield from _validate_same_selector(spec, old)
 
 
@@ -166,8 +166,9 @@ def _validate_replicas(spec: JsonObject) -> Iterator[Cause]:
     yield from at_least("spec", spec, "replicas", 0)
 
 
-def _validate_owned_template(spec: JsonObject, owner: str) -> Iterator[Cause]:
-    """Selector and template of a workload: the pods it makes must be those it selects."""
+def _validate_owned_template(spec: JsonObject, owner: str, old: JsonObject | None) -> Iterator[Cause]:
+    """Selector and template of a workload: the pods it makes must be those it selects. A template that stays is not
+    judged anew: one that an older release took could not be scaled, nor deleted in the foreground."""
     selector = spec.get("selector")
     template = map_at(spec, "template")
     if not isinstance(selector, dict):
@@ -181,8 +182,9 @@ def _validate_owned_template(spec: JsonObject, owner: str) -> Iterator[Cause]:
             yield invalid("spec.selector", selector, parsed)
         elif not parsed.matches(labels):
             yield invalid("spec.template.metadata.labels", {**labels}, "`selector` does not match template `labels`")
-    yield from validate_pod_template("spec.template", template)
-    yield from _validate_always(template)
+    if old is None or template != map_at(old, "spec", "template"):
+        yield from validate_pod_template("spec.template", template)
+        yield from _validate_always(template)
 
 
 def _selector(selector: JsonObject) -> LabelSelector | str:

@@ -537,3 +537,12 @@ def twice_the_same_extension() -> str:
     assert usage in der and constraints in der
     changed = base64.encodebytes(der.replace(usage, constraints)).decode()
     return f"{lines[0]}\n{changed}{lines[-1]}\n"
+
+
+def test_a_template_that_an_older_release_took_is_judged_only_where_it_changes() -> None:
+    odd: JsonObject = {"metadata": {"labels": {"app": "web"}}, "spec": map_at(pod(restartPolicy="Sometimes"), "spec")}
+    old = deployment(template=odd)
+    assert len(faults(old)) == 2
+    assert faults(deployment(template=odd, replicas=3), old) == []
+    other: JsonObject = {"metadata": {"labels": {"app": "web", "a": "b"}}, "spec": odd["spec"]}
+    assert len(faults(deployment(template=other), old)) == 2

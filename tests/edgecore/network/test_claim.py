@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 from pathlib import Path
 
-from edgecore.network.claim import owner_in, owner_of
+from edgecore.network.claim import Claim, owner_in, owner_of
 from edgecore.network.cni import configuration
 from edgecore.network.cni import owner_in as owner_in_file
 
@@ -28,3 +30,16 @@ def test_only_our_own_mark_is_one() -> None:
 def test_the_runtimes_file_says_whose_it_is_and_old_or_broken_ones_do_not() -> None:
     assert owner_in_file(configuration(["10.1.0.0/24"], [], owner="/data")) == "/data"
     assert owner_in_file("{}") == owner_in_file("{") == ""
+
+
+def test_a_network_whose_owner_cannot_be_written_is_held_all_the_same(tmp_path: Path) -> None:
+    claim = Claim(tmp_path)
+    limits, heeded = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # as of a disk that is full
+    try:
+        assert claim.hold() == claim.hold() == ""
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, heeded)
+        claim.release()

@@ -12,7 +12,14 @@ def faults(limits: JsonObject, requests: JsonObject | None = None) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "limits", [{"cpu": "500m", "memory": "1Gi"}, {"a.b/gpu": "2"}, {"hugepages-2Mi": "4Mi", "cpu": "1"}, {}]
+    "limits",
+    [
+        {"cpu": "500m", "memory": "1Gi"},
+        {"a.b/gpu": "2"},
+        {"hugepages-2Mi": "4Mi", "cpu": "1"},
+        {"hugepages-2Mi": "0", "cpu": "1"},
+        {},
+    ],
 )
 def test_what_there_is_may_be_asked_for(limits: JsonObject) -> None:
     assert faults(limits) == []

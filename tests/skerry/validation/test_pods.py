@@ -86,8 +86,12 @@ REFUSED: list[tuple[dict[str, Json], str]] = [
         "containers[0].restartPolicyRules[0].exitCodes: Required value: must be specified",
     ),
     (
-        {"initContainers": [{**BOX, "name": "i", "restartPolicy": "Always", "restartPolicyRules": [AGAIN]}]},
-        "initContainers[0].restartPolicyRules: Forbidden: may not be set for init containers",
+        {"hostAliases": [{"ip": "fe80::1%eth0", "hostnames": ["a"]}]},
+        'hostAliases[0].ip: Invalid value: "fe80::1%eth0": must be a valid IP address',
+    ),
+    (
+        {"dnsConfig": {"nameservers": ["10.0.0.256"]}},
+        'dnsConfig.nameservers[0]: Invalid value: "10.0.0.256": must be a valid IP address',
     ),
     (
         {"containers": boxed(restartPolicy="Sometimes")},
@@ -132,6 +136,13 @@ REFUSED: list[tuple[dict[str, Json], str]] = [
         'volumes[0].projected.sources[1].secret: Invalid value: "x": conflicting duplicate paths',
     ),
     (
+        projected(
+            {"secret": {"name": "b", "items": [{"key": "k", "path": "x"}]}},
+            {"clusterTrustBundle": {"name": "a", "path": "x"}},
+        ),
+        'volumes[0].projected.sources[1].clusterTrustBundle: Invalid value: "x": conflicting duplicate paths',
+    ),
+    (
         projected({"serviceAccountToken": {"path": "t", "expirationSeconds": 5}}),
         (
             "volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 5: may not "
@@ -151,6 +162,9 @@ GOOD: list[dict[str, Json]] = [
     {},
     {"hostAliases": [{"ip": "::1", "hostnames": ["a.b"]}]},
     {"dnsConfig": {"nameservers": ["10.0.0.1"], "searches": ["a_b.c.", "."], "options": [{"name": "ndots"}]}},
+    {"dnsConfig": {"nameservers": ["10.000.0.01"]}, "hostAliases": [{"ip": "010.0.0.08", "hostnames": ["a"]}]},
+    projected({"serviceAccountToken": {"path": "t"}}, {"serviceAccountToken": {"path": "t", "audience": "a"}}),
+    {"initContainers": [{**BOX, "name": "i", "restartPolicy": "Always", "restartPolicyRules": [AGAIN]}]},
     {"readinessGates": [{"conditionType": "example.com/load"}]},
     {"containers": boxed(lifecycle=SLEEPS), "terminationGracePeriodSeconds": 31},
     {"containers": boxed(livenessProbe=ASKS)},

@@ -66,6 +66,9 @@ def test_what_is_shared_with_the_node_excludes_what_is_shared_otherwise() -> Non
         )
     ]
     assert len(of_pod(securityContext=sysctls, hostNetwork=True, hostIPC=True)) == 2
+    alike: JsonObject = {"sysctls": [{"name": "kernel.sem_next_id"}]}
+    assert of_pod(securityContext=alike, hostIPC=True) == []
+    assert len(of_pod(securityContext={"sysctls": [{"name": "kernel.sem"}]}, hostIPC=True)) == 1
 
 
 def test_each_system_has_words_of_its_own() -> None:
