@@ -128,7 +128,19 @@ class Observer:
         if isolated == self.isolated:
             return ()
         self.isolated = isolated
+        if not isolated:
+            self._begin_anew()
         return self._targets
+
+    def _begin_anew(self) -> None:
+        """What was counted while it was cut off was of its own line: it goes on from what the others came to, else
+        two that are back together would overrule those who saw."""
+        for target, before in self._counters.items():
+            held = self._held[target]
+            if before.state != held and target not in self._unseen:
+                flaps = max(0, before.flaps - 1) if before.state == "down" else before.flaps
+                after = self._counters[target] = Counter(state=held, flaps=flaps)
+                self._failing += _fails(after) - _fails(before)
 
     def _judge_all(self, targets: Collection[bytes], now_s: float) -> Collection[bytes]:
         # Who has just begun waits until the others are heard, or are not there: alone it would overrule them.

@@ -190,7 +190,16 @@ async def test_a_group_may_use_the_socket(ground: Ground) -> None:
         assert ground.socket.stat().st_mode & 0o777 == 0o660 and ground.socket.group() == group
 
 
-def test_an_authority_that_cannot_be_read_is_named(ground: Ground) -> None:
+def test_an_authority_that_cannot_be_read_is_named_and_lets_nobody_in(
+    ground: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
     for wrong in ("absent.pem", "server.key"):
-        with pytest.raises(InvalidError, match="--mqtt-listen-client-ca-file"):
-            open_embedded(ground.embedding(client_ca=wrong), SystemClock(), SystemIds())
+        caplog.clear()
+        server = open_embedded(ground.embedding(client_ca=wrong), SystemClock(), SystemIds())
+        assert "--mqtt-listen-client-ca-file" in caplog.text
+        secure = [each for each in server.parts.listeners if each.tls is not None]
+        for listener in secure:
+            assert listener.tls is not None
+            with pytest.raises(InvalidError, match="--mqtt-listen-cert-file"):
+                listener.tls()
+        assert secure

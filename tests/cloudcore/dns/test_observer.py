@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from cloudcore.dns.zonefile import read_zone
 from skerry.dns.names import name_of
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject, encode_object
-from skerry.probing.monitor import Counter
+from skerry.probing.monitor import Counter, State
 from skerry.probing.probe import Probe
 
 PROBE = Probe(type="TCP", host="www.example.com", port=80)
@@ -69,6 +70,34 @@ def test_who_may_not_look_has_no_vote() -> None:
     assert one.judged(ONE).state == "down" and not one.tell(3.0, 0, b"word-001").votes
     one.seen(ONE, 4.0, good=True)
     assert one.tell(5.0, 0, b"word-002").votes == {ONE: "up"}
+
+
+def test_two_that_were_cut_off_and_are_back_do_not_overrule_who_saw_all_the_while() -> None:
+    two = b"\2" * 8
+    watched = {each: Watched(address=f"192.0.2.{each[0]}", probe=PROBE) for each in (ONE, two)}
+    us = Observer("us", watched, 3, 0.0, counters={}, held={})
+    other = Observer("other", watched, 3, 0.0, counters={}, held={})
+    for now in range(6, 12):
+        for one in (us, other):
+            for target in watched:
+                one.seen(target, now, good=False)
+    assert us.isolated and other.isolated
+
+    def tells(who: str, votes: Mapping[bytes, State], *, isolated: bool = False) -> None:
+        word = f"{who:8}".encode()
+        echoes = {observer_id("us"): b"our-word"}
+        us.take(Told(observer=who, at_ms=1, isolated=isolated, votes=votes, word=word, echoes=echoes), 12.0)
+
+    us.tell(12.0, 0, b"our-word")
+    tells("saw", {ONE: "up", two: "up"})
+    tells("other", other.tell(12.0, 1, b"other-01").votes, isolated=True)
+    us.tick(12.0)
+    assert not us.isolated
+    assert us.tell(12.1, 2, b"us-word2").votes == {ONE: "up", two: "up"}
+    assert {us.judged(each).state for each in watched} == {"up"}
+    for now in range(13, 16):
+        us.seen(ONE, now, good=False)
+    assert us.tell(16.0, 3, b"us-word3").votes[ONE] == "down", "what it sees from now on counts"
 
 
 def test_what_another_or_a_gateway_reaches_is_good() -> None:
