@@ -67,9 +67,10 @@ def are_borne(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> boo
 
 
 def borne_s(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> int | None:
-    """How long a pod stays with these taints: the least that any toleration says which it needs; 0 where it lacks
-    one; None for good."""
-    used = [each for each in tolerations if any(each.tolerates(taint) for taint in taints)]
-    if not are_borne(taints, used):
+    """How long a pod stays with these taints: the least that is said by the tolerations that count; 0 where it lacks
+    one; None for good. Of each taint the first toleration that bears it counts, whatever later ones say
+    (`GetMatchingTolerations`, component-helpers/scheduling/corev1)."""
+    used = [next((each for each in tolerations if each.tolerates(taint)), None) for taint in taints]
+    if None in used:
         return 0
-    return min((max(each.seconds, 0) for each in used if each.seconds is not None), default=None)
+    return min((max(each.seconds, 0) for each in used if each and each.seconds is not None), default=None)

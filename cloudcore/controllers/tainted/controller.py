@@ -6,6 +6,7 @@ for a while has all of its while again. A gateway that is not there hears of the
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -14,7 +15,7 @@ from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import PODS_BY_NODE, Keys, Seen
 from cloudcore.runtime.manager import Tools
-from skerry.errors import ConflictError, NotFoundError
+from skerry.errors import NotFoundError
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import Key, uid_of
 from skerry.objects.taints import Taint
@@ -80,12 +81,12 @@ class TaintedController:
         if leaves > now_ms:
             self._since[key] = (stored.uid, since_ms if is_awaited else now_ms)
             return min((leaves - now_ms) / 1000, _LATER_S_MAX)
+        # Only then it is forgotten and told: who can't be deleted now has no other while for it, and is told of once.
+        # (A conflict is for the queue: the next look knows whether the name is another pod's now.)
+        with contextlib.suppress(NotFoundError):
+            await self._tools.objects.delete(self._kind, key, DeleteOptions(uid=uid_of(pod)))
         self._since.pop(key, None)
         await self._say(pod, f"Marking for deletion Pod {key.namespace}/{key.name}")
-        try:
-            await self._tools.objects.delete(self._kind, key, DeleteOptions(uid=uid_of(pod)))
-        except (NotFoundError, ConflictError):
-            return None  # gone, or another pod has its name now
         return None
 
     async def _say(self, pod: JsonObject, message: str) -> None:

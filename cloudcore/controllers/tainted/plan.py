@@ -1,7 +1,8 @@
 """Which pods a node's taints send away, and when. Pure.
 
 The rules are those of Kubernetes' taint eviction (`pkg/controller/tainteviction`): a pod that lacks a toleration for
-a taint of the effect NoExecute goes at once, one that bears it for a while goes after the least while that it says.
+a taint of the effect NoExecute goes at once, one that bears it for a while goes after the least while that it says,
+where the first toleration counts that bears a taint.
 The two keys that only tell of a node's silence send nobody away, whoever wrote them: SYNC.md, promise 8.
 """
 

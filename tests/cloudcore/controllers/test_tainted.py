@@ -2,7 +2,15 @@
 
 from typing import Any
 
+import pytest
+
 from cloudcore.controllers.tainted.controller import TaintedController
+from cloudcore.runtime.informer import INDEXES
+from cloudcore.store.cache import following
+from cloudcore.store.memory import MemoryState, MemoryStore
+from cloudcore.store.port import Batch
+from skerry.errors import ConflictError, SkerryError, UnavailableError
+from skerry.objects.meta import Revision
 from tests.cloudcore.worlds import World, make_world
 
 TAINT: Any = {"key": "k", "value": "v", "effect": "NoExecute"}
@@ -91,3 +99,35 @@ async def test_a_silent_node_sends_nobody_away():
         await world.create("pods", pod("a"))
         await world.settle(controller)
         assert there(world) == ["a"]
+
+
+class Refusing(MemoryStore):
+    """Takes no write of a pod while `fault` is there."""
+
+    fault: type[SkerryError] | None = None
+
+    async def commit(self, batch: Batch) -> tuple[Revision, ...]:
+        if self.fault is not None and any(write.key.resource == "pods" for write in batch.writes):
+            raise self.fault("not now")
+        return await super().commit(batch)
+
+
+@pytest.mark.parametrize("fault", [UnavailableError, ConflictError])
+async def test_a_deletion_that_failed_is_tried_again_without_another_while_and_is_told_once(fault: type[SkerryError]):
+    store = Refusing(MemoryState(epoch="e1"))
+    async with following(store, indexes=INDEXES) as cache:
+        world = World(store, cache, (), real_rules=False)
+        controller = TaintedController(world.tools)
+        await world.create("nodes", node("n", TAINT))
+        await world.create("pods", pod("a", bears(60)))
+        await world.settle(controller)
+        world.clock.advance(60.0)
+        store.fault = fault
+        for _ in range(2):
+            with pytest.raises(fault):
+                await controller.reconcile(world.key("pods", "a"))
+        assert there(world) == ["a"]
+        store.fault = None
+        assert await controller.reconcile(world.key("pods", "a")) is None
+        assert there(world) == []
+        assert [each["count"] for each in world.events("TaintManagerEviction")] == [1]

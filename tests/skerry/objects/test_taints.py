@@ -28,14 +28,17 @@ NEVER: JsonObject = {"key": "weather", "operator": "Exists", "effect": "NoExecut
         ((HOT,), (FIVE,), 5),
         ((HOT,), ({**FIVE, "value": "cold"},), 0),
         ((HOT,), ({**FIVE, "effect": "NoSchedule"},), 0),
-        ((HOT,), (EXISTS, FIVE), 5),
+        ((HOT,), (EXISTS, FIVE), None),
+        ((HOT,), (FIVE, EXISTS), 5),
+        ((HOT, WET), (FIVE, ANY), 5),
+        ((HOT, WET), ({"operator": "Exists"}, FIVE, NEVER), None),
         ((HOT, WET), (EXISTS,), 0),
         ((HOT, WET), (EXISTS, ANY), 9),
         ((HOT, WET), (EXISTS, NEVER), 0),
         ((HOT,), (FIVE, NEVER), 5),
     ],
 )
-def test_the_least_while_that_is_needed_counts(
+def test_the_least_while_counts_that_the_first_toleration_of_each_taint_says(
     taints: tuple[Taint, ...], tolerations: tuple[JsonObject, ...], seconds: int | None
 ) -> None:
     assert borne_s(taints, tolerations_of(pod(*tolerations))) == seconds
