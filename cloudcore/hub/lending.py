@@ -1,9 +1,9 @@
 """Lends gateways what must never run twice in a federation, for as long as it is lent to this region.
 
 A gateway names the pods that it would run; it is told how much is left of the lease of each that is here, its own,
-and wanted. That is what is left at the region's cloud: a length that began when the region asked, so a gateway that
-is cut off stops no later than its region would. Whoever leads knows when that was; the others ask it. Keeps an answer
-of theirs for a moment; lost in a crash.
+and wanted, or on its way to its end. That is what is left at the region's cloud: a length that began when the region
+asked, so a gateway that is cut off stops no later than its region would. Whoever leads knows when that was; the
+others ask it. Keeps an answer of theirs for a moment; lost in a crash.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cloudcore.store.cache import WatchCache
 from skerry.errors import BadRequestError, NotFoundError, SkerryError
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, int_at, map_at
-from skerry.objects.meta import Key, being_deleted, uid_of
+from skerry.objects.meta import Key, uid_of
 from skerry.objects.pod_leases import QUESTION_BYTES_MAX, UNTOLD, Question, answer, lease_of, untold_of
 from skerry.objects.pods import is_over
 from skerry.objects.scheme import Kind
@@ -104,7 +104,7 @@ class PodLending:
         left: dict[str, int] = {}
         for stored in self._cache.indexed(PODS_BY_NODE, node):
             pod = self._cache.obj(stored)
-            if uid_of(pod) not in asked or being_deleted(pod) or is_over(pod):
+            if uid_of(pod) not in asked or is_over(pod):
                 continue
             untold = untold_of(pod)
             if untold and question.untold.get(uid_of(pod)) == untold:

@@ -15,13 +15,12 @@ from edgecore.pods.plan import Start
 from edgecore.pods.port import Mount, SandboxState
 from edgecore.pods.volumes import with_authority
 from skerry.objects.enrolment import TRUST_NAME
-from skerry.objects.json import JsonObject, bool_at, decode_object, dig, int_at, maps_at, str_at
+from skerry.objects.json import JsonObject, bool_at, decode_object, dig, maps_at, str_at
 from skerry.objects.meta import Key, name_of, namespace_of, uid_of
+from skerry.objects.pods import own_grace_s
 from skerry.objects.trust_bundles import BUNDLES
 from skerry.objects.volumes import VOLUMES
 
-GRACE_S: Final = 30.0
-"""Kubernetes' default terminationGracePeriodSeconds."""
 SERVICES: Final = "services"
 _CLUSTER_WIDE: Final = frozenset({"nodes", VOLUMES})
 
@@ -86,10 +85,8 @@ def words_mount(container: JsonObject, step: Start, parts: PodParts, directory: 
 
 def grace_of(pod: JsonObject | None) -> float:
     """Seconds between SIGTERM and SIGKILL: of the deletion when there is one, else of the spec."""
-    for path in (("metadata", "deletionGracePeriodSeconds"), ("spec", "terminationGracePeriodSeconds")):
-        if pod is not None and isinstance(dig(pod, *path), int):
-            return float(int_at(pod, *path))
-    return GRACE_S
+    of_deletion = None if pod is None else dig(pod, "metadata", "deletionGracePeriodSeconds")
+    return float(of_deletion) if isinstance(of_deletion, int) else own_grace_s(pod or {})
 
 
 def remembered(key: Key, uid: str) -> JsonObject:

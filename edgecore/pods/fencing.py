@@ -1,8 +1,9 @@
-"""Ends what runs of a pod whose lease is over, while the pod's worker is at something else.
+"""Ends what runs of a pod whose lease is over, while the pod's worker is at something else, or fails.
 
 A start, or a sandbox, may take a runtime minutes; another gateway begins long before. So what runs is told to end
 beside the worker's step, by the same `Stopping` that the worker uses, and the worker finds it ended at its next look.
-Looks again until that step is over: what it was about to start may have begun meanwhile. Keeps nothing.
+Looks again until that step is over, or one that succeeds: what it was about to start may have begun meanwhile. Keeps
+nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Fencing:
     """See the module. Of one pod."""
 
     def __init__(self, parts: PodParts, uid: str, stopping: Stopping, at_rest: asyncio.Event) -> None:
-        """`at_rest`: the worker is between two steps."""
+        """`at_rest`: the worker is between two steps, and the last one could be taken."""
         self._parts = parts
         self._uid = uid
         self._stopping = stopping
@@ -38,7 +39,7 @@ class Fencing:
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, pod: Callable[[], JsonObject | None], grace_s: float, tasks: asyncio.TaskGroup) -> None:
-        """Once for each step that is under way."""
+        """Once for each step that is under way, or has failed."""
         if not self._at_rest.is_set() and (self._task is None or self._task.done()):
             self._task = tasks.create_task(self._until_rest(pod, grace_s, tasks))
 
@@ -52,6 +53,11 @@ class Fencing:
             except (SkerryError, OSError) as error:
                 if not told:
                     log.warning("a pod whose lease is over is not ended yet uid=%s reason=%s", self._uid, error)
+                told = True
+            except Exception:
+                # The root of this task: a fault that keeps the worker from its steps may be met here as well.
+                if not told:
+                    log.exception("a pod whose lease is over is not ended yet uid=%s", self._uid)
                 told = True
             await until_set(self._at_rest, within_s=LOOK_S)
 

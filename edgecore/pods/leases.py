@@ -24,7 +24,7 @@ from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import InvalidError, SkerryError, UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, decode_object, encode_object, read_json, str_at
-from skerry.objects.meta import Key, being_deleted, uid_of
+from skerry.objects.meta import Key, uid_of
 from skerry.objects.pod_leases import (
     ANSWER_BYTES_MAX,
     LEASE,
@@ -279,10 +279,10 @@ class PodLeases:
                 self._marked = {key: other for key, other in self._marked.items() if other.uid != uid}
 
     def _see(self, key: Key, body: bytes) -> None:
-        """Of a pod that is over nobody asks, nor of one that is going: it ends anyhow."""
+        """Of a pod that is over nobody asks; of one that is going, as its grace may be longer than its lease."""
         pod = decode_object(body) if _MARK in body else {}
         record = self._store.pod(uid_of(pod)) if lease_of(pod) else None
-        if not lease_of(pod) or being_deleted(pod) or is_over(pod) or (record is not None and _has_ended(record)):
+        if not lease_of(pod) or is_over(pod) or (record is not None and _has_ended(record)):
             self._marked.pop(key, None)
         elif self._marked.get(key) != (marked := _Marked(uid=uid_of(pod), untold=untold_of(pod))):
             self._marked[key] = marked

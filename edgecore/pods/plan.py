@@ -20,6 +20,7 @@ from edgecore.pods.probes import HEALTHY, Health
 from skerry.frozen import Frozen, field, replace
 from skerry.objects.json import JsonObject, dig, str_at
 from skerry.objects.meta import name_of, namespace_of, uid_of
+from skerry.objects.pods import own_grace_s
 
 GRACE_S_MIN: Final = 2.0
 """What a sidecar gets when the others have used up the pod's grace."""
@@ -122,7 +123,7 @@ class Plan(Frozen):
 def plan(seen: Seen) -> Plan:
     """The next steps. Planning again after them, or after none of them, is always right."""
     if seen.terminating:
-        return _end(seen, since_ms=seen.ending_ms)
+        return _leave(seen)
     sandbox = seen.sandbox
     strays = [state for state in seen.running if sandbox is None or state.sandbox_id != sandbox.id]
     if strays:
@@ -173,6 +174,16 @@ def _end(seen: Seen, *, since_ms: int) -> Plan:
         actions += [Stop(container_id=state.id, name=name, grace_s=grace_s) for state in running]
         is_free = is_free and (not running or passed_s >= seen.grace_s)
     return Plan(actions=tuple(actions), backoff=seen.backoff, wake_ms=wait_ms)
+
+
+def _leave(seen: Seen) -> Plan:
+    """A deletion may leave it more time than its spec does, but none to what is held back: who waits for the end of
+    what is not lent any more knows nothing of deletions (docs/decisions/0540)."""
+    own_s = own_grace_s(seen.pod)
+    held_until_ms = seen.held_ms + own_s * 1000
+    if seen.held_back and seen.held_ms and held_until_ms < (seen.ending_ms or seen.now_ms) + seen.grace_s * 1000:
+        return _end(replace(seen, grace_s=own_s), since_ms=seen.held_ms)
+    return _end(seen, since_ms=seen.ending_ms)
 
 
 def _held_back(seen: Seen, why: Waiting) -> Plan:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from edgecore.pods.about import GRACE_S
 from edgecore.pods.event_counts import Counts, observed
 from edgecore.pods.events import Happening, event_body, event_object
 from edgecore.pods.parts import PodParts
@@ -19,6 +18,7 @@ from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
+from skerry.objects.pods import GRACE_S
 from skerry.objects.reports import POD_STATUS, PodStatusReport
 from skerry.objects.times import time_text
 

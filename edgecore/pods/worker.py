@@ -48,7 +48,7 @@ from skerry.errors import UnavailableError
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject, bool_at, decode_object, dig, map_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted, labels_of
-from skerry.objects.pods import host_ports_of
+from skerry.objects.pods import host_ports_of, own_grace_s
 from skerry.objects.taints import NO_EXECUTE, taints_of
 from skerry.waits import until_set
 
@@ -89,7 +89,7 @@ class PodWorker:
         self._starting = Starting(parts, pod, uid, asking, self._happens, self._wake.set)
         self._stopping = Stopping(parts.runtime, asking, self._happens, self._wake.set)
         self._at_rest = asyncio.Event()
-        """It is between two steps."""
+        """It is between two steps, and the last one could be taken."""
         self._fencing: Fencing | None = None
         self._probing = Probing(asking, parts.clock, self._wake.set, self._happens)
         self._clearing = Clearing(parts, uid, directory=self._starting.directory, logs=self._starting.logs)
@@ -231,8 +231,9 @@ class PodWorker:
 
             if self._fencing is None:
                 self._fencing = Fencing(self._parts, self._uid, self._stopping, self._at_rest)
-            grace_s = grace_of(self._pod()) if self._record is None else self._record.grace_s
-            self._fencing.begin(self._pod, grace_s, self._tasks)
+            pod = self._pod()
+            grace_s = grace_of(pod) if self._record is None else self._record.grace_s
+            self._fencing.begin(self._pod, min(grace_s, own_grace_s(pod or {})), self._tasks)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -273,7 +274,7 @@ class PodWorker:
             return LOOK_AGAIN_S
         finally:
             self._is_looking = False
-            self._at_rest.set()
+        self._at_rest.set()
         self._note(self._trouble)
         return min(wait_s, FAILED_AGAIN_S) if self._trouble and wait_s is not None else wait_s
 
@@ -353,12 +354,14 @@ class PodWorker:
         """What is there after steps that changed something."""
         runtime = self._parts.runtime
         containers, sandboxes = await runtime.list(self._uid), await runtime.sandboxes(self._uid)
+        is_ending = seen.terminating or seen.finished
+        now_ms = self._parts.clock.wall_ms()  # the steps may have taken minutes
         return replace(
             seen,
             containers=containers,
             sandboxes=sandboxes,
             # What was ended as its lease is over has not failed.
-            held_back=seen.held_back or (None if seen.finished else self._unlent(seen.pod, containers, seen.now_ms)),
+            held_back=seen.held_back or (None if is_ending else self._unlent(seen.pod, containers, now_ms)),
         )
 
     def _asked_from_now_on(self, now: Seen, tasks: asyncio.TaskGroup) -> Seen:
@@ -489,8 +492,8 @@ class PodWorker:
         return ENDED
 
     def _is_over(self, seen: Seen) -> bool:
-        """Its lease, since it was looked at."""
-        return seen.held_back is None and self._parts.lent.left_s(seen.pod) == 0
+        """Its lease, since it was looked at. Of one that is to end the watch of leases tells: it may be gone here."""
+        return not seen.terminating and seen.held_back is None and self._parts.lent.left_s(seen.pod) == 0
 
     def _now(self) -> Instant:
         clock = self._parts.clock

@@ -6,8 +6,10 @@ from typing import Final
 
 from skerry.frozen import Frozen
 from skerry.objects.conditions import is_true
-from skerry.objects.json import JsonObject, bool_at, int_at, maps_at, str_at
+from skerry.objects.json import JsonObject, bool_at, dig, int_at, maps_at, str_at
 
+GRACE_S: Final = 30.0
+"""Kubernetes' default terminationGracePeriodSeconds."""
 _ANY: Final = ("", "0.0.0.0", "::")
 
 
@@ -18,6 +20,12 @@ def is_over(pod: JsonObject) -> bool:
 
 def is_ready(pod: JsonObject) -> bool:
     return is_true(pod, "Ready")
+
+
+def own_grace_s(pod: JsonObject) -> float:
+    """Seconds between SIGTERM and SIGKILL, as its spec says them, whatever a deletion does."""
+    said = dig(pod, "spec", "terminationGracePeriodSeconds")
+    return float(said) if isinstance(said, int) else GRACE_S
 
 
 class HostPort(Frozen, order=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from edgecore.agent import COPIED
 from edgecore.pods.leases import META_LEASES, PodLeases
 from edgecore.pods.manager import PodManager
-from edgecore.pods.port import ContainerSpec, ContainerState, SandboxSpec, SandboxState
+from edgecore.pods.port import ContainerSpec, ContainerState, ContainerUsage, SandboxSpec, SandboxState
 from edgecore.pods.records import PodRecord
 from edgecore.pods.runtimes.fake import FakeRuntime
 from edgecore.store.held_copy import HeldCopy, restore
@@ -21,7 +21,7 @@ from edgecore.store.port import EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
 from skerry.frozen import replace
-from skerry.objects.json import JsonObject, decode_object, map_at, str_at
+from skerry.objects.json import Json, JsonObject, decode_object, map_at, str_at
 from skerry.objects.meta import Key, with_annotations
 from skerry.objects.pod_leases import LEASE, LEASES, UNTOLD, Question, answer, untold_mark
 from skerry.ports import Pipe
@@ -111,6 +111,32 @@ class HangingRuntime(FakeRuntime):
         started = await super().start(spec)
         await asyncio.sleep(0)
         return started
+
+
+class FaultyRuntime(FakeRuntime):
+    """That can't say what is used."""
+
+    def __init__(self, stage: Stage, fault: Exception) -> None:
+        super().__init__(stage.clock, containers=stage.containers)
+        self.fault, self.uses = fault, 0
+
+    async def usage(self) -> Sequence[ContainerUsage]:
+        self.uses += 1
+        raise self.fault
+
+
+class PatientRuntime(FakeRuntime):
+    """Whose containers run until they are let go."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage.clock, containers=stage.containers)
+        self.asked: list[tuple[str, float]] = []
+        self.go = asyncio.Event()
+
+    async def stop(self, container_id: str, *, grace_s: float) -> None:
+        self.asked.append((container_id, grace_s))
+        await self.go.wait()
+        await super().stop(container_id, grace_s=grace_s)
 
 
 class Stage(Gateway):
@@ -227,6 +253,63 @@ async def test_a_lease_ends_in_time_while_an_answer_is_waited_for(stage: Stage) 
         stage.clock.advance(60)
         async with asyncio.timeout(5):  # an answer is waited for for ten
             await eventually(lambda: runtime.stops)
+
+
+async def test_a_sidecar_that_began_as_the_lease_ended_has_its_grace(stage: Stage) -> None:
+    runtime = stage.runtime = SlowRuntime(stage, "start")
+    side: list[Json] = [container("side", restartPolicy="Always")]
+    async with stage.running():
+        await stage.put(with_annotations(pod(container(), initContainers=side), {LEASE: "north.row"}))
+        await eventually(lambda: runtime.stops)
+    assert runtime.stops == [("side", 30.0)]
+
+
+@pytest.mark.parametrize("fault", [UnavailableError("no figures"), ValueError("a fault of ours")])
+async def test_what_runs_ends_with_its_lease_though_its_worker_can_do_nothing(stage: Stage, fault: Exception) -> None:
+    runtime = stage.runtime = FaultyRuntime(stage, fault)
+    async with stage.running():
+        await stage.put(lent_pod())
+        await eventually(stage.runs)
+        resources: JsonObject = {"limits": {"cpu": "1"}}
+        await stage.put(with_annotations(pod(container("app", resources=resources)), {LEASE: "north.row"}))
+        await eventually(lambda: runtime.uses)
+        stage.cloud.there = False
+        stage.clock.advance(60)
+        await eventually(lambda: not stage.runs())
+        assert runtime.stops == [("app", 30.0)]
+
+
+async def test_a_deletion_leaves_what_is_not_lent_any_more_no_longer_grace_than_its_own(stage: Stage) -> None:
+    runtime = stage.runtime = PatientRuntime(stage)
+    async with stage.running() as pods:
+        await stage.put(lent_pod())
+        await eventually(stage.runs)
+        await stage.put(going(lent_pod(), grace_s=3600))
+        await eventually(lambda: runtime.asked == [("uid-1.app.0", 3600.0)])
+        stage.clock.advance(30)
+        assert stage.cloud.leases is not None
+        await stage.cloud.leases.ask()
+        look(stage, pods, 59)
+        assert len(runtime.asked) == 1, "it was lent again"
+        stage.cloud.there = False
+        stage.clock.advance(1)
+        await eventually(lambda: runtime.asked[1:] == [("uid-1.app.0", 30.0)])
+        runtime.go.set()
+        await eventually(lambda: not stage.runs())
+
+
+async def test_of_a_pod_that_was_forced_away_no_lease_is_told_to_have_ended(stage: Stage) -> None:
+    runtime = stage.runtime = PatientRuntime(stage)
+    async with stage.running() as pods:
+        await stage.put(lent_pod())
+        await eventually(stage.runs)
+        stage.cloud.there = False
+        await stage.delete(lent_pod())
+        await eventually(lambda: runtime.asked)
+        look(stage, pods, 120)
+        runtime.go.set()
+        await eventually(lambda: stage.store.pod("uid-1") is None)
+    assert "Killing" in stage.reasons() and "LeaseEnded" not in stage.reasons()
 
 
 async def test_a_pod_that_is_not_lent_is_nobodys_to_stop(stage: Stage) -> None:
@@ -387,7 +470,7 @@ async def test_what_was_written_down_and_makes_no_sense_lends_nothing(stage: Sta
     assert PodLeases(stage.store, stage.clock, "one", stage.cloud).left_s(lent_pod()) == 0
 
 
-async def test_of_what_is_over_or_going_nobody_asks_any_more(stage: Stage) -> None:
+async def test_of_what_is_over_nobody_asks_any_more_and_of_what_goes_its_gateway_does(stage: Stage) -> None:
     pods = {uid: with_annotations(pod(uid=uid, name=uid), {LEASE: "north.row"}) for uid in ("over", "goes", "stays")}
     async with asking(stage):
         for each in pods.values():
@@ -398,9 +481,9 @@ async def test_of_what_is_over_or_going_nobody_asks_any_more(stage: Stage) -> No
         over = replace(record, status={"phase": "Succeeded"})
         await stage.store.apply(EdgeBatch(pods=(("over", over.encode()),)))
         stage.cloud.back()
-        await eventually(lambda: stage.cloud.asked[-1] == ["stays"])
+        await eventually(lambda: stage.cloud.asked[-1] == ["goes", "stays"])
         await stage.put(pods["over"])  # as the cloud has it: it does not know yet
         stage.cloud.asked.clear()
         stage.cloud.back()
         await eventually(lambda: stage.cloud.asked)
-        assert stage.cloud.asked[-1] == ["stays"]
+        assert stage.cloud.asked[-1] == ["goes", "stays"]

@@ -15,6 +15,7 @@ from edgecore.pods.plan import (
     Start,
     Stop,
     StopSandbox,
+    Waiting,
     is_over,
     plan,
 )
@@ -347,6 +348,20 @@ def test_apps_end_together_and_sidecars_after_them_from_the_last_to_the_first() 
     late = seen(*runs, the_pod=the_pod, terminating=True, ending_ms=NOW_MS - 8000)
     assert names(plan(late)) == ["-a", "-b", "-more", "-side"], "the grace is over: nobody waits any more"
     assert {step.grace_s for step in plan(late).actions[2:] if isinstance(step, Stop)} == {2.0}
+
+
+def test_what_is_held_back_ends_no_later_for_a_deletion_with_a_longer_grace() -> None:
+    why = Waiting(reason="LeaseEnded", message="")
+    going = replace(
+        seen(state(), terminating=True, ending_ms=NOW_MS - 60_000), grace_s=3600, held_back=why, held_ms=NOW_MS
+    )
+    assert plan(going).actions == (Stop(container_id="uid-1.app.0", name="app", grace_s=30),)
+    quick = replace(going, pod=pod(terminationGracePeriodSeconds=5))
+    assert plan(quick).actions == (Stop(container_id="uid-1.app.0", name="app", grace_s=5),)
+    sooner = replace(going, grace_s=70)
+    assert plan(sooner).actions == (Stop(container_id="uid-1.app.0", name="app", grace_s=70),), "it has ten yet"
+    free = replace(going, held_back=None)
+    assert plan(free).actions == (Stop(container_id="uid-1.app.0", name="app", grace_s=3600),)
 
 
 def test_who_is_unwell_is_ended_with_the_grace_of_the_probe_that_it_failed() -> None:
