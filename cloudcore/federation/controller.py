@@ -120,22 +120,23 @@ class FederationController:
 
     async def reconcile(self, key: Key) -> float | None:
         of = self._type(key.resource)
-        if of is None or of.of_secrets:
-            await self._rollouts.seal(key, secret=of is not None)
-        if of is None:
-            return None
         stored = self._tools.cache.read(key)
         federated = None if stored is None else self._tools.cache.obj(stored)
+        seal_s: float | None = None
+        if of is None or of.of_secrets:
+            seal_s = await self._rollouts.seal(key, federated, secret=of is not None)
+        if of is None:
+            return seal_s
         if federated is not None and being_deleted(federated):
             federated = None
         members = self._members()
         if federated is None:
             self._rollouts.forget(key)
             await self._ledger.keep(key, _NOTHING.plan, members)
-            return None
+            return seal_s
         staged = await self._planned(key, federated, of, members)
         await self._ledger.keep(key, staged.plan, members)
-        waits = [await self._tell(key, federated, of, staged, members), staged.again_s]
+        waits = [await self._tell(key, federated, of, staged, members), staged.again_s, seal_s]
         return min((each for each in waits if each is not None), default=None)
 
     async def _planned(

@@ -49,6 +49,8 @@ from skerry.objects.times import ms_at, time_text
 MEMBERS_MAX: Final = 500
 """Members whose states are shown; those that are not done first."""
 _QUIET_S: Final = 60.0
+_UNSEALED_S: Final = 60.0
+"""What is in the way of sealing is somebody's Secret, or a rule of admission: nobody tells when that is gone."""
 _WARNED: Final = ("Halted", "Frozen", "RollingBack", "RolledBack", "Aborted")
 
 
@@ -110,9 +112,15 @@ class Rollouts:
         self._memories.pop(key, None)
         self._told_s.pop(key, None)
 
-    async def seal(self, key: Key, *, secret: bool) -> None:
-        """What an older release wrote down in clear of a federated Secret."""
-        await self._versions.seal(key, secret=secret)
+    async def seal(self, key: Key, federated: JsonObject | None, *, secret: bool) -> float | None:
+        """What an older release wrote down in clear of a federated Secret. What can't be sealed is told, and nothing
+        else of the object waits for it. Seconds after which to try again; None: all is sealed."""
+        left = await self._versions.seal(key, secret=secret)
+        for each in left:
+            text = f"the FederatedRevision {name_of(each.revision)} is in clear yet and can't be sealed: {each.why}"
+            saying = Saying(type="Warning", reason="VersionNotSealed", message=text[:1000])
+            await self._recorder.say(federated or each.revision, saying)
+        return _UNSEALED_S if left else None
 
     async def stage(self, subject: Subject) -> Staged:
         """What its members get now, once that is written down."""

@@ -16,6 +16,7 @@ from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.informer import BY_OWNER
 from cloudcore.runtime.manager import Tools
 from skerry.errors import AlreadyExistsError, CallerError, InvalidError, NotFoundError
+from skerry.frozen import Frozen
 from skerry.objects.federated_versions import (
     Version,
     base_of,
@@ -38,6 +39,13 @@ _WITHOUT: Final = "declared while no RolloutPolicy was about it: everybody had i
 _OF_A_LIFE: Final = ("approved", "aborted")
 _OF_SECRETS: Final = frozenset({"FederatedSecret"})
 """Kinds, where nothing says any more what they federate."""
+
+
+class Unsealed(Frozen):
+    """What can't be sealed now."""
+
+    revision: JsonObject
+    why: str
 
 
 class VersionStore:
@@ -166,15 +174,21 @@ class VersionStore:
         if secret is not None and str_at(secret, "type") == SEALED_TYPE:
             await self._delete(self._secrets.key(namespace, name), uid_of(secret), secret=True)
 
-    async def seal(self, key: Key, *, secret: bool) -> None:
-        """What is written down in clear of a federated Secret. `key`: of it, which need not be there any more."""
+    async def seal(self, key: Key, *, secret: bool) -> list[Unsealed]:
+        """What is written down in clear of a federated Secret. `key`: of it, which need not be there any more. Gives
+        what stays in clear."""
+        left: list[Unsealed] = []
         for stored in self._tools.cache.select(REVISIONS, namespace=key.namespace):
             obj = self._tools.cache.obj(stored)
             source = map_at(obj, "spec", "source")
             if str_at(source, "resource") != key.resource or str_at(source, "name") != key.name or is_sealed(obj):
                 continue
             if secret or str_at(source, "kind") in _OF_SECRETS:
-                await self._seal(obj)
+                try:
+                    await self._seal(obj)
+                except CallerError as error:  # the others are sealed all the same
+                    left.append(Unsealed(revision=obj, why=str(error)))
+        return left
 
     async def _seal(self, clear: JsonObject) -> None:
         """Under another name, as the old one tells something of the content; a crash between does it again."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, decode_object, encode_object, map_at, str_at
+from skerry.objects.json import Json, JsonObject, encode_object, map_at, read_json, str_at
 
 SEALED_TYPE: Final = "skerry.dev/federated-revision"
 """Type of a Secret that has a version in it."""
@@ -58,9 +58,10 @@ def opened(digest: str, secret: JsonObject | None) -> JsonObject | None:
             return None
         unpacking = zlib.decompressobj()
         text = unpacking.decompress(packed, _CONTENT_BYTES_MAX)
-        return decode_object(text) if unpacking.eof else None
+        content = read_json(text) if unpacking.eof else None
     except (binascii.Error, ValueError, zlib.error, InvalidError):
         return None
+    return content if isinstance(content, dict) else None
 
 
 def digest_of(secret: JsonObject) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -175,6 +176,59 @@ async def test_it_is_sealed_though_its_type_is_not_enabled_any_more(vault: Vault
     vault.world.seen_until = type(vault.world.seen_until)(0)
     await vault.settle()
     vault.check()
+
+
+async def begun_anew(vault: Vault) -> None:
+    """As after an upgrade."""
+    vault.plans = FederationController(vault.world.tools)
+    vault.world.seen_until = type(vault.world.seen_until)(0)
+    await vault.settle()
+
+
+async def test_what_can_t_be_sealed_is_told_and_holds_nothing_else_up(vault: Vault) -> None:
+    await vault.declare("one")
+    await vault.declare("two")
+    names = [each["metadata"]["name"] for each in vault.revisions()]
+    await in_clear(vault)
+    await vault.world.create("secrets", {"metadata": {"name": names[0]}, "type": "Opaque", "data": {}})
+    await begun_anew(vault)
+    assert [each["metadata"]["name"] for each in vault.revisions()] == ["old-1", names[1]], "the other is sealed"
+    (told,) = vault.world.events("VersionNotSealed")
+    assert told["involvedObject"]["kind"] == "FederatedSecret"
+    assert "old-1 is in clear" in told["message"]
+    assert names[0] in told["message"]
+    assert vault.world.later["a"] == 60
+    await vault.declare("three")
+    assert vault.has() == {"three"}
+    await vault.world.delete("secrets", names[0])
+    await vault.plans.reconcile(vault.world.key(FEDERATED, "a"))
+    await vault.settle()
+    vault.check()
+
+
+async def test_what_can_t_be_sealed_is_deleted_all_the_same(vault: Vault) -> None:
+    await vault.declare("one")
+    (name,) = [each["metadata"]["name"] for each in vault.revisions()]
+    await in_clear(vault)
+    await vault.world.create("secrets", {"metadata": {"name": name}, "type": "Opaque", "data": {}})
+    await vault.world.delete(FEDERATED, "a")
+    await begun_anew(vault)
+    rows = [row["spec"] for row in vault.world.all(MEMBER_OBJECTS) if row["spec"]["object"]["name"] == "a"]
+    assert [row.get("remove") for row in rows] == ["Delete"] * 3
+
+
+async def test_a_secret_that_was_put_where_a_version_goes_is_made_anew(vault: Vault) -> None:
+    await vault.declare("one")
+    (kept,) = vault.revisions()
+    name, owners = kept["metadata"]["name"], kept["metadata"]["ownerReferences"]
+    await vault.world.delete(REVISIONS, name)
+    await vault.world.delete("secrets", name)
+    held = {"version": base64.b64encode(zlib.compress(b"[]")).decode(), "salt": "AAAA"}
+    made = {"metadata": {"name": name, "ownerReferences": owners}, "type": SEALED_TYPE, "data": held}
+    await vault.world.create("secrets", made)
+    await vault.settle()
+    vault.check()
+    assert vault.has() == {"one"}
 
 
 async def in_clear(vault: Vault) -> list[str]:

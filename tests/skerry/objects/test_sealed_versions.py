@@ -41,3 +41,10 @@ def test_a_content_that_unpacks_to_more_than_an_object_may_be_is_no_version() ->
     bomb = base64.b64encode(zlib.compress(b" " * (17 * 1024 * 1024))).decode()
     held: Any = {"data": {"version": bomb, "salt": ""}}
     assert opened(digest_of(held), held) is None
+
+
+@pytest.mark.parametrize("text", [b"[]", b"1", b"null", b"[" * 100_000, b'{"a": NaN}', b'{"a": "\\ud800"}'])
+def test_a_content_that_is_no_object_is_no_version(text: bytes) -> None:
+    packed = base64.b64encode(zlib.compress(text)).decode()
+    held: Any = {"data": {"version": packed, "salt": "AAAA"}}
+    assert opened(digest_of(held), held) is None
