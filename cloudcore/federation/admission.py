@@ -36,7 +36,7 @@ from skerry.objects.federation import (
     federated_type,
     orphans,
 )
-from skerry.objects.json import JsonObject, map_at, str_at
+from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import Key, annotations_of, labels_of, name_of, namespace_of
 from skerry.objects.scheme import Kind, split_api_version
 from skerry.validation.faults import invalid as faulty
@@ -89,11 +89,14 @@ def federated_step(decide: Decide) -> Step:
 
 
 def _check_revision(request: Request) -> None:
-    """What is in a version reaches members when all go back to it: only the cloud itself writes one down."""
+    """What is in a version reaches members when all go back to it: only the cloud itself writes one down. Whose it
+    is counts as well: given to another object, it would be rolled out under that one's name."""
     old = {} if request.old is None else map_at(request.old, "spec")
     new = map_at(request.obj, "spec")
-    theirs = request.operation == "UPDATE" and all(
-        old.get(field) == new.get(field) for field in ("source", "data", "sealed", "revision")
+    theirs = (
+        request.operation == "UPDATE"
+        and all(old.get(field) == new.get(field) for field in ("source", "data", "sealed", "revision"))
+        and maps_at(request.old, "metadata", "ownerReferences") == maps_at(request.obj, "metadata", "ownerReferences")
     )
     if request.operation == "DELETE" or theirs or request.actor == SYSTEM:
         return

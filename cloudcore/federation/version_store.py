@@ -61,8 +61,10 @@ class VersionStore:
         return [self._version(obj) for obj in self._revisions_of(uid_of(federated))]
 
     def _revisions_of(self, uid: str) -> list[JsonObject]:
-        found = self._tools.cache.indexed(BY_OWNER, uid)
-        return [self._tools.cache.obj(each) for each in found if each.key.resource == REVISIONS]
+        """By their owner, and by what the cloud itself wrote of their source: others may write owners elsewhere."""
+        found = [each for each in self._tools.cache.indexed(BY_OWNER, uid) if each.key.resource == REVISIONS]
+        revisions = [self._tools.cache.obj(each) for each in found]
+        return [each for each in revisions if str_at(each, "spec", "source", "uid") == uid]
 
     def _version(self, revision: JsonObject) -> Version:
         if not is_sealed(revision):

@@ -117,5 +117,12 @@ async def test_versions_are_written_down_by_the_cloud_alone_and_approved_by_whoe
     with pytest.raises(ForbiddenError):
         forged = {**new, "spec": {**spec, "revision": 2}}
         step(request("UPDATE", somebody, forged, new, rolling), rolling.world.cache)
+    stolen = {**new, "metadata": {"name": "v", "ownerReferences": [{"kind": "FederatedSecret", "uid": "mine"}]}}
+    for before, after in ((new, stolen), (stolen, new)):
+        with pytest.raises(ForbiddenError, match="written down by the cloud"):
+            step(request("UPDATE", somebody, after, before, rolling), rolling.world.cache)
+        step(request("UPDATE", SYSTEM, after, before, rolling), rolling.world.cache)
+    finalized = {**stolen, "metadata": {**stolen["metadata"], "finalizers": ["example.com/kept"]}}
+    assert step(request("UPDATE", somebody, finalized, stolen, rolling), rolling.world.cache) == finalized
     approved = {**new, "spec": {**spec, "approved": ["eu"]}}
     assert step(request("UPDATE", somebody, approved, new, rolling), rolling.world.cache) == approved

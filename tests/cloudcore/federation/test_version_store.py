@@ -280,6 +280,29 @@ async def test_what_has_no_room_in_a_secret_is_told_and_not_put_in_clear(vault: 
     vault.check()
 
 
+async def test_a_version_of_another_object_that_was_given_to_it_is_none_of_its_own(vault: Vault) -> None:
+    await vault.declare("one")
+    (theirs,) = vault.revisions()
+    spec = {"template": {"data": {"password": coded("two")}}, "placement": {"clusterSelector": {}}}
+    made = await vault.world.create(FEDERATED, {"metadata": {"name": "b"}, "spec": spec})
+    await vault.settle()
+    owner = {**theirs["metadata"]["ownerReferences"][0], "name": "b", "uid": made["metadata"]["uid"]}
+
+    def given(obj: Any) -> Any:
+        metadata = {**obj["metadata"], "ownerReferences": [owner]}
+        return {**obj, "metadata": metadata, "spec": {**obj["spec"], "revision": 9}}
+
+    await vault.world.update(REVISIONS, theirs["metadata"]["name"], given)
+    (own,) = (each for each in vault.revisions() if each["spec"]["source"]["name"] == "b")
+    await vault.world.set_spec(FEDERATED, "b", template={"data": {"password": coded("three")}})
+    await vault.settle()
+    numbers = [each["spec"]["revision"] for each in vault.revisions() if each["spec"]["source"]["name"] == "b"]
+    assert numbers == [1, 2], "it counts from its own"
+    rows = [row["spec"] for row in vault.world.all(MEMBER_OBJECTS) if row["spec"]["object"]["name"] == "b"]
+    assert {row["manifest"]["data"]["password"] for row in rows} == {coded("three")}
+    assert vault.world.get(REVISIONS, own["metadata"]["name"])["status"]["outcome"] == "Complete"
+
+
 async def test_nobody_puts_another_content_into_a_revision(vault: Vault) -> None:
     await vault.declare("one")
     name = vault.revisions()[0]["metadata"]["name"]
