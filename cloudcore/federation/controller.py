@@ -17,6 +17,7 @@ from cloudcore.federation.planner import IN_TIME_MS, Plan, Row, Scene, plan, sta
 from cloudcore.federation.policy_lookup import acts, chosen_by, is_undecided, policy_of
 from cloudcore.federation.propagated_versions import PropagatedVersions
 from cloudcore.federation.rollouts import Rollouts, Staged, Subject
+from cloudcore.federation.version_store import SECRETS
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import InvalidError, NotFoundError
@@ -36,8 +37,19 @@ from skerry.objects.federation import (
     read_member_object,
 )
 from skerry.objects.json import JsonObject, map_at, str_at
-from skerry.objects.meta import Key, Revision, being_deleted, generation_of, labels_of, name_of, uid_of
+from skerry.objects.meta import (
+    Key,
+    Revision,
+    being_deleted,
+    generation_of,
+    labels_of,
+    name_of,
+    namespace_of,
+    owners_of,
+    uid_of,
+)
 from skerry.objects.placement_policies import targets_of
+from skerry.objects.sealed_versions import SEALED_TYPE
 from skerry.objects.times import ms_at, time_text
 
 _UNDER_WAY: Final = ("Progressing", "RollingBack")
@@ -72,6 +84,9 @@ class FederationController:
         elif resource == MEMBERS:
             if _matters(change):
                 yield from self._all()
+        elif resource == SECRETS:
+            if change.deleted and str_at(change.last, "type") == SEALED_TYPE:
+                yield from self._version_owners(change.last)
         elif resource in (TYPES, CONFIGS):
             yield from self._all()
             if resource == TYPES:
@@ -107,6 +122,14 @@ class FederationController:
             for stored in self._tools.cache.select(of.resource, namespace=change.key.namespace):
                 if any(target.means(of.kind, stored.key.name) for target in targets):
                     yield stored.key
+
+    def _version_owners(self, secret: JsonObject) -> Iterable[Key]:
+        """Whose version was in it: sealed again at once, while it is known what is declared."""
+        self._type("")
+        for owner in owners_of(secret):
+            for of in tuple(self._types.values()):
+                if owner.kind == of.kind:
+                    yield Key(of.resource, namespace_of(secret), owner.name)
 
     def _sources(self) -> Iterable[Key]:
         """Whatever has rows: what was deleted while its type was disabled is found by them alone."""

@@ -15,7 +15,7 @@ from cloudcore.federation.planner import Plan, Scene, plan
 from cloudcore.federation.readiness import Readiness, told_readiness
 from cloudcore.federation.rollout_lookup import rollout_policy_of
 from cloudcore.federation.rollout_memory import STALE_MS, Memory, Sight, remembered
-from cloudcore.federation.version_store import VersionStore
+from cloudcore.federation.version_store import VersionStore, declared_in
 from cloudcore.federation.waves import Holds, Member, Past, Verdict, decide_rollout
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.manager import Tools
@@ -27,9 +27,7 @@ from skerry.objects.federated_versions import (
     Version,
     at_version,
     base_of,
-    data_of,
     live_replicas,
-    same_data,
     version_of,
     with_replicas,
 )
@@ -42,8 +40,9 @@ from skerry.objects.federation import (
     read_member_object,
 )
 from skerry.objects.json import Json, JsonObject, map_at, str_at, strs_at
-from skerry.objects.meta import Key, annotations_of, labels_of, name_of, uid_of
+from skerry.objects.meta import Key, annotations_of, generation_of, labels_of, name_of, uid_of
 from skerry.objects.rollout_policies import REST, Amount, RolloutPolicy, Wave, read_rollout_policy
+from skerry.objects.sealed_versions import is_sealed
 from skerry.objects.times import ms_at, time_text
 
 MEMBERS_MAX: Final = 500
@@ -198,20 +197,16 @@ class Rollouts:
 
     def _stopped(self, federated: JsonObject) -> bool:
         """What is declared was aborted, or taken back from all: that holds without a policy as well."""
-        newest = max(self._versions.of(federated), key=lambda each: each.number, default=None)
-        if (
-            newest is None
-            or newest.lost
-            or not (newest.aborted or newest.outcome == "RolledBack")
-            or newest.outcome == "Complete"
-        ):
-            return False
-        return same_data(newest.data, data_of(federated))
+        versions = self._versions.of(federated)
+        newest = max(versions, key=lambda each: each.number, default=None)
+        return newest is not None and newest.stopped and declared_in(versions, federated) is newest
 
     async def _remember(self, stage: _Stage, verdict: Verdict, policy: str) -> Version:
         """What was decided, before anything comes of it."""
         before = map_at(stage.target.obj, "status")
         status = _status(before, verdict, policy, time_text(self._tools.clock.wall_ms()))
+        if is_sealed(stage.target.obj):  # so that it is known to be declared without its content
+            status["observedGeneration"] = generation_of(stage.federated)
         if status == before or self._quiet_s(stage.key, stage.target, verdict) > 0:
             return stage.target
         if verdict.phase == "Complete":

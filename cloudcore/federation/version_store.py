@@ -3,8 +3,8 @@
 Who may read FederatedRevisions may not read Secrets by that: of a federated Secret the content of each version is in
 a Secret, and the revision has its digest alone (`skerry.objects.sealed_versions`). The Secret is written first and
 deleted first, so that a crash leaves one without a revision, which is swept, or a revision without content, which is
-no version to go back to any more. What an older release wrote down in clear is sealed when it is seen. Keeps nothing
-in memory.
+no version to go back to any more. Where it is declared yet, its content is sealed again, and it is the same version.
+What an older release wrote down in clear is sealed when it is seen. Keeps nothing in memory.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from skerry.objects.federated_versions import (
     version_of,
 )
 from skerry.objects.federation import REVISIONS, FederatedType
-from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
-from skerry.objects.meta import Key, name_of, namespace_of, uid_of
+from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
+from skerry.objects.meta import Key, generation_of, name_of, namespace_of, uid_of
 from skerry.objects.sealed_versions import SALT_BYTES, SEALED_TYPE, digest_of, is_sealed, opened, sealed
 from skerry.objects.times import time_text
 
@@ -84,10 +84,9 @@ class VersionStore:
         Raises `InvalidError` where it can't be kept."""
         data = data_of(federated)
         number = next_number(versions)
-        same = [each for each in versions if not each.lost and same_data(each.data, data)]
-        known = max(same, key=lambda each: each.number, default=None)
+        known = declared_in(versions, federated)
         if known is not None and known.number == number - 1:
-            return known
+            return await self._sealed_again(known, data) if known.lost else known
         if known is None:
             name = (
                 content_name(of.kind, federated, number) if of.of_secrets else version_name(of.kind, federated, data)
@@ -169,6 +168,19 @@ class VersionStore:
         except CallerError as error:
             raise InvalidError(f"its version can't be kept in the Secret {name}: {error}") from error
         return digest
+
+    async def _sealed_again(self, version: Version, data: JsonObject) -> Version:
+        """Of one whose content is lost: the same version, and what became of it stays."""
+        made = await self._sealed({**version.obj, "spec": {**map_at(version.obj, "spec"), "data": data}})
+        kept, uid = map_at(made, "spec", "sealed"), uid_of(version.obj)
+
+        def telling(current: JsonObject) -> JsonObject:
+            if uid_of(current) != uid:
+                return current
+            return {**current, "spec": {**map_at(current, "spec"), "sealed": kept}}
+
+        key = self._revisions.key(namespace_of(version.obj), version.name)
+        return version_of((await self._tools.objects.update(self._revisions, key, telling)).obj, content=data)
 
     async def _forget(self, namespace: str, name: str) -> None:
         """A Secret of ours."""
@@ -283,6 +295,23 @@ class VersionStore:
             await self._tools.objects.delete(kind, key, DeleteOptions(uid=uid))
         except NotFoundError:
             return
+
+
+def declared_in(versions: Sequence[Version], federated: JsonObject) -> Version | None:
+    """The version that is declared, as it is written down; None for one that is not yet.
+
+    The newest may be it though its content is lost: where nobody wrote the object since its content was seen. Of one
+    that was stopped before anybody noted that, it is taken to be so: what was stopped begins by no accident anew."""
+    data = data_of(federated)
+    same = [each for each in versions if not each.lost and same_data(each.data, data)]
+    if same:
+        return max(same, key=lambda each: each.number)
+    newest = max(versions, key=lambda each: each.number, default=None)
+    if newest is None or not newest.lost or not is_sealed(newest.obj):
+        return None
+    seen = int_at(newest.obj, "status", "observedGeneration")
+    declared = seen == generation_of(federated) if seen else newest.stopped
+    return newest if declared else None
 
 
 def _revision(

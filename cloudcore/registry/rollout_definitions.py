@@ -157,6 +157,9 @@ def _revision() -> dict[str, JsonObject]:
             outcome=string("Complete or RolledBack; none while it is neither."),
             startedAt=string("When it began."),
             completedAt=string("When it was everywhere."),
+            observedGeneration=int64(
+                "Of a federated Secret: its generation that declared this, as it was seen last."
+            ),
             waves=_SKERRY.list_of("RolloutWaveStatus", "How far each wave is."),
             members=_SKERRY.list_of("RolloutMember", "How far each member is, those that are not done first."),
         ),

@@ -50,6 +50,11 @@ class Version(Frozen):
         return str_at(self.obj, "status", "outcome")
 
     @property
+    def stopped(self) -> bool:
+        """Nobody else gets it: it was aborted, or taken back from all, before it was everywhere."""
+        return self.outcome != "Complete" and (self.aborted or self.outcome == "RolledBack")
+
+    @property
     def proven(self) -> bool:
         """It was rolled out to the end, in this life or before."""
         return bool(str_at(self.obj, "status", "completedAt"))

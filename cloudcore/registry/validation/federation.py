@@ -70,10 +70,13 @@ def validate_revision(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause
     """What was there can't be changed afterwards; who approves or stops it changes nothing else."""
     if old is not None:
         for field in ("source", "data", "sealed"):
-            if map_at(obj, "spec", field) != map_at(old, "spec", field):
+            mine, theirs = map_at(obj, "spec", field), map_at(old, "spec", field)
+            # The cloud seals again what was lost; admission lets nobody else.
+            again = field == "sealed" and str_at(mine, "secretName") == str_at(theirs, "secretName")
+            if mine != theirs and not again:
                 yield forbidden(f"spec.{field}", "a revision is what was declared, and can't be changed")
-        again = int_at(obj, "spec", "revision") != int_at(old, "spec", "revision")
-        if bool_at(old, "spec", "aborted") and not bool_at(obj, "spec", "aborted") and not again:
+        renumbered = int_at(obj, "spec", "revision") != int_at(old, "spec", "revision")
+        if bool_at(old, "spec", "aborted") and not bool_at(obj, "spec", "aborted") and not renumbered:
             yield forbidden("spec.aborted", "what was stopped stays so: declare another version, or undo")
     for at, wave in enumerate(strs_at(map_at(obj, "spec"), "approved")):
         yield from named(f"spec.approved[{at}]", wave, label_1123_faults)

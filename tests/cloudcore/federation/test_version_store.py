@@ -63,7 +63,7 @@ class Vault:
 
     def has(self) -> set[str]:
         rows = [row["spec"] for row in self.world.all(MEMBER_OBJECTS) if row["spec"]["object"]["name"] == "a"]
-        return {base64.b64decode(row["manifest"]["data"]["password"]).decode() for row in rows}
+        return {base64.b64decode(row["manifest"]["data"]["password"]).decode() for row in rows if "remove" not in row}
 
     def revisions(self) -> list[Any]:
         return sorted(self.world.all(REVISIONS), key=lambda each: each["spec"]["revision"])
@@ -277,6 +277,83 @@ async def test_what_has_no_room_in_a_secret_is_told_and_not_put_in_clear(vault: 
     told = vault.world.get(FEDERATED, "a")["status"]["clusters"]
     assert all("can't be kept in the Secret" in each["message"] for each in told)
     assert vault.has() == {"one"}
+    vault.check()
+
+
+async def stopped_and_lost(vault: Vault, *, policy: bool) -> str:
+    """The second version was stopped before anybody had it, and then the Secret with its content is deleted."""
+    await vault.declare("one")
+    await vault.world.set_spec(ROLLOUT_POLICIES, "p", paused=True)
+    await vault.declare("two")
+    name: str = vault.revisions()[-1]["metadata"]["name"]
+    await vault.world.set_spec(REVISIONS, name, aborted=True)
+    await vault.settle()
+    await vault.world.set_spec(ROLLOUT_POLICIES, "p", paused=False)
+    if not policy:
+        await vault.world.delete(ROLLOUT_POLICIES, "p")
+    await vault.settle()
+    assert vault.has() == {"one"}
+    await vault.world.delete("secrets", name)
+    return name
+
+
+@pytest.mark.parametrize("policy", [True, False])
+@pytest.mark.parametrize("crashed", [True, False])
+async def test_what_was_stopped_stays_so_when_its_content_is_lost(
+    vault: Vault, *, policy: bool, crashed: bool
+) -> None:
+    name = await stopped_and_lost(vault, policy=policy)
+    if crashed:
+        await begun_anew(vault)
+    await vault.settle()
+    assert vault.has() == {"one"}
+    newest = vault.revisions()[-1]
+    assert (newest["metadata"]["name"], newest["spec"]["revision"], newest["spec"]["aborted"]) == (name, 2, True)
+    assert newest["status"]["phase"] == "Aborted"
+    vault.check()
+    await vault.world.set_spec(FEDERATED, "a", placement={"clusters": [{"name": "west"}, {"name": "north"}]})
+    await vault.settle()
+    assert vault.has() == {"one"}, "where it goes is not what it is"
+    await vault.world.delete("secrets", name)
+    await vault.settle()
+    assert vault.has() == {"one"}
+    await vault.declare("three")
+    assert vault.has() == {"three"}
+
+
+async def test_what_was_declared_after_a_stopped_version_was_lost_is_another_version(vault: Vault) -> None:
+    await stopped_and_lost(vault, policy=True)
+    await vault.declare("three")
+    assert vault.has() == {"three"}
+    assert [each["spec"]["revision"] for each in vault.revisions()] == [1, 2, 3]
+
+
+async def test_what_was_taken_back_from_all_stays_so_when_its_content_is_lost(vault: Vault) -> None:
+    await vault.declare("one")
+    await vault.world.set_spec(ROLLOUT_POLICIES, "p", paused=True)
+    await vault.declare("two")
+    name = vault.revisions()[-1]["metadata"]["name"]
+    await vault.world.set_status(REVISIONS, name, outcome="RolledBack")
+    await vault.world.set_spec(ROLLOUT_POLICIES, "p", paused=False)
+    await vault.settle()
+    await vault.world.delete("secrets", name)
+    await vault.settle()
+    assert vault.has() == {"one"}
+    assert [each["status"]["outcome"] for each in vault.revisions()] == ["Complete", "RolledBack"]
+    vault.check()
+
+
+async def test_a_stopped_version_of_which_nothing_was_noted_stays_so_as_well(vault: Vault) -> None:
+    name = await stopped_and_lost(vault, policy=True)
+
+    def older(obj: Any) -> Any:
+        status = {field: value for field, value in obj["status"].items() if field != "observedGeneration"}
+        return {**obj, "status": status}
+
+    await vault.world.update(REVISIONS, name, older, subresource="status")
+    await vault.settle()
+    assert vault.has() == {"one"}
+    assert [each["spec"]["revision"] for each in vault.revisions()] == [1, 2]
     vault.check()
 
 
