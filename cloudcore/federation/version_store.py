@@ -4,7 +4,7 @@ Who may read FederatedRevisions may not read Secrets by that: of a federated Sec
 a Secret, and the revision has its digest alone (`skerry.objects.sealed_versions`). The Secret is written first and
 deleted first, so that a crash leaves one without a revision, which is swept, or a revision without content, which is
 no version to go back to any more. Where it is declared yet, its content is sealed again, and it is the same version.
-What an older release wrote down in clear is sealed when it is seen. Keeps nothing in memory.
+What an older release wrote down in clear is sealed when it is seen. Keeps in memory what it opened last.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from cloudcore.federation.opened_contents import OpenedContents
 from cloudcore.registry.port import DeleteOptions
-from cloudcore.runtime.informer import BY_OWNER
+from cloudcore.runtime.informer import BY_OWNER, CLEAR_REVISIONS_BY_SOURCE, source_value
 from cloudcore.runtime.manager import Tools
 from skerry.errors import AlreadyExistsError, CallerError, InvalidError, NotFoundError
 from skerry.frozen import Frozen
@@ -31,7 +32,7 @@ from skerry.objects.federated_versions import (
 from skerry.objects.federation import REVISIONS, FederatedType
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, generation_of, name_of, namespace_of, uid_of
-from skerry.objects.sealed_versions import SALT_BYTES, SEALED_TYPE, digest_of, is_sealed, opened, sealed
+from skerry.objects.sealed_versions import SALT_BYTES, SEALED_TYPE, digest_of, is_sealed, sealed
 from skerry.objects.times import time_text
 
 SECRETS: Final = "secrets"
@@ -55,6 +56,7 @@ class VersionStore:
         self._tools = tools
         self._revisions = tools.kind(REVISIONS)
         self._secrets = tools.kind(SECRETS)
+        self._contents = OpenedContents()
 
     def of(self, federated: JsonObject) -> list[Version]:
         """All that are kept; of those whose content is lost nothing but that they were."""
@@ -70,7 +72,7 @@ class VersionStore:
         if not is_sealed(revision):
             return version_of(revision)
         digest = str_at(revision, "spec", "sealed", "digest")
-        content = opened(
+        content = self._contents.of(
             digest, self._secret(namespace_of(revision), str_at(revision, "spec", "sealed", "secretName"))
         )
         return version_of(revision, content=content)
@@ -160,7 +162,7 @@ class VersionStore:
             mine = {str_at(each, "uid") for each in maps_at(secret, "metadata", "ownerReferences")}
             if str_at(there, "type") != SEALED_TYPE or owners != mine:
                 raise InvalidError(f"the Secret {name} is of something else, and a version has its name: delete it")
-            if opened(digest_of(there), there) == data:
+            if self._contents.of(digest_of(there), there) == data:
                 return digest_of(there)
             await self._forget(namespace, name)
         try:
@@ -192,12 +194,9 @@ class VersionStore:
         """What is written down in clear of a federated Secret. `key`: of it, which need not be there any more. Gives
         what stays in clear."""
         left: list[Unsealed] = []
-        for stored in self._tools.cache.select(REVISIONS, namespace=key.namespace):
+        for stored in self._tools.cache.indexed(CLEAR_REVISIONS_BY_SOURCE, source_value(key)):
             obj = self._tools.cache.obj(stored)
-            source = map_at(obj, "spec", "source")
-            if str_at(source, "resource") != key.resource or str_at(source, "name") != key.name or is_sealed(obj):
-                continue
-            if secret or str_at(source, "kind") in _OF_SECRETS:
+            if secret or str_at(obj, "spec", "source", "kind") in _OF_SECRETS:
                 try:
                     await self._seal(obj)
                 except CallerError as error:  # the others are sealed all the same

@@ -18,10 +18,11 @@ from skerry.frozen import Frozen
 from skerry.objects.commands import COMMANDS
 from skerry.objects.device_rule_reports import DEVICE_RULES
 from skerry.objects.device_rules import followed_device
-from skerry.objects.federation import MEMBER_OBJECTS
-from skerry.objects.json import JsonObject, str_at
-from skerry.objects.meta import Key, Revision, owners_of
+from skerry.objects.federation import MEMBER_OBJECTS, REVISIONS
+from skerry.objects.json import JsonObject, map_at, str_at
+from skerry.objects.meta import Key, Revision, namespace_of, owners_of
 from skerry.objects.rules import MESSAGES
+from skerry.objects.sealed_versions import is_sealed
 from skerry.objects.volumes import CLAIMS, VOLUMES, class_of, is_bound, pod_claims
 
 BY_OWNER: Final = "owner"
@@ -52,6 +53,15 @@ MEMBER_OBJECTS_BY_SOURCE: Final = "member_objects_by_source"
 """Index of MemberObjects by resource, namespace and name of the federated object that they come from."""
 MEMBER_OBJECTS_BY_MEMBER: Final = "member_objects_by_member"
 """Index of MemberObjects by the member that they are of."""
+
+
+CLEAR_REVISIONS_BY_SOURCE: Final = "clear_revisions_by_source"
+"""Index of the FederatedRevisions that have their content in clear, by `source_value` of the federated object."""
+
+
+def source_value(key: Key) -> str:
+    """As the indexes by source have a federated object."""
+    return f"{key.resource}/{key.namespace}/{key.name}"
 
 
 def class_value(name: str) -> str:
@@ -104,6 +114,13 @@ def _source_of(row: JsonObject) -> Iterable[str]:
     return ["/".join(str_at(row, "spec", "source", field) for field in ("resource", "namespace", "name"))]
 
 
+def _clear_of(revision: JsonObject) -> Iterable[str]:
+    if is_sealed(revision):
+        return []
+    source = map_at(revision, "spec", "source")
+    return [source_value(Key(str_at(source, "resource"), namespace_of(revision), str_at(source, "name")))]
+
+
 def _member_of(row: JsonObject) -> Iterable[str]:
     return [str_at(row, "spec", "member")]
 
@@ -122,6 +139,7 @@ INDEXES: Final[Mapping[str, Index]] = {
     VOLUMES_BY_CLAIM: Index(resource=VOLUMES, values=_promised_to),
     MEMBER_OBJECTS_BY_SOURCE: Index(resource=MEMBER_OBJECTS, values=_source_of),
     MEMBER_OBJECTS_BY_MEMBER: Index(resource=MEMBER_OBJECTS, values=_member_of),
+    CLEAR_REVISIONS_BY_SOURCE: Index(resource=REVISIONS, values=_clear_of),
 }
 """The indexes that controllers rely on; whoever makes the watch cache gives them to it."""
 

@@ -48,8 +48,12 @@ def is_sealed(revision: JsonObject) -> bool:
 
 def opened(digest: str, secret: JsonObject | None) -> JsonObject | None:
     """The content; None where the Secret is not there, or is not the one that was written."""
-    if secret is None:
-        return None
+    text = None if secret is None else unpacked(digest, secret)
+    return None if text is None else content_of(text)
+
+
+def unpacked(digest: str, secret: JsonObject) -> bytes | None:
+    """The content as text."""
     held = map_at(secret, "data")
     try:
         packed = base64.b64decode(str_at(held, _VERSION), validate=True)
@@ -58,8 +62,15 @@ def opened(digest: str, secret: JsonObject | None) -> JsonObject | None:
             return None
         unpacking = zlib.decompressobj()
         text = unpacking.decompress(packed, _CONTENT_BYTES_MAX)
-        content = read_json(text) if unpacking.eof else None
-    except (binascii.Error, ValueError, zlib.error, InvalidError):
+        return text if unpacking.eof else None
+    except (binascii.Error, ValueError, zlib.error):
+        return None
+
+
+def content_of(text: bytes) -> JsonObject | None:
+    try:
+        content = read_json(text)
+    except InvalidError:
         return None
     return content if isinstance(content, dict) else None
 
