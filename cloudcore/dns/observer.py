@@ -6,6 +6,7 @@ The shell (`prober`) tries and sends; simulations (tests/sim/flaps.py) run the s
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
@@ -62,8 +63,10 @@ class Observer:
         self._unseen: set[bytes] = set()
         """What this observer may not try."""
         self._hearing = Hearing(name, peers, now_s)
-        self._addresses = len({each.address for each in targets.values()})
+        self._addresses = Tally(each.address for each in targets.values())
+        """Of what it may try: how many targets each has."""
         self._failing = sum(_fails(counter) for counter in self._counters.values())
+        """Of what it may try."""
         self.isolated = False
 
     def counter(self, target: bytes) -> Counter:
@@ -76,7 +79,7 @@ class Observer:
 
     def seen(self, target: bytes, now_s: float, *, good: bool) -> Collection[bytes]:
         """One probe more. Targets that were judged for it."""
-        self._unseen.discard(target)
+        self._may_see(target)
         before = self._counters[target]
         after = self._counters[target] = counted(before, self._targets[target].probe, good=good)
         self._failing += _fails(after) - _fails(before)
@@ -84,11 +87,16 @@ class Observer:
         return self._judge_all({target, *self._look(now_s)}, now_s)
 
     def cannot_see(self, target: bytes, now_s: float) -> Collection[bytes]:
-        """It has no vote on it. Targets that were judged for it."""
-        if target in self._unseen:
-            return ()
-        self._unseen.add(target)
-        return self._judge_all({target}, now_s)
+        """It has no vote on it, and is told by this alone that time has passed: what the others say is looked at each
+        time. Targets that were judged for it."""
+        if target not in self._unseen:
+            self._unseen.add(target)
+            self._failing -= _fails(self._counters[target])
+            address = self._targets[target].address
+            self._addresses[address] -= 1
+            if not self._addresses[address]:
+                del self._addresses[address]
+        return self._judge_all({target, *self._look(now_s)}, now_s)
 
     def take(self, told: Told, now_s: float) -> Collection[bytes]:
         """What another says. Targets that were judged for it."""
@@ -115,13 +123,19 @@ class Observer:
     def knows_us(self, told: Told) -> bool:
         return self._hearing.knows_us(told)
 
+    def _may_see(self, target: bytes) -> None:
+        if target in self._unseen:
+            self._unseen.remove(target)
+            self._failing += _fails(self._counters[target])
+            self._addresses[self._targets[target].address] += 1
+
     def _look(self, now_s: float) -> Iterable[bytes]:
         """Whether this observer had better not be believed; all are judged anew where that changes."""
         if not self._hearing.settled(now_s):
             return ()  # who is there to be heard is not known yet
-        isolated = self._addresses > 1 and is_isolated(
+        isolated = len(self._addresses) > 1 and is_isolated(
             failing=self._failing,
-            targets=len(self._counters),
+            targets=len(self._counters) - len(self._unseen),
             peers_heard=len(self._hearing.present(now_s)),
             peers=self._peers,
         )

@@ -188,8 +188,9 @@ class GatewayObservers:
             self._silent[who] = self._tools.clock.monotonic_s() + ANSWER_S_MAX
         else:
             self._silent.pop(who, None)
-            pairs = [pair for pair in zip(targets, reasons, strict=True) if pair[1] != NOT_PERMITTED]
-            self._ballot.take(gateway, [(target, not reason) for target, reason in pairs], begin_s)
+            pairs = zip(targets, reasons, strict=True)
+            results = [(target, None if reason == NOT_PERMITTED else not reason) for target, reason in pairs]
+            self._ballot.take(gateway, results, begin_s)
         finally:
             self._asking.discard(who)
 

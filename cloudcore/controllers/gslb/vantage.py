@@ -92,7 +92,8 @@ def is_public(address: str) -> bool:
 
 
 class _Seen(Frozen):
-    counter: Counter
+    counter: Counter | None
+    """None where it may not try."""
     at_s: float
     address: str
 
@@ -110,16 +111,16 @@ class Ballot:
         found = [
             each
             for each in targets
-            if each.id not in seen or now_s >= seen[each.id].at_s + period_s(seen[each.id].counter, each.probe)
+            if each.id not in seen or now_s >= seen[each.id].at_s + _wait_s(seen[each.id], each.probe)
         ]
         return sorted(found, key=lambda each: seen[each.id].at_s if each.id in seen else -math.inf)
 
-    def take(self, gateway: str, results: Iterable[tuple[Target, bool]], now_s: float) -> None:
-        """What it has seen of targets that it began to try at a time."""
+    def take(self, gateway: str, results: Iterable[tuple[Target, bool | None]], now_s: float) -> None:
+        """What it has seen of targets that it began to try at a time; None of what it may not try."""
         seen = self._seen.setdefault(gateway, {})
         for target, good in results:
-            before = seen[target.id].counter if target.id in seen else Counter()
-            counter = counted(before, target.probe, good=good)
+            before = seen[target.id].counter if target.id in seen else None
+            counter = None if good is None else counted(before or Counter(), target.probe, good=good)
             seen[target.id] = _Seen(counter=counter, at_s=now_s, address=target.given.address)
 
     def keep(self, watching: Mapping[str, Collection[str]]) -> None:
@@ -136,14 +137,19 @@ class Ballot:
         late_s = max(SILENT_S_MAX, 3 * target.probe.interval_s)
         for gateway in gateways:
             seen = self._seen.get(gateway, {}).get(target.id)
-            if seen is None or not seen.counter.proven or now_s > seen.at_s + late_s or self._cut_off(gateway):
+            counter = seen.counter if seen is not None and now_s <= seen.at_s + late_s else None
+            if counter is None or not counter.proven or self._cut_off(gateway):
                 continue
-            up += seen.counter.state == "up"
-            down += seen.counter.state == "down"
+            up += counter.state == "up"
+            down += counter.state == "down"
         return up, down
 
     def _cut_off(self, gateway: str) -> bool:
         """Whether nothing that it tries answers: of one address alone that says nothing of the gateway."""
-        seen = self._seen[gateway].values()
-        failing = all(each.counter.state == "down" or each.counter.failures for each in seen)
-        return failing and len({each.address for each in seen}) > 1
+        tried = [(each.address, each.counter) for each in self._seen[gateway].values() if each.counter is not None]
+        failing = all(counter.state == "down" or counter.failures for _, counter in tried)
+        return failing and len({address for address, _ in tried}) > 1
+
+
+def _wait_s(seen: _Seen, probe: Probe) -> float:
+    return probe.interval_s if seen.counter is None else period_s(seen.counter, probe)

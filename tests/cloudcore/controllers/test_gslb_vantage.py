@@ -17,6 +17,7 @@ from skerry.objects.gslb import DNS_SNAPSHOTS, DNS_ZONES, GLOBAL_SERVICES, GSLBS
 from skerry.objects.json import decode_object, encode_object
 from skerry.objects.select import EVERYTHING, parse_labels
 from skerry.probing.asking import Try, answer, tries_of
+from skerry.probing.probe import NOT_PERMITTED
 from tests.cloudcore.worlds import World, make_world
 
 PROBE: Any = {"type": "TCP", "port": 80, "intervalSeconds": 5, "downThreshold": 2}
@@ -47,7 +48,7 @@ def test_gateways_of_many_regions_look_and_stay_who_they_are() -> None:
     assert len(vantage_points(gateways(), EVERYTHING, 9, "example.com")) == 5
 
 
-def looked(ballot: Ballot, gateway: str, now_s: float, *results: tuple[Target, bool]) -> None:
+def looked(ballot: Ballot, gateway: str, now_s: float, *results: tuple[Target, bool | None]) -> None:
     ballot.take(gateway, results, now_s)
 
 
@@ -72,6 +73,20 @@ def test_a_gateway_votes_when_it_is_sure_and_is_silent_when_it_is_cut_off() -> N
     assert ballot.votes(ONE, ["g1"], 61.0) == (0, 0), "it says nothing any more"
     ballot.keep({"g1": {TWO.id}})
     assert ballot.votes(ONE, ["g1"], 30.0) == (0, 0) and ballot.votes(TWO, ["g1"], 30.0) == (1, 0)
+
+
+def test_a_gateway_that_may_not_look_is_asked_no_more_often_than_others_and_has_no_vote() -> None:
+    ballot, three = Ballot(), target("203.0.113.3")
+    for now_s in (0.0, 5.0, 10.0):
+        looked(ballot, "g1", now_s, (ONE, False), (TWO, True), (three, None))
+    assert ballot.due("g1", [ONE, TWO, three], 14.9) == []
+    assert ballot.due("g1", [three, TWO], 15.0) == [three, TWO]
+    assert ballot.votes(three, ["g1"], 10.0) == (0, 0) and ballot.votes(ONE, ["g1"], 10.0) == (0, 1)
+    looked(ballot, "g1", 15.0, (ONE, False), (TWO, False), (three, None))
+    assert ballot.votes(ONE, ["g1"], 15.0) == (0, 0), "all that it may try fails"
+    looked(ballot, "g1", 20.0, (three, True))
+    looked(ballot, "g1", 25.0, (three, True))
+    assert ballot.votes(three, ["g1"], 25.0) == (1, 0), "since it may"
 
 
 def test_who_has_much_that_is_slow_keeps_nobody_elses_addresses_waiting() -> None:
@@ -249,3 +264,21 @@ async def test_a_gateway_that_answers_nonsense_and_a_store_that_is_away_stop_nob
     away.away = False
     await observers.look()
     assert [row["up"] for row in world.get(GLOBAL_SERVICES, "web")["status"]["observations"]] == [3, 3]
+
+
+async def test_a_gateway_that_may_not_look_is_asked_again_after_the_interval(world: World) -> None:
+    await looking(world, set(), set())
+    asked: list[str] = []
+
+    async def reads(node: str, kind: str, params: bytes) -> AsyncGenerator[bytes]:
+        asked.append(node)
+        yield encode_object(answer([NOT_PERMITTED] * len(tries_of(decode_object(params)))))
+
+    observers = GatewayObservers(world.tools, reads)
+    for _ in range(4):
+        await observers.look()
+        world.clock.advance(1)
+    assert sorted(asked) == sorted(PLACES)
+    world.clock.advance(1)
+    await observers.look()
+    assert len(asked) == 2 * len(PLACES)
