@@ -1,8 +1,7 @@
 """Tries the endpoints of services, hears what other observers say, and writes into the table who is up.
 
-A process of its own, forked with each generation of zones; the counters go on in the table. Keeps `health` below the
-state directory, the last known state of each target, written when one changes: a server that starts goes on from it
-rather than from nothing. A crash costs the probes that were on their way.
+A process of its own, forked with each generation of zones; the counters go on in the table. What a server that starts
+goes on from is on disk (`lastknown`). A crash costs the probes that were on their way.
 """
 
 from __future__ import annotations
@@ -21,21 +20,19 @@ from typing import Final
 from cloudcore.dns.access import Peer
 from cloudcore.dns.beat import Beat
 from cloudcore.dns.exchange import WORD_SIZE, SkewError, Told, datagrams, read_datagram, target_id
+from cloudcore.dns.lastknown import LastKnown
 from cloudcore.dns.observer import NO_VOTES, Observer, Watched
 from cloudcore.dns.table import HealthTable, Place
 from cloudcore.dns.turns import Turns
 from cloudcore.dns.zone import Zone
-from skerry.dns.names import name_of, text_of
-from skerry.errors import BadRequestError, InvalidError, ProtocolError, UnavailableError
-from skerry.files import write_private
+from skerry.dns.names import text_of
+from skerry.errors import ProtocolError
 from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, decode_object, encode_object, int_at, map_at, str_at
 from skerry.probing.attempts import tried
-from skerry.probing.monitor import Counter, State, period_s
+from skerry.probing.monitor import State, period_s
 from skerry.probing.probe import NOT_PERMITTED, Probe
 
 LOG: Final = logging.getLogger(__name__)
-HEALTH: Final = "health"
 TOGETHER_MAX: Final = 200
 """Probes on their way at a time; the others wait for their turn."""
 SHARE_MAX: Final = 50
@@ -92,7 +89,7 @@ class Prober:
     ) -> None:
         self._targets = targets
         self._table = table
-        self._state = state
+        self._known = LastKnown(state)
         self._observing = observing
         self._port = port
         self._by_id = {each.id: each for each in targets}
@@ -163,7 +160,7 @@ class Prober:
         if self._observer.isolated != self._isolated:
             self._isolated = self._observer.isolated
             LOG.warning("observer is cut off and abstains" if self._isolated else "observer sees again")
-        moved = False
+        moved, now_s = False, time.monotonic()
         for target in (self._by_id[each] for each in targets):
             judged = self._observer.judged(target.id)
             down = judged.state == "down"
@@ -171,6 +168,7 @@ class Prober:
                 self._table.set_verdict(
                     place, down=down, unsure=judged.unsure, counter=judged.counter, good_s=judged.good_s
                 )
+            moved |= self._known.is_behind(target.id, judged, now_s)
             if judged.state == self._told[target.id]:
                 continue
             self._told[target.id], moved = judged.state, True
@@ -182,7 +180,8 @@ class Prober:
                 self._reasons.get(target.id, "others say so") if down else "",
             )
         if moved:
-            self._keep()
+            judged_all = ((each.id, self._observer.judged(each.id), each.places) for each in self._targets)
+            self._known.write(judged_all, now_s)
 
     # --- other observers ---
 
@@ -236,45 +235,3 @@ class Prober:
         self._write(self._observer.take(told, now))
         if not self._observer.knows_us(told) and now >= self._told_at + GREET_S_MIN:
             self._tell()
-
-    # --- disk ---
-
-    def _keep(self) -> None:
-        if self._state is None:
-            return
-        rows: JsonObject = {}
-        good: JsonObject = {}
-        skew_s = time.time() - time.monotonic()
-        for target in self._targets:
-            good_s = self._observer.judged(target.id).good_s
-            for name, address in target.places:
-                key = f"{text_of(name)} {ipaddress.ip_address(address)}"
-                rows[key] = self._told[target.id]
-                if good_s is not None:
-                    good[key] = round(good_s + skew_s)
-        try:
-            write_private(self._state / HEALTH, encode_object({"states": rows, "good": good}))
-        except UnavailableError as error:
-            LOG.error("who is up is not written down: %s", error)
-
-
-def recall(state: Path, table: HealthTable) -> int:
-    """Fill a table with what was known last; how many are down."""
-    try:
-        told = decode_object((state / HEALTH).read_bytes())
-    except (OSError, BadRequestError, ValueError):
-        return 0
-    count, skew_s = 0, time.time() - time.monotonic()
-    for key in map_at(told, "states"):
-        name, _, address = key.partition(" ")
-        try:
-            place = name_of(name), ipaddress.ip_address(address).packed
-        except (InvalidError, ValueError):
-            continue
-        if place in table.slots and str_at(told, "states", key) == "down":
-            # None in files of before; one that is too old is forgotten with the first probe.
-            at_s = int_at(told, "good", key)
-            good_s = round(at_s - skew_s) if at_s and at_s <= time.time() else None
-            table.set_verdict(place, down=True, unsure=True, counter=Counter(state="down"), good_s=good_s)
-            count += 1
-    return count

@@ -10,15 +10,15 @@ import pytest
 
 from cloudcore.dns.exchange import Told
 from cloudcore.dns.hearing import observer_id
-from cloudcore.dns.observer import GOOD_S_MAX, Observer, Watched, good_for_s
-from cloudcore.dns.prober import HEALTH, recall
+from cloudcore.dns.lastknown import HEALTH, KEEP_S, LastKnown, recall
+from cloudcore.dns.observer import GOOD_S_MAX, Judged, Observer, Watched, good_for_s
 from cloudcore.dns.steering import GOOD_NOW
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import read_zone
 from skerry.dns.names import name_of
 from skerry.frozen import replace
-from skerry.objects.json import JsonObject, encode_object
+from skerry.objects.json import JsonObject, decode_object, encode_object, map_at
 from skerry.probing.monitor import Counter, State
 from skerry.probing.probe import Probe
 
@@ -41,6 +41,9 @@ def zone(tmp_path: Path) -> Zone:
     (tmp_path / "example.com.zone").write_text("@ 60 SOA a b 1 2 3 4 5\n@ 60 NS a.test.\n")
     (tmp_path / "example.com.services.yaml").write_text(SERVICES)
     return read_zone(tmp_path / "example.com.zone")
+
+
+TWO, THREE = b"\2" * 8, b"\3" * 8
 
 
 def observer(peers: int = 0, votes: tuple[int, int] = (0, 0)) -> Observer:
@@ -66,7 +69,7 @@ def test_who_may_not_look_has_no_vote() -> None:
     one = observer(votes=(0, 1))
     one.seen(ONE, 0.0, good=True)
     assert one.judged(ONE).state == "up", "one to one"
-    assert one.cannot_see(ONE, 1.0) and not one.cannot_see(ONE, 2.0)
+    assert one.cannot_see(ONE, 1.0)
     assert one.judged(ONE).state == "down" and not one.tell(3.0, 0, b"word-001").votes
     one.seen(ONE, 4.0, good=True)
     assert one.tell(5.0, 0, b"word-002").votes == {ONE: "up"}
@@ -98,6 +101,54 @@ def test_two_that_were_cut_off_and_are_back_do_not_overrule_who_saw_all_the_whil
     for now in range(13, 16):
         us.seen(ONE, now, good=False)
     assert us.tell(16.0, 3, b"us-word3").votes[ONE] == "down", "what it sees from now on counts"
+
+
+def test_who_may_not_look_hears_of_what_gateways_say_later() -> None:
+    votes = (0, 0)
+    watched = {ONE: Watched(address="192.0.2.1", probe=PROBE)}
+    one = Observer("us", watched, 0, 0.0, counters={}, held={}, votes=lambda _: votes)
+    one.cannot_see(ONE, 1.0)
+    assert one.judged(ONE).state == "up"
+    votes = (0, 2)
+    assert ONE in one.cannot_see(ONE, 2.0) and one.judged(ONE).state == "down"
+    votes = (2, 0)
+    one.cannot_see(ONE, 3.0)
+    assert one.judged(ONE).state == "up" and one.judged(ONE).good_s == 3
+
+
+def test_who_may_not_look_at_some_is_cut_off_when_all_else_fails() -> None:
+    """Counters of what may not be tried stand still, also those that another life left down."""
+    addresses = {ONE: "192.0.2.1", TWO: "192.0.2.2", THREE: "192.0.2.3", b"\4" * 8: "192.0.2.4"}
+    watched = {target: Watched(address=address, probe=PROBE) for target, address in addresses.items()}
+    one = Observer("us", watched, 0, 0.0, counters={THREE: DOWN}, held={})
+    *tried, up, down = ONE, TWO, b"\4" * 8, THREE
+    for now in range(3):
+        for target in (up, down):
+            one.cannot_see(target, now)
+        for target in tried:
+            one.seen(target, now, good=False)
+    assert one.isolated and {one.judged(target).state for target in tried} == {"up"}
+    one.seen(ONE, 4.0, good=True)
+    one.seen(ONE, 5.0, good=True)
+    one.seen(ONE, 6.0, good=True)
+    assert not one.isolated and one.judged(TWO).state == "down"
+    one.seen(up, 7.0, good=True)
+    for now in range(8, 11):
+        one.seen(ONE, now, good=False)
+    assert not one.isolated, "what may be tried again counts again"
+    one.cannot_see(up, 11.0)
+    assert one.isolated
+
+
+def test_one_address_that_may_be_tried_says_nothing_of_who_tries_it() -> None:
+    watched = {target: Watched(address="192.0.2.1", probe=PROBE) for target in (ONE, TWO)}
+    watched[THREE] = Watched(address="192.0.2.3", probe=PROBE)
+    one = Observer("us", watched, 0, 0.0, counters={}, held={})
+    one.cannot_see(THREE, 0.0)
+    for now in range(3):
+        one.seen(ONE, now, good=False)
+        one.seen(TWO, now, good=False)
+    assert not one.isolated and one.judged(ONE).state == "down"
 
 
 def test_what_another_or_a_gateway_reaches_is_good() -> None:
@@ -153,7 +204,31 @@ def test_a_server_that_starts_knows_who_was_good_last(
     table = HealthTable.of_zones({zone.origin: zone})
     assert recall(tmp_path, table) == 1
     good_s = table.good_s(FIRST)
-    assert table.is_down(FIRST) and table.good_s(SECOND) is None
+    assert table.is_down(FIRST) and not table.is_down(SECOND)
+    assert abs(time.monotonic() - (table.good_s(SECOND) or 0)) < 3, "who was up comes before who was down for long"
     assert (good_s is not None) == kept, "files of before say nothing, and clocks may have been wrong"
     if good_s is not None:
         assert abs(time.monotonic() - 30 - good_s) < 3
+
+
+def test_the_disk_follows_when_somebody_who_is_down_was_good_last_but_not_with_each_probe(tmp_path: Path) -> None:
+    kept = LastKnown(tmp_path)
+
+    def at(good_s: int | None) -> Judged:
+        return Judged(state="down", unsure=False, counter=DOWN, good_s=good_s)
+
+    assert kept.is_behind(ONE, at(95), 100.0), "nothing was written in this life"
+    kept.write([(ONE, at(95), [FIRST])], 100.0)
+    assert not kept.is_behind(ONE, at(104), 105.0) and not kept.is_behind(ONE, at(95), 500.0)
+    assert not kept.is_behind(ONE, replace(at(500), state="up"), 500.0), "who is up is good each few seconds"
+    assert kept.is_behind(ONE, at(104), 100.0 + KEEP_S) and kept.is_behind(ONE, at(None), 500.0)
+    kept.write([(ONE, at(None), [FIRST, SECOND])], 500.0)
+    told = decode_object((tmp_path / HEALTH).read_bytes())
+    assert [*map_at(told, "states").values()] == ["down", "down"] and not map_at(told, "good")
+
+
+def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> None:
+    kept = LastKnown(tmp_path / "gone")
+    judged = Judged(state="down", unsure=False, counter=DOWN, good_s=95)
+    kept.write([(ONE, judged, [FIRST])], 100.0)
+    assert not kept.is_behind(ONE, judged, 101.0) and kept.is_behind(ONE, judged, 100.0 + KEEP_S)
