@@ -38,13 +38,17 @@ class Sockets(Frozen):
 def open_sockets(settings: DnsSettings, passed: Sequence[Passed], stack: ExitStack) -> Sockets:
     """Of a kind of which none was handed over, those of `--listen`, at the port of the others. Raises
     `UnavailableError`, `InvalidError`."""
-    udp, tcp, tls = _sorted_out(settings, [(each.name, stack.enter_context(socket_of(each))) for each in passed])
+    handed = [(each.name, stack.enter_context(socket_of(each))) for each in passed]
+    try:
+        udp, tcp, tls = _sorted_out(settings, handed)
+        for each in udp:
+            ready_for_datagrams(each)
+    except OSError as error:
+        raise UnavailableError(f"a socket that was passed can't be served: {error.strerror or error}") from error
     if tls and not settings.tls_certificate:
         raise InvalidError(f"a socket was passed for DNS over TLS ({_named(tls[0])}): --tls-certificate is wanted")
     workers = settings.workers or os.cpu_count() or 1
     port = next((_port(each) for each in (*udp, *tcp)), settings.port)
-    for each in udp:
-        ready_for_datagrams(each)
     if not udp and not tcp:
         udp, tcp, port = _opened(settings, workers, stack)
     elif not udp:

@@ -18,7 +18,6 @@ import secrets
 import selectors
 import signal
 import socket
-import ssl
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -26,30 +25,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cloudcore.dns import work
-from cloudcore.dns.access import Access, peer_of, read_networks
-from cloudcore.dns.access import read_keys as read_transfer_keys
+from cloudcore.dns.access import peer_of
 from cloudcore.dns.beat import Beat
 from cloudcore.dns.control import Control, answer_line
-from cloudcore.dns.cookies import KEY_SIZE, Cookies
+from cloudcore.dns.cookies import Cookies
 from cloudcore.dns.counts import Counts, shared_memory, total
 from cloudcore.dns.drains import Drain, drained_places, read_drains, write_drains
+from cloudcore.dns.equipment import Equipment
 from cloudcore.dns.follower import SNAPSHOTS, silent_s
-from cloudcore.dns.geography import GeoDatabase
+from cloudcore.dns.lastknown import recall
 from cloudcore.dns.library import Library
 from cloudcore.dns.limiter import Limiter, LimiterSettings, Pace
 from cloudcore.dns.notify import notify_all
-from cloudcore.dns.prober import Observing, Prober, Target, recall, targets_of
+from cloudcore.dns.prober import Observing, Prober, Target, targets_of
 from cloudcore.dns.processes import Processes
 from cloudcore.dns.recent import Recent
 from cloudcore.dns.responder import Desk, Identity
 from cloudcore.dns.settings import (
     DnsSettings,
     export_of,
-    read_cookie_keys,
     read_observers_key,
     secondary_of,
 )
-from cloudcore.dns.sockets import Sockets, observers_socket, open_sockets, tls_context
+from cloudcore.dns.sockets import Sockets, observers_socket, open_sockets
 from cloudcore.dns.streams import StreamSettings
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.transfer import Delta
@@ -113,14 +111,11 @@ class Supervisor:
         self._reload = False
         self._loaded_at = 0.0
         self._started_at = time.time()
-        self._keys = [secrets.token_bytes(KEY_SIZE)]
         self._seed = secrets.token_bytes(16)
-        self._tls: ssl.SSLContext | None = None
-        self._access = Access()
+        self._equipment = Equipment(settings)
         self._peers = [peer_of(text) for text in settings.notify]
         self._deltas: Mapping[bytes, tuple[Delta, ...]] = {}
         self._signers: Mapping[bytes, ZoneSigner] = {}
-        self._geo: GeoDatabase | None = None
         self._table = HealthTable(())
         self._beat = Beat()
         self._targets: list[Target] = []
@@ -258,11 +253,9 @@ class Supervisor:
     def _load(self, *, first: bool = False) -> tuple[str, ...]:
         """Read what has changed; serve it. The zones that have."""
         try:
-            self._tls = tls_context(self._settings)
-            self._geo = _opened_geo(self._settings)
-            self._read_keys()
+            faults = self._equip(first=first)
             loaded = self._library.load()
-            signers = _signers(self._settings, loaded.zones)
+            signers = _signers(self._settings, self._equipment, loaded.zones)
         except (InvalidError, UnavailableError) as error:
             if first:
                 raise
@@ -271,7 +264,7 @@ class Supervisor:
             return ()
         for problem in loaded.problems:
             LOG.error("zone not read: %s", problem)
-        self._problems = loaded.problems
+        self._problems = (*faults, *loaded.problems)
         self._loaded_at = time.monotonic()
         self._signers = signers
         signed = {origin: signer.zone for origin, signer in signers.items()}
@@ -295,16 +288,15 @@ class Supervisor:
             self._processes.begin_handover()
         return loaded.changed
 
-    def _read_keys(self) -> None:
-        """Anew at each reload: keys change in turn (RFC 9018 section 5). Raises `InvalidError` or
-        `UnavailableError`."""
-        settings = self._settings
-        keys = read_transfer_keys(Path(settings.transfer_keys)) if settings.transfer_keys else {}
-        if settings.cookie_keys:
-            self._keys = read_cookie_keys(Path(settings.cookie_keys))
-        if keys != self._access.keys:
+    def _equip(self, *, first: bool) -> tuple[str, ...]:
+        """Keys and all else beside the zones; what could not be read."""
+        before = self._equipment.access.keys
+        faults = self._equipment.read(first=first)
+        for fault in faults:
+            LOG.error("%s", fault)
+        if self._equipment.access.keys != before:
             self._processes.leave(FETCHER, signal.SIGTERM)  # it signs with the first
-        self._access = Access(keys=keys, networks=read_networks(settings.allow_transfer))
+        return faults
 
     def _may_reload(self) -> bool:
         """A reload waits for the one before it, but not for one that does not come to an end."""
@@ -364,7 +356,7 @@ class Supervisor:
     def _tell(self, zones: list[Zone]) -> None:
         """Whoever wants to know, by a process that ends by itself."""
         if zones and self._peers:
-            key = next(iter(self._access.keys.values()), None)
+            key = next(iter(self._equipment.access.keys.values()), None)
             self._processes.begin(lambda: notify_all(zones, self._peers, key))
 
     def _desk(self) -> Desk:
@@ -373,15 +365,15 @@ class Supervisor:
         return Desk(
             zones=self._zones,
             identity=Identity(nsid=settings.nsid, version=settings.version),
-            cookies=Cookies(self._keys),
+            cookies=Cookies(self._equipment.cookie_keys),
             limiter=Limiter(limits, self._seed),
             idle_s=settings.tcp_idle_s,
-            access=self._access,
+            access=self._equipment.access,
             deltas=self._deltas,
             primaries=self._primaries(),
             on_notify=self._on_notify,
             signers=self._signers,
-            geo=self._geo,
+            geo=self._equipment.geo,
             health=self._table if self._table.slots else None,
         )
 
@@ -399,7 +391,7 @@ class Supervisor:
             idle_s=self._settings.tcp_idle_s,
         )
         counts = self._counts(seat)
-        work.answer_streams(self._sockets, self._tls, self._desk(), counts, settings, self._processes)
+        work.answer_streams(self._sockets, self._equipment.tls, self._desk(), counts, settings, self._processes)
 
     def _primaries(self) -> dict[bytes, frozenset[bytes]]:
         found: dict[bytes, frozenset[bytes]] = {}
@@ -413,7 +405,7 @@ class Supervisor:
             os.write(self._notified[1], number.to_bytes(2, "big"))
 
     def _fetch(self) -> None:
-        work.fetch(self._secondaries, self._settings, self._access, self._notified[0])
+        work.fetch(self._secondaries, self._settings, self._equipment.access, self._notified[0])
 
     def _export(self, seat: int) -> None:
         exports = [each for each in self._exports if each[1] == self._exporters[seat]]
@@ -460,7 +452,7 @@ class Supervisor:
             processes=len(self._processes),
             up_s=time.time() - self._started_at,
             table=self._table,
-            geo=self._geo,
+            geo=self._equipment.geo,
             drains=self._drains,
             set_drains=self._set_drains,
         )
@@ -487,21 +479,16 @@ def _make_state(settings: DnsSettings) -> bool:
     return True
 
 
-def _signers(settings: DnsSettings, zones: Mapping[bytes, Zone]) -> dict[bytes, ZoneSigner]:
-    """Of the zones that there are keys for. Raises `InvalidError`, `UnavailableError`."""
-    if not settings.dnssec_keys:
+def _signers(settings: DnsSettings, equipment: Equipment, zones: Mapping[bytes, Zone]) -> dict[bytes, ZoneSigner]:
+    """Of the zones that there are keys for."""
+    if not equipment.signing:
         return {}
-    from cloudcore.dns.keys import by_zone, read_keys
     from cloudcore.dns.signing import ZoneSigner
 
-    keys = by_zone(read_keys(Path(settings.dnssec_keys)))
     pace = Pace(settings.signatures_rate)
-    return {origin: ZoneSigner(zones[origin], of, pace) for origin, of in keys.items() if origin in zones}
-
-
-def _opened_geo(settings: DnsSettings) -> GeoDatabase | None:
-    """Anew at each reload: the file may be another. Raises `InvalidError`, `UnavailableError`."""
-    return GeoDatabase(Path(settings.geo)) if settings.geo else None
+    return {
+        origin: ZoneSigner(zones[origin], of, pace) for origin, of in equipment.signing.items() if origin in zones
+    }
 
 
 def _observing(settings: DnsSettings) -> Observing:

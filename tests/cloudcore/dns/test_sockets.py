@@ -12,7 +12,7 @@ import pytest
 from cloudcore.dns.settings import DnsSettings
 from cloudcore.dns.sockets import open_sockets
 from skerry.activation import Passed
-from skerry.errors import InvalidError
+from skerry.errors import InvalidError, UnavailableError
 
 LISTEN = ("127.0.0.1",)
 
@@ -107,3 +107,16 @@ def test_what_can_not_be_served_is_named(stack: ExitStack, hand: Hand) -> None:
     one, other = socket.socketpair()
     with one, other, pytest.raises(InvalidError, match="no IP address"):
         open_sockets(DnsSettings(), [Passed(name="bus", number=os.dup(one.fileno()))], stack)
+
+
+def test_a_socket_that_the_kernel_does_not_let_be_made_ready_is_told_of(
+    stack: ExitStack, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = [hand(socket.SOCK_DGRAM)]
+
+    def refused(*_: object) -> None:
+        raise OSError(92, "Protocol not available")
+
+    monkeypatch.setattr(socket.socket, "setsockopt", refused)
+    with pytest.raises(UnavailableError, match="was passed can't be served: Protocol not available"):
+        open_sockets(DnsSettings(), passed, stack)
