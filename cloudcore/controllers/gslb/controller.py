@@ -139,8 +139,7 @@ class GslbController:
         if key.resource in ANNOTATED:
             await self._gslb_of(key, obj)
             return None
-        if is_asked(key, obj) or has_moved(key, obj):
-            await self._hand_over(key, obj)
+        if (is_asked(key, obj) or has_moved(key, obj)) and await self._hand_over(key, obj):
             return None
         return await self._tell(key, obj)
 
@@ -175,7 +174,8 @@ class GslbController:
 
     def _of_endpoint(self, change: Seen) -> Iterable[Key]:
         before, after = change.before, change.after
-        if before is not None and after is not None and generation_of(before) == generation_of(after):
+        # Who is handed it by another Gslb has it as it was for the other.
+        if before is not None and after is not None and _owned(before) == _owned(after):
             return ()
         if after is None:
             self._said.pop(uid_of(change.last), None)
@@ -345,14 +345,15 @@ class GslbController:
         except (AlreadyExistsError, NotFoundError):
             return  # the change that tells of it wakes this
 
-    async def _hand_over(self, key: Key, gslb: JsonObject) -> None:
-        """To one of k8gb's newer group, which has its hosts from then on; labelled when all is there."""
+    async def _hand_over(self, key: Key, gslb: JsonObject) -> bool:
+        """To one of k8gb's newer group, which has its hosts from then on; labelled when all is there. False where it
+        can't be, and has them as before."""
         cache, there = self._tools.cache, Key(GSLBS[0], key.namespace, key.name)
         stored = cache.read(there)
         if stored is None and has_moved(key, gslb):
             why = f"it is labelled {MIGRATED}, and {there.name} of k8gb.io is not there: nothing is answered of it"
             await self._events.say(gslb, Saying(type="Normal", reason="LegacyIgnored", message=why))
-            return
+            return True
         try:
             after = cache.obj(stored) if stored is not None else None
             if after is None:
@@ -370,8 +371,10 @@ class GslbController:
         except InvalidError as error:
             why = f"{there.name} of k8gb.io can't be made: {error}"
             await self._events.say(gslb, Saying(type="Warning", reason="LegacyRefused", message=why))
+            return has_moved(key, gslb)
         except (AlreadyExistsError, NotFoundError):
-            return  # the change that tells of it wakes this
+            return True  # the change that tells of it wakes this
+        return True
 
     async def _give_up(self, key: Key, before: JsonObject, after: JsonObject | None) -> None:
         stored = self._tools.cache.read(key)
@@ -539,6 +542,10 @@ def _annotated(change: Seen) -> Iterable[Key]:
 def _asked(obj: JsonObject) -> tuple[object, ...]:
     observations, meta = map_at(obj, "status").get("observations"), map_at(obj, "metadata")
     return generation_of(obj), meta.get("annotations"), meta.get("labels"), being_deleted(obj), observations
+
+
+def _owned(endpoint: JsonObject) -> tuple[object, ...]:
+    return generation_of(endpoint), map_at(endpoint, "metadata").get("ownerReferences")
 
 
 def _said(record: JsonObject) -> tuple[object, ...]:

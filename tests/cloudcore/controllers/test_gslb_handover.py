@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from cloudcore.controllers.gslb.controller import GslbController
+from cloudcore.controllers.gslb.controller import SLICES, GslbController
 from cloudcore.controllers.gslb.handover import given_up
+from skerry.errors import InvalidError
+from skerry.frozen import replace
 from skerry.objects.gslb import DNS_ENDPOINTS, DNS_SNAPSHOTS, DNS_ZONES, GSLBS
 from skerry.objects.ingresses import INGRESSES
 from tests.cloudcore.worlds import World, make_world
@@ -16,6 +18,7 @@ from tests.cloudcore.worlds import World, make_world
 NEW, OLD = GSLBS
 PATHS = [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web"}}}]
 EMBEDDED = {"ingress": {"rules": [{"host": "www.example.com", "http": {"paths": PATHS}}]}}
+SERVICE_LABEL = "kubernetes.io/service-name"
 REFERRED = {"resourceRef": {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "web"}}
 
 
@@ -55,6 +58,22 @@ async def label(world: World, **labels: str) -> None:
 def owners(world: World, resource: str) -> list[tuple[str, str]]:
     found = world.get(resource, "web")["metadata"].get("ownerReferences", [])
     return [(each["apiVersion"], each["uid"]) for each in found]
+
+
+async def serve(world: World) -> None:
+    await world.create("services", {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}})
+    labels, rows = {SERVICE_LABEL: "web"}, [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}]
+    await world.create(SLICES, {"metadata": {"name": "web-1", "labels": labels}, "endpoints": rows})
+
+
+def strategies(world: World) -> set[str]:
+    """Of what the DNSEndpoint says."""
+    rows = world.get(DNS_ENDPOINTS, "web")["spec"]["endpoints"]
+    return {row["labels"]["strategy"] for row in rows if row.get("labels")}
+
+
+def in_turn(gslb: dict[str, Any]) -> dict[str, Any]:
+    return {**gslb, "spec": {**gslb["spec"], "strategy": {"type": "roundRobin"}}}
 
 
 def services(world: World) -> dict[str, Any]:
@@ -102,6 +121,45 @@ async def test_one_of_the_newer_group_that_is_there_stays_as_it_is(world: World,
     await world.settle(controller)
     assert world.get(NEW, "web")["spec"]["strategy"]["type"] == "roundRobin"
     assert world.get(OLD, "web")["metadata"]["labels"]["k8gb.io/migrated-to-k8gb-io"] == "true"
+
+
+async def test_the_heir_has_what_it_was_handed_as_it_is_itself(world: World, controller: GslbController) -> None:
+    body = {"strategy": {"type": "roundRobin"}, **REFERRED}
+    await serve(world)
+    await world.create(INGRESSES, {"metadata": {"name": "web"}, "spec": EMBEDDED["ingress"]})
+    await old(world, REFERRED)
+    await world.settle(controller)
+    meta = {"name": "web", "annotations": {"k8gb.io/exposed-ip-addresses": "203.0.113.1"}}
+    await world.create(NEW, {"metadata": meta, "spec": body})
+    await world.settle(controller)
+    assert strategies(world) == {"failover"}
+    await label(world, migration_requested="true")
+    await world.settle(controller)
+    assert owners(world, DNS_ENDPOINTS)[0][0] == "k8gb.io/v1beta1" and strategies(world) == {"roundRobin"}
+
+
+async def test_who_can_not_be_moved_has_its_hosts_as_before(world: World) -> None:
+    class Refusing:
+        """The world's objects, of which none of the newer group is taken."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.objects, name)
+
+        async def create(self, kind: Any, *args: Any) -> Any:
+            if kind.resource == NEW:
+                raise InvalidError("spec: must be otherwise")
+            return await world.objects.create(kind, *args)
+
+    refusing: Any = Refusing()
+    controller = GslbController(replace(world.tools, objects=refusing), lambda *_: "")
+    await serve(world)
+    await old(world)
+    await world.settle(controller)
+    await label(world, migration_requested="true")
+    await world.update(OLD, "web", in_turn)
+    await world.settle(controller)
+    assert len(world.events("LegacyRefused")) == 1 and world.get(NEW, "web") is None
+    assert strategies(world) == {"roundRobin"} and "www.example.com." in services(world)
 
 
 async def test_of_who_has_moved_nothing_is_made_and_that_is_told(world: World, controller: GslbController) -> None:
