@@ -168,7 +168,7 @@ async def _http(address: str, probe: Probe) -> None:
             status = _status_of(head)
         if not any(low <= status <= high for low, high in probe.statuses):
             raise FailedError(f"status {status}")
-        if probe.body and not await _has(reader, probe.body.encode(), chunked=_is_chunked(head)):
+        if probe.body and not await has_text(reader, probe.body.encode(), chunked=_is_chunked(head)):
             raise FailedError(f"the first {BODY_MAX} bytes don't have the text")
     finally:
         _close(writer)
@@ -186,7 +186,9 @@ def _is_chunked(head: bytes) -> bool:
     return any(name == b"transfer-encoding" and value.strip().endswith(b"chunked") for name, _, value in lines)
 
 
-async def _has(reader: asyncio.StreamReader, text: bytes, *, chunked: bool) -> bool:
+async def has_text(reader: asyncio.StreamReader, text: bytes, *, chunked: bool) -> bool:
+    """Whether a body has it near its beginning; nothing is waited for behind it. Raises what broken chunks come to:
+    `ValueError`, and errors of `asyncio` for what ends early."""
     body, left = b"", 0
     while len(body) < BODY_MAX and text not in body:
         if chunked and not left:
@@ -198,7 +200,7 @@ async def _has(reader: asyncio.StreamReader, text: bytes, *, chunked: bool) -> b
             break
         body += piece
         left -= len(piece) if chunked else 0
-        if chunked and not left:
+        if chunked and not left and text not in body:
             await reader.readexactly(2)
     return text in body
 
