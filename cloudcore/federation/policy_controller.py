@@ -51,6 +51,11 @@ _DIALLED: Final = (
     "it is dialled, and leases of atMostOnce reach only regions that dial: unjoin it and have it join with"
     " `skerry region join`, or leave it out of the affinities"
 )
+_UNTOLD: Final = (
+    "pods there ran before they were lent, and their gateways have not said yet that they go by the lease, so nobody"
+    " else gets it while it is silent; a gateway of an older release never says it: upgrade its EdgeCore, or have"
+    " its pods made anew"
+)
 _REGION: Final = "topology.kubernetes.io/region"
 _ZONE: Final = "topology.kubernetes.io/zone"
 
@@ -73,6 +78,7 @@ class PolicyController:
         return [
             Keys(resource=POLICIES, keys=self._beside),
             Keys(resource=MEMBERS, keys=lambda change: self._all() if _matters(change) else []),
+            Keys(resource=MEMBER_OBJECTS, keys=self._about),
         ]
 
     def _all(self) -> Iterable[Key]:
@@ -83,6 +89,14 @@ class PolicyController:
         if change.before is not None and change.after is not None:
             return [change.key]
         return [stored.key for stored in self._tools.cache.select(POLICIES, namespace=change.key.namespace)]
+
+    def _about(self, change: Seen) -> Iterable[Key]:
+        """Those of a row of which it is told otherwise whether its lease counts."""
+        pending = [side is not None and _is_pending(side) for side in (change.before, change.after)]
+        if pending[0] == pending[1]:
+            return []
+        namespace = str_at(change.last, "spec", "source", "namespace")
+        return [stored.key for stored in self._tools.cache.select(POLICIES, namespace=namespace)]
 
     async def reconcile(self, key: Key) -> float | None:
         stored = self._tools.cache.read(key)
@@ -115,7 +129,8 @@ class PolicyController:
         status = status_of(obj, verdict, waits_for, now_ms=now_ms)
         if policy.lease_s and not bool_at(obj, "spec", "dryRun"):
             _lend(status, others, policy.lease_s, _had(obj))
-        status["conditions"] = _with_dialled(status, dialled, now_ms)
+        untold = self._untold(obj) if policy.lease_s else []
+        status["conditions"] = _with_leases(status, dialled, untold, now_ms)
         status["message"] = self._remark(obj, verdict, waits_for)
         await self._tell(obj, status)
         return _LOOK_S if waits_for else verdict.again_s
@@ -193,6 +208,11 @@ class PolicyController:
             for row, lease_s in of_one:
                 found[row.member] = _longest(found.get(row.member, 0), None if lease_s is None else lease_s + end_s)
         return found
+
+    def _untold(self, obj: JsonObject) -> list[str]:
+        """Members whose lease does not count yet."""
+        rows = [self._tools.cache.obj(each) for each in self._rows_of(obj)]
+        return sorted({read_member_object(each).member for each in rows if _is_pending(each)})
 
     def _with_rows(self, obj: JsonObject) -> frozenset[str]:
         return frozenset(read_member_object(self._tools.cache.obj(each)).member for each in self._rows_of(obj))
@@ -332,15 +352,24 @@ def _dialled(policy: Policy, members: Iterable[JsonObject]) -> list[str]:
     return sorted(each.name for each in found if any(choice.matches(each) for choice in policy.affinities))
 
 
-def _with_dialled(status: JsonObject, dialled: Sequence[str], now_ms: int) -> list[Json]:
-    """A condition that is there while some of the choice are dialled."""
+def _is_pending(row: JsonObject) -> bool:
+    return bool_at(row, "status", "leasePending")
+
+
+def _with_leases(status: JsonObject, dialled: Sequence[str], untold: Sequence[str], now_ms: int) -> list[Json]:
+    """A condition that is there while some of the choice are dialled, or have gateways that go by no lease yet."""
     conditions = maps_at(status, "conditions")
-    if not dialled:
+    if not dialled and not untold:
         return [each for each in conditions if str_at(each, "type") != _LEASES]
-    named = ", ".join(dialled[:10]) + (f" and {len(dialled) - 10} more" if len(dialled) > 10 else "")
-    message = f"never placed: {named}: {_DIALLED}"
-    told = Condition(type=_LEASES, status="False", reason="MembersAreDialled", message=message)
+    messages = [f"never placed: {_named(dialled)}: {_DIALLED}"] if dialled else []
+    messages += [f"no failover: {_named(untold)}: {_UNTOLD}"] if untold else []
+    reason = "MembersAreDialled" if dialled else "GatewaysAreUntold"
+    told = Condition(type=_LEASES, status="False", reason=reason, message="; ".join(messages))
     return [*with_condition(conditions, told, now_ms=now_ms)]
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _lend(status: JsonObject, others: _Others, lease_s: int, had: Mapping[str, int]) -> None:

@@ -330,6 +330,22 @@ async def test_who_is_dialled_is_told_to_have_no_leases(stage: Stage) -> None:
     assert "LeasesReachAll" not in {each["type"] for each in stage.status()["conditions"]}
 
 
+async def test_gateways_that_do_not_say_that_they_go_by_a_lease_are_told_of(stage: Stage) -> None:
+    await policy(stage, affinities=only("north"), atMostOnce={"leaseSeconds": 60})
+    await federated(stage)
+    await stage.settle()
+    assert "LeasesReachAll" not in {each["type"] for each in stage.status()["conditions"]}
+    await told(stage, "north", leasePending=True)
+    await stage.settle()
+    told_of = {each["type"]: each for each in stage.status()["conditions"]}["LeasesReachAll"]
+    assert (told_of["status"], told_of["reason"]) == ("False", "GatewaysAreUntold")
+    assert "no failover: north: pods there ran before they were lent" in told_of["message"]
+    assert "upgrade its EdgeCore" in told_of["message"]
+    await told(stage, "north", leasePending=False)
+    await stage.settle()
+    assert "LeasesReachAll" not in {each["type"] for each in stage.status()["conditions"]}
+
+
 async def test_what_a_policy_is_about_from_now_on_begins_when_the_one_before_is_gone(stage: Stage) -> None:
     lease: Any = {"leaseSeconds": 60}
     await policy(stage, affinities=only("north"), atMostOnce=lease)
