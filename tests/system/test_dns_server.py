@@ -199,7 +199,9 @@ def test_a_reload_reads_keys_so_that_they_can_be_rolled_without_a_restart(tmp_pa
         server.skerry("reload")
         assert is_of(new, cookie(first)) and gives("old") and gives("new")
         keys["cookies"].write_text("no key\n")
+        (server.zones / "example.com.zone").write_text(ZONE.replace("192.0.2.2", "192.0.2.100"))
         assert "--cookie-keys" in server.skerry("reload") and is_of(new, cookie()), "as it was"
+        assert server.kdig("+short", "mail.example.com").split() == ["192.0.2.100"], "zones are read all the same"
         keys["cookies"].write_text(f"{new}\n")
         keys["xfr"].write_text(f"new. hmac-sha256 {secret['new']}\n")
         server.skerry("reload")
