@@ -48,8 +48,8 @@ from skerry.objects.times import ms_at, time_text
 MEMBERS_MAX: Final = 500
 """Members whose states are shown; those that are not done first."""
 _QUIET_S: Final = 60.0
-_UNSEALED_S: Final = 60.0
-"""What is in the way of sealing is somebody's Secret, or a rule of admission: nobody tells when that is gone."""
+_IN_THE_WAY_S: Final = 60.0
+"""What is in the way of a version is somebody's object, or a rule of admission: nobody tells when that is gone."""
 _WARNED: Final = ("Halted", "Frozen", "RollingBack", "RolledBack", "Aborted")
 
 
@@ -119,7 +119,7 @@ class Rollouts:
             text = f"the FederatedRevision {name_of(each.revision)} is in clear yet and can't be sealed: {each.why}"
             saying = Saying(type="Warning", reason="VersionNotSealed", message=text[:1000])
             await self._recorder.say(federated or each.revision, saying)
-        return _UNSEALED_S if left else None
+        return _IN_THE_WAY_S if left else None
 
     async def stage(self, subject: Subject) -> Staged:
         """What its members get now, once that is written down."""
@@ -142,7 +142,7 @@ class Rollouts:
         try:
             target = await self._versions.declared(federated, of, versions)
         except InvalidError as error:
-            return _unkept(subject, str(error))
+            return replace(_unkept(subject, str(error)), again_s=_IN_THE_WAY_S)
         base = base_of(versions, target.name)
         before = _NOTHING if base is None else plan(key, at_version(federated, base.data), of, subject.scene)
         stage = _Stage(

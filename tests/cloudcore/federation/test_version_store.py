@@ -259,7 +259,11 @@ async def test_a_secret_of_somebody_else_is_not_taken(vault: Vault) -> None:
     await vault.settle()
     told = vault.world.get(FEDERATED, "a")["status"]["clusters"]
     assert all("is of something else" in each["message"] and other in each["message"] for each in told)
+    assert vault.world.later["a"] == 60
     await vault.world.delete("secrets", other)
+    await vault.plans.reconcile(vault.world.key(FEDERATED, "a"))
+    await vault.settle()
+    assert [each["status"]["outcome"] for each in vault.revisions()] == ["Complete"]
     await vault.declare("two")
     assert vault.has() == {"two"}
     vault.check()
