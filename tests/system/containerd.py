@@ -237,12 +237,16 @@ class Containerd:
     def said_in(self, container: str, *words: str) -> str:
         """What a command prints in a container that runs. Not by `ctr tasks exec`: on a busy machine that ends, now
         and then, before it has opened the pipe that the output is in."""
-        entered = ["nsenter", "--target", str(self.pids()[container]), "--all", "--root", "--wd", *words]
-        made = subprocess.run(
-            entered, capture_output=True, text=True, timeout=120, env={"PATH": "/bin:/usr/bin:/sbin"}
-        )
+        made = self.run_in(container, *words)
         assert made.returncode == 0, (words, made.stdout, made.stderr)
         return made.stdout
+
+    def run_in(self, container: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """As `said_in`, however it ends."""
+        entered = ["nsenter", "--target", str(self.pids()[container]), "--all", "--root", "--wd", *words]
+        return subprocess.run(
+            entered, capture_output=True, text=True, timeout=120, env={"PATH": "/bin:/usr/bin:/sbin"}
+        )
 
     def _ctr(
         self, *arguments: str, data: bytes | None = None, check: bool = True

@@ -5,7 +5,6 @@ Each test is named after what it mirrors (`docs/reference/conformance.md`, "Clus
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,10 +18,11 @@ from skerry.testkit.real.namespaces import new_namespace
 from tests.system.cloud_process import CloudProcess
 from tests.system.containerd import BUSYBOX_IMAGE, needs_containerd, until
 from tests.system.real_fleet import EdgeProcess, RealFleet
-from tests.system.test_site_containerd import CLOUD, SWITCH, Gateway, a_gateway
+from tests.system.test_site_containerd import Gateway, Lan, a_gateway
 
 pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(240)]
 
+LAN = Lan("skt-net", "198.18.52")
 NS = "/api/v1/namespaces/net"
 ZONE = "svc.cluster.local"
 SERVES = "mkdir /www && echo {} > /www/name && exec httpd -f -p 8080 -h /www"
@@ -102,19 +102,13 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     except UnavailableError as error:
         pytest.skip(str(error))
     directory = tmp_path_factory.mktemp("net")
-    cloud = CloudProcess(data=directory / "cloud", flags=("--bind", CLOUD, "--cluster-cidr", "10.199.32.0/20"))
+    cloud = CloudProcess(data=directory / "cloud", flags=("--bind", LAN.cloud, "--cluster-cidr", "10.199.32.0/20"))
     with ExitStack() as stack:
-        for words in (
-            ("link", "add", SWITCH, "type", "bridge"),
-            ("address", "add", f"{CLOUD}/24", "dev", SWITCH),
-            ("link", "set", SWITCH, "up"),
-        ):
-            subprocess.run(["ip", *words], check=True)
-        stack.callback(subprocess.run, ["ip", "link", "del", SWITCH], capture_output=True)
+        LAN.make(stack)
         fleet = RealFleet(cloud=cloud, edge=EdgeProcess(data=directory / "none"))
         stack.callback(fleet.leave)
         fleet.start_cloud()
-        gateway = stack.enter_context(a_gateway(1, cloud, directory))
+        gateway = stack.enter_context(a_gateway(1, cloud, directory, LAN))
         fleet.create("/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": "net"}})
         made = Stage(fleet, gateway)
         until(lambda: fleet.find(f"{NS}/serviceaccounts/default"), "the namespace is made")
@@ -165,10 +159,10 @@ def test_the_type_changes_to_an_external_name_and_back_and_to_a_node_port(stage:
     changed = stage.change("turn", type="NodePort", externalName=None, ports=ports)
     (port,) = maps_at(changed, "spec", "ports")
     stage.becomes(stage.address("turn"), 80, BOTH)
-    stage.becomes("198.18.51.1", int_at(port, "nodePort"), BOTH)
+    stage.becomes(LAN.address(1), int_at(port, "nodePort"), BOTH)
     stage.change("turn", type="ExternalName", externalName=f"web.net.{ZONE}")
     until(lambda: "web.net" in stage.looked_up(f"turn.net.{ZONE}"), "an alias again")
-    stage.becomes("198.18.51.1", int_at(port, "nodePort"), {"refused"}, 1)
+    stage.becomes(LAN.address(1), int_at(port, "nodePort"), {"refused"}, 1)
 
 
 @pytest.mark.parametrize("kind", ["ClusterIP", "NodePort"])
@@ -180,7 +174,7 @@ def test_session_affinity_is_switched_on_and_off_and_ends_with_its_time(stage: S
         name, selector={"app": "web"}, type=kind, sessionAffinity="ClientIP", sessionAffinityConfig=config
     )
     (port,) = maps_at(made, "spec", "ports")
-    place = (stage.address(name), 80) if kind == "ClusterIP" else ("198.18.51.1", int_at(port, "nodePort"))
+    place = (stage.address(name), 80) if kind == "ClusterIP" else (LAN.address(1), int_at(port, "nodePort"))
     until(lambda: "refused" not in stage.asked(*place, 1), "it is led", lambda: stage.gateway.edge.log[-3000:])
     assert len(stage.asked(*place, 8)) == 1
     seen: Counter[str] = Counter()
@@ -227,8 +221,8 @@ def test_host_ports_differ_by_address_and_protocol(stage: Stage) -> None:
     """HostPort: no conflict between pods with same hostPort but different hostIP and protocol."""
     for name, host, protocol in (
         ("h1", "127.0.0.1", "TCP"),
-        ("h2", "198.18.51.1", "TCP"),
-        ("h3", "198.18.51.1", "UDP"),
+        ("h2", LAN.address(1), "TCP"),
+        ("h3", LAN.address(1), "UDP"),
     ):
         made = pod(name, command=SERVES.format("$(hostname)"))
         container = made["spec"]["containers"][0]  # type: ignore[index,call-overload]
@@ -236,7 +230,7 @@ def test_host_ports_differ_by_address_and_protocol(stage: Stage) -> None:
         stage.fleet.create(f"{NS}/pods", made)
     for name in ("h1", "h2", "h3"):
         until(lambda name=name: runs(stage.fleet, name), f"{name} runs", lambda: stage.gateway.edge.log[-3000:])
-    for host, name in (("127.0.0.1", "h1"), ("198.18.51.1", "h2")):
+    for host, name in (("127.0.0.1", "h1"), (LAN.address(1), "h2")):
         said = stage.gateway.space.run("sh", "-c", asking(host, 54323).replace("nc ", "busybox nc "))
         assert said.strip() == name
     for name in ("h1", "h2", "h3"):

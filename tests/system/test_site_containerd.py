@@ -5,7 +5,6 @@ The cloud and the gateways share one network, as behind one switch; then the clo
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -36,12 +35,38 @@ from tests.system.real_fleet import CORE, EdgeProcess, RealFleet
 
 pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(400)]
 
-SWITCH, CLOUD = "skt-site", "198.18.51.9"
 DNS = "169.254.20.10"
 OWN_MOUNTS = 'mkdir -p /run/netns && mount -t tmpfs none /run/netns && mount -t tmpfs none /var/lib/cni && exec "$@"'
 ASKS = "printf 'GET /name HTTP/1.0\\r\\n\\r\\n' | nc -w 3 $1 $2 | tail -n 1"
 """busybox's wget ends in a segmentation fault where it is linked statically."""
 SERVES = "mkdir /www && hostname > /www/name && exec httpd -f -p 8080 -h /www"
+
+
+@dataclass(frozen=True)
+class Lan:
+    """Of one file's own: several run at a time."""
+
+    switch: str
+    prefix: str
+
+    def address(self, number: int) -> str:
+        return f"{self.prefix}.{number}"
+
+    @property
+    def cloud(self) -> str:
+        return self.address(9)
+
+    def make(self, stack: ExitStack) -> None:
+        for words in (
+            ("link", "add", self.switch, "type", "bridge"),
+            ("address", "add", f"{self.cloud}/24", "dev", self.switch),
+            ("link", "set", self.switch, "up"),
+        ):
+            subprocess.run(["ip", *words], check=True)
+        stack.callback(subprocess.run, ["ip", "link", "del", self.switch], capture_output=True)
+
+
+LAN = Lan("skt-site", "198.18.51")
 
 
 @dataclass
@@ -57,27 +82,25 @@ class Gateway:
         return self.exec(container, *words)
 
     def exec(self, container: str, *words: str) -> str:
-        argv = ["ctr", "--address", str(self.containerd.socket), "--namespace", "k8s.io", "tasks", "exec"]
-        done = subprocess.run(
-            [*argv, "--exec-id", os.urandom(4).hex(), container, *words], capture_output=True, text=True, timeout=60
-        )
+        done = self.containerd.run_in(container, *words)
         return done.stdout.strip() or done.stderr.strip()
 
 
 @contextmanager
-def a_gateway(number: int, cloud: CloudProcess, directory: Path) -> Generator[Gateway]:
+def a_gateway(number: int, cloud: CloudProcess, directory: Path, lan: Lan) -> Generator[Gateway]:
     name = f"g{number}"
     with ExitStack() as stack:
         space = new_namespace(name)
         stack.callback(space.close)
-        lan = ("ip", "link", "add", f"{SWITCH}{number}", "type", "veth", "peer", "name", "lan", "netns", space.path)
-        subprocess.run(lan, check=True)
-        subprocess.run(["ip", "link", "set", f"{SWITCH}{number}", "master", SWITCH, "up"], check=True)
+        port = f"{lan.switch}{number}"
+        made = ("ip", "link", "add", port, "type", "veth", "peer", "name", "lan", "netns", space.path)
+        subprocess.run(made, check=True)
+        subprocess.run(["ip", "link", "set", port, "master", lan.switch, "up"], check=True)
         for words in (
-            ("address", "add", f"198.18.51.{number}/24", "dev", "lan"),
+            ("address", "add", f"{lan.address(number)}/24", "dev", "lan"),
             ("address", "add", f"fd51::{number}/64", "dev", "lan", "nodad"),
             ("link", "set", "lan", "up"),
-            ("route", "add", "default", "via", CLOUD),
+            ("route", "add", "default", "via", lan.cloud),
         ):
             space.run("ip", *words)
         folder = Path(tempfile.mkdtemp(prefix="skt-"))
@@ -94,7 +117,7 @@ def a_gateway(number: int, cloud: CloudProcess, directory: Path) -> Generator[Ga
             "SKERRY_RUNTIME_ENDPOINT": server.endpoint,
             "SKERRY_CNI_DIRECTORY": str(folder / "cni"),
             "SKERRY_CGROUP_ROOT": server.cgroup_root,
-            "SKERRY_NODE_IP": f"198.18.51.{number},fd51::{number}",
+            "SKERRY_NODE_IP": f"{lan.address(number)},fd51::{number}",
             "SKERRY_SERVICE_ADDRESSES": "auto",
             "SKERRY_CLUSTER_DNS": DNS,
             "SKERRY_TRANSPORT": "websocket",
@@ -133,19 +156,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RealFleet, 
         pytest.skip(str(error))
     directory = tmp_path_factory.mktemp("site")
     ranges = ("--service-cidr", "10.96.0.0/16,fd00:96::/112", "--cluster-cidr", "10.199.16.0/20,fd00:199::/56")
-    cloud = CloudProcess(data=directory / "cloud", flags=("--bind", CLOUD, *ranges))
+    cloud = CloudProcess(data=directory / "cloud", flags=("--bind", LAN.cloud, *ranges))
     with ExitStack() as stack:
-        for words in (
-            ("link", "add", SWITCH, "type", "bridge"),
-            ("address", "add", f"{CLOUD}/24", "dev", SWITCH),
-            ("link", "set", SWITCH, "up"),
-        ):
-            subprocess.run(["ip", *words], check=True)
-        stack.callback(subprocess.run, ["ip", "link", "del", SWITCH], capture_output=True)
+        LAN.make(stack)
         fleet = RealFleet(cloud=cloud, edge=EdgeProcess(data=directory / "none"))
         stack.callback(fleet.leave)
         fleet.start_cloud()
-        first, second = (stack.enter_context(a_gateway(number, cloud, directory)) for number in (1, 2))
+        first, second = (stack.enter_context(a_gateway(number, cloud, directory, LAN)) for number in (1, 2))
         for each in (first, second):
             until(lambda each=each: _is_ready(fleet, each.name), "the node is ready", lambda each=each: each.edge.log)
             fleet.create(f"{CORE}/pods", pod(f"web-{each.name}", each.name))
