@@ -40,6 +40,19 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def reaped() -> list[tuple[int, int]]:
+    """Children that have ended since it was asked last, and how: wait statuses."""
+    ended: list[tuple[int, int]] = []
+    while True:
+        try:
+            pid, status = posix.waitpid(-1, posix.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        ended.append((pid, status))
+
+
 def oom_kills(spec: dict[str, list[bytes]]) -> int:
     """How many processes of the container the kernel has ended as its memory was out."""
     for place in spec.get("cgroup", []):

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         leave,
         oom_kills,
         pipe,
+        reaped,
         start_ticks,
     )
 else:
@@ -51,7 +52,20 @@ else:
 
     from exchange import SAVE_AGAIN_S, keep_writing_state, number, one, read_spec, said, tell, write_state
     from log_file import Log, Stream
-    from processes import CHLD, KILL, PIPE, TERM, XFSZ, descendants, exists, leave, oom_kills, pipe, start_ticks
+    from processes import (
+        CHLD,
+        KILL,
+        PIPE,
+        TERM,
+        XFSZ,
+        descendants,
+        exists,
+        leave,
+        oom_kills,
+        pipe,
+        reaped,
+        start_ticks,
+    )
 
 SCAN_S = 0.05
 GRACE_S = 30.0
@@ -213,13 +227,7 @@ class Supervisor:
                 continue
 
     def reap(self) -> None:
-        while True:
-            try:
-                pid, status = posix.waitpid(-1, posix.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
+        for pid, status in reaped():
             if pid == self.pid:
                 self.ended_ms = time.time_ns() // 10**6
                 killed_by = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0

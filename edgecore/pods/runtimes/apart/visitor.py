@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         descendants,
         leave,
         pipe,
+        reaped,
         start_ticks,
     )
     from edgecore.pods.runtimes.apart.world import (
@@ -48,7 +49,7 @@ else:
 
     # Beside us, as a program's modules.
     from exchange import number, one, read_spec, said
-    from processes import CHLD, KILL, PIPE, TERM, XFSZ, descendants, leave, pipe, start_ticks
+    from processes import CHLD, KILL, PIPE, TERM, XFSZ, descendants, leave, pipe, reaped, start_ticks
     from world import (
         CLONE_NEWNS,
         CLONE_NEWUSER,
@@ -202,13 +203,7 @@ class Visitor:
             select.poll().poll(10)
 
     def reap(self) -> None:
-        while True:
-            try:
-                pid, status = posix.waitpid(-1, posix.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, status in reaped():
             if pid == self.child:
                 code = 128 + posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else posix.WEXITSTATUS(status)
                 self.tell(f"exit {code}".encode())
