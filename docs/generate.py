@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from cloudcore.config import CloudSettings  # noqa: E402 - the repository is on the path only now
 from cloudcore.dns.command import PREFIX as DNS_PREFIX  # noqa: E402
 from cloudcore.dns.settings import DnsSettings  # noqa: E402
-from edgecore.config import EdgeSettings  # noqa: E402
+from edgecore.config.agent import EdgeSettings  # noqa: E402
 from skerry.settings import PREFIX, described  # noqa: E402
 from skerry.sync import cloud, edge  # noqa: E402
 from skerry.sync.tables import mermaid  # noqa: E402

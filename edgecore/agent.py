@@ -15,7 +15,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 from importlib import import_module
@@ -23,19 +23,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgecore.composition.ground import LOCAL_API, PodGround
 from edgecore.composition.pods import Begun, agent_clock, compose_pods
-from edgecore.composition.runtimes import cgroups_of, cri_runtime, machine_of, open_runtime, runtime_to_clean
-from edgecore.config import (
-    CleanupSettings,
-    EdgeSettings,
-    ImageSettings,
-    cluster_dns_of,
-    ingress_of,
-    labels_of,
-    local_api_of,
-    pod_network_of,
-    reserved_of,
-    static_pods_of,
-)
+from edgecore.composition.runtimes import cgroups_of, machine_of, open_runtime
+from edgecore.config.agent import EdgeSettings
+from edgecore.config.node import labels_of, reserved_of, static_pods_of
+from edgecore.config.places import cluster_dns_of, ingress_of, local_api_of, pod_network_of
 from edgecore.link.membership import HUB_PORT, Membership, load_membership
 from edgecore.local_api.places import Door, Place, doors_at, listening_on
 from edgecore.local_api.served import ServedCertificates
@@ -46,7 +37,6 @@ from edgecore.pods.local_acts import META_HOLD
 from edgecore.pods.memory_volumes import keep_off_disk, stays_on_disk
 from edgecore.pods.port import Runtime
 from edgecore.pods.records import is_decision
-from edgecore.pods.runtimes.choice import Choosing, before, choose
 from edgecore.store.damage import META_DAMAGE, DamageNote
 from edgecore.store.guard import StoreGuard
 from edgecore.store.held_copy import FILE as COPY_FILE
@@ -55,7 +45,7 @@ from edgecore.store.port import META_ADDRESS, META_CUT, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.store.sqlite import OpenedStore, StoreSettings, open_store
 from skerry.clocks import SystemClock, SystemIds
-from skerry.errors import InvalidError, UnavailableError
+from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.enrolment import split_address
 from skerry.objects.json import decode_object, strs_at
@@ -387,33 +377,3 @@ async def _link(store: AsyncEdgeStore, link: EdgeLink) -> None:
     """The link, when all that a damaged store had for the cloud is in the outbox. Pods and devices don't wait."""
     await store.salvage()
     await link.run()
-
-
-async def images_of(settings: ImageSettings) -> str:
-    """What `edgecore image` tells. Raises `InvalidError`, `UnavailableError`."""
-    from edgecore.pods.image_commands import change_images, check_request
-
-    request = settings.request()
-    check_request(request)
-    wanted = "cri" if settings.runtime_endpoint or before(settings.data) is None else "auto"
-    chosen, _ = choose(Choosing(wanted=wanted, endpoint=settings.runtime_endpoint, directory=settings.data))
-    if chosen.is_process:
-        raise InvalidError("the pods of this gateway are processes: their images are directories below DATA/images")
-    runtime = cri_runtime(chosen, settings.data, SystemClock())
-    try:
-        await runtime.greet()
-        return await change_images(request, runtime, chosen)
-    finally:
-        await runtime.close()
-
-
-async def cleaned_up(settings: CleanupSettings, say: Callable[[str], object]) -> bool:
-    """What `edgecore cleanup` does; whether all of it worked. Raises `InvalidError`, `UnavailableError`."""
-    from edgecore.cleanup import clean_up
-
-    runtime = await runtime_to_clean(settings) if settings.pods else None
-    try:
-        return await clean_up(settings, runtime, say)
-    finally:
-        if runtime is not None:
-            await runtime.close()

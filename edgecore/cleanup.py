@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from edgecore.config import CleanupSettings
+from edgecore.config.commands import CleanupSettings
 from edgecore.network.claim import Claim
 from edgecore.network.ingress.settings import INGRESS
 from edgecore.network.remnants import Places, Remnant, aside, remnants

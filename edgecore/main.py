@@ -15,34 +15,16 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from edgecore.config import (
-    CleanupSettings,
-    EdgeSettings,
-    ImageSettings,
-    JoinSettings,
-    MqttUserSettings,
-    broker_of,
-    check_broker_files,
-    check_runtime,
-    check_transport,
-    dmi_socket_of,
-    homeassistant_prefix_of,
-    service_bus_port_of,
-)
+from edgecore.config.agent import EdgeSettings
+from edgecore.config.brokers import broker_of, check_broker_files, homeassistant_prefix_of
+from edgecore.config.node import check_runtime
+from edgecore.config.places import check_transport, dmi_socket_of, service_bus_port_of
 from skerry.daemon import leaves, missing_library, start_logging
 from skerry.errors import InvalidError, SkerryError
-from skerry.settings import add_arguments, resolve, suspects
+from skerry.settings import Settings, add_arguments, resolve, suspects
 from skerry.transport.proxy import Proxy, proxy_of
 
 LOG: Final = logging.getLogger("edgecore")
-_SETTINGS: Final = {
-    "run": EdgeSettings,
-    "join": JoinSettings,
-    "status": EdgeSettings,
-    "mqtt-user": MqttUserSettings,
-    "image": ImageSettings,
-    "cleanup": CleanupSettings,
-}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -68,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ):
         its = commands.add_parser(name, help=text, description=text)
         if name in given:  # the flags of one take milliseconds, and a gateway that starts is waited for
-            add_arguments(its, _SETTINGS[name])
+            add_arguments(its, _settings_of(name))
     arguments = vars(parser.parse_args(given))
     command = str(arguments.pop("command"))
     try:
@@ -83,23 +65,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.exit(1, f"{said}\n")
 
 
+def _settings_of(command: str) -> type[Settings]:
+    if command in ("run", "status"):
+        return EdgeSettings
+    from edgecore.config import commands  # a running agent does without
+
+    return {
+        "join": commands.JoinSettings,
+        "mqtt-user": commands.MqttUserSettings,
+        "image": commands.ImageSettings,
+        "cleanup": commands.CleanupSettings,
+    }[command]
+
+
 def _run(command: str, arguments: dict[str, object]) -> int:
-    if command == "join":
-        joining = resolve(JoinSettings, arguments, os.environ)
-        _begin(JoinSettings, joining.log_level)
-        return _join(joining)
-    if command == "mqtt-user":
-        of_users = resolve(MqttUserSettings, arguments, os.environ)
-        _begin(MqttUserSettings, of_users.log_level)
-        return _users(of_users)
-    if command == "image":
-        of_images = resolve(ImageSettings, arguments, os.environ)
-        _begin(ImageSettings, of_images.log_level)
-        return _images(of_images)
-    if command == "cleanup":
-        of_cleanup = resolve(CleanupSettings, arguments, os.environ)
-        _begin(CleanupSettings, of_cleanup.log_level)
-        return _clean_up(of_cleanup)
+    act = {"join": _join, "mqtt-user": _users, "image": _images, "cleanup": _clean_up}.get(command)
+    if act is not None:
+        return act(arguments)
     settings = resolve(EdgeSettings, arguments, os.environ)
     if command == "run":
         check_transport(settings.transport)
@@ -129,9 +111,13 @@ def _begin(cls: type[object], log_level: str) -> None:
         LOG.warning("%s", line)
 
 
-def _join(settings: JoinSettings) -> int:
+def _join(arguments: dict[str, object]) -> int:
+    from edgecore.config.commands import JoinSettings
     from edgecore.link.join import JoinRequest, join  # cryptography: 10 MB that a running agent does without
     from edgecore.store.held_copy import forget
+
+    settings = resolve(JoinSettings, arguments, os.environ)
+    _begin(JoinSettings, settings.log_level)
 
     def proxy_for(host: str) -> Proxy | None:
         return proxy_of(settings.proxy, os.environ, host=host)
@@ -171,15 +157,22 @@ def _serve(settings: EdgeSettings) -> int:
     return 0
 
 
-def _images(settings: ImageSettings) -> int:
-    from edgecore.agent import images_of
+def _images(arguments: dict[str, object]) -> int:
+    from edgecore.composition.commands import changed_images
+    from edgecore.config.commands import ImageSettings
 
-    sys.stdout.write(asyncio.run(images_of(settings)))
+    settings = resolve(ImageSettings, arguments, os.environ)
+    _begin(ImageSettings, settings.log_level)
+    sys.stdout.write(asyncio.run(changed_images(settings)))
     return 0
 
 
-def _clean_up(settings: CleanupSettings) -> int:
-    from edgecore.agent import cleaned_up
+def _clean_up(arguments: dict[str, object]) -> int:
+    from edgecore.composition.commands import cleaned_up
+    from edgecore.config.commands import CleanupSettings
+
+    settings = resolve(CleanupSettings, arguments, os.environ)
+    _begin(CleanupSettings, settings.log_level)
 
     def say(line: str) -> None:
         sys.stdout.write(f"{line}\n")
@@ -188,9 +181,12 @@ def _clean_up(settings: CleanupSettings) -> int:
     return 0 if asyncio.run(cleaned_up(settings, say)) else 1
 
 
-def _users(settings: MqttUserSettings) -> int:
+def _users(arguments: dict[str, object]) -> int:
     from edgecore.broker.commands import change_users
+    from edgecore.config.commands import MqttUserSettings
 
+    settings = resolve(MqttUserSettings, arguments, os.environ)
+    _begin(MqttUserSettings, settings.log_level)
     sys.stdout.write(change_users(settings))
     return 0
 

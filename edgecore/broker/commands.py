@@ -12,7 +12,7 @@ from skerry.files import unavailable, write_private
 
 
 class Asked(Protocol):
-    """See `edgecore.config.MqttUserSettings`."""
+    """See `edgecore.config.commands.MqttUserSettings`."""
 
     @property
     def users_file(self) -> Path: ...

@@ -24,7 +24,6 @@ from edgecore.twins.questions import DeviceQuestions
 from skerry.frozen import Frozen
 from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, PodRestart
 from skerry.objects.device_questions import DEVICES
-from skerry.objects.ingresses import CAN_SERVE
 from skerry.objects.logs import LOGS
 from skerry.objects.pod_streams import ATTACH, EXEC, FORWARD, NODE_PROXY
 from skerry.objects.rule_calls import CALLS
@@ -77,7 +76,7 @@ def streams_of(ground: Ground, talking: Talking, questions: DeviceQuestions, cal
 
 def link_of(ground: Ground, boot_id: str, streams: StreamKinds) -> EdgeLink:
     lacks = () if ground.rules else (NO_BROKER,)
-    serves = (CAN_SERVE,) if ground.network.ingress else ()
+    serves = _serves() if ground.network.ingress else ()
     return EdgeLink(
         LinkSettings(
             node=ground.node,
@@ -101,6 +100,12 @@ def link_of(ground: Ground, boot_id: str, streams: StreamKinds) -> EdgeLink:
             knows_time=lambda: ground.time.trusted,
         ),
     )
+
+
+def _serves() -> tuple[str, ...]:
+    from skerry.objects.ingresses import CAN_SERVE  # only who serves Ingresses pays
+
+    return (CAN_SERVE,)
 
 
 def is_in_step(link: EdgeLink) -> bool:

@@ -22,8 +22,7 @@ from edgecore.pods.node import Machine, allocatable_of
 from edgecore.pods.parts import PodParts
 from edgecore.pods.static.directory import StaticPods
 from edgecore.pods.volumes import private_pods
-from edgecore.store.memory import floor_of
-from edgecore.store.port import META_KNOWN_MS
+from edgecore.store.port import META_KNOWN_MS, floor_of
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.tokens.keeper import TokenKeeper, TokenParts
 from skerry.errors import UnavailableError

@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecore.composition.ground import AGENT_VERSION, Ground, PodGround
-from edgecore.config import (
+from edgecore.config.agent import MIB, EdgeSettings
+from edgecore.config.brokers import (
     HOMEASSISTANT,
-    MIB,
     MQTT,
     USERS,
-    EdgeSettings,
     agent_password_file,
     broker_of,
-    dmi_socket_of,
     embedded_of,
     homeassistant_prefix_of,
-    labels_of,
-    service_bus_port_of,
 )
+from edgecore.config.node import labels_of
+from edgecore.config.places import dmi_socket_of, service_bus_port_of
 from edgecore.history.file import HistoryFile
 from edgecore.link.bandwidth import own_plan
 from edgecore.link.cloud_time import AgentClock

@@ -6,14 +6,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgecore.config import (
-    MIB,
-    CleanupSettings,
-    EdgeSettings,
-    cgroup_root_of,
-    node_ip_of,
-    reserved_of,
-)
+from edgecore.config.agent import MIB, EdgeSettings
+from edgecore.config.node import cgroup_root_of, reserved_of
+from edgecore.config.places import node_ip_of
 from edgecore.pods.cgroup_plan import Driver
 from edgecore.pods.cgroup_tree import CgroupTree
 from edgecore.pods.cgroups import CgroupSettings, PodCgroups
@@ -34,7 +29,6 @@ from edgecore.pods.runtimes.choice import (
 )
 from edgecore.store.port import META_ADDRESS
 from edgecore.store.shell import AsyncEdgeStore
-from skerry.clocks import SystemClock
 from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import replace
 from skerry.objects.quantity import parse_quantity
@@ -139,27 +133,6 @@ def _processes(settings: EdgeSettings, clock: Clock) -> ProcessRuntime:
         cgroups=None if tree.fault else tree,
     )
     return ProcessRuntime(own, clock)
-
-
-async def runtime_to_clean(settings: CleanupSettings) -> Runtime:
-    """The one that ran pods here the last time. Raises `InvalidError`, `UnavailableError`."""
-    known = before(settings.data)
-    if settings.runtime_endpoint:
-        known, _ = choose(Choosing(wanted="cri", endpoint=settings.runtime_endpoint, directory=settings.data))
-    if known is None:
-        raise InvalidError(f"--pods: no agent has run pods with --data {settings.data}")
-    if known.is_process:
-        from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
-
-        directory = settings.data / "containers"
-        return ProcessRuntime(ProcessSettings(directory=directory, images=settings.data / "images"), SystemClock())
-    runtime = cri_runtime(known, settings.data, SystemClock())
-    try:
-        await runtime.greet()
-    except BaseException:
-        await runtime.close()
-        raise
-    return runtime
 
 
 def cgroups_of(settings: EdgeSettings, runtime: Runtime) -> PodCgroups | None:

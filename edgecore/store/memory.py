@@ -38,6 +38,7 @@ from edgecore.store.port import (
     ReportClass,
     StoreStats,
     TwinRow,
+    floor_of,
     report_cost_bytes,
 )
 from edgecore.store.pushes import HeldPushes
@@ -49,7 +50,6 @@ from skerry.objects.meta import Key, Stamp
 from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
 from skerry.objects.spans import Span
 from skerry.ports import Clock
-from skerry.sync.ages import known_ms
 from skerry.sync.ports import BootTimes, Taken
 from skerry.sync.starts import Starts
 from skerry.wire.frames import Start
@@ -459,8 +459,3 @@ class MemoryEdgeStore:
 
 def _in_lane(report: OutboxReport, lane: int | None) -> bool:
     return report.report_class in CLASSES_OF_LANE[lane]
-
-
-def floor_of(boots: Sequence[BootTimes], known: str | None) -> int:
-    """The newest time of the cloud known from these boots, oldest first, and from `META_KNOWN_MS`; 0 for none."""
-    return max(known_ms(boots), int(known) if known is not None and known.isdecimal() else 0)

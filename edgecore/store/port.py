@@ -25,6 +25,7 @@ from skerry.objects.blocks import count_of
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.reports import GapReport
 from skerry.objects.spans import Span
+from skerry.sync.ages import known_ms
 from skerry.sync.ports import BootTimes, Reading, Taken
 from skerry.wire.frames import BULK, PROMPT, Start
 
@@ -267,6 +268,11 @@ class OutboxBudgets(Frozen):
 
 ROW_OVERHEAD_BYTES = 64
 """What a report costs in the outbox beyond its own text."""
+
+
+def floor_of(boots: Sequence[BootTimes], known: str | None) -> int:
+    """The newest time of the cloud known from these boots, oldest first, and from `META_KNOWN_MS`; 0 for none."""
+    return max(known_ms(boots), int(known) if known is not None and known.isdecimal() else 0)
 
 
 def report_cost_bytes(report: NewReport) -> int:

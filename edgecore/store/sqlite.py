@@ -49,7 +49,6 @@ from edgecore.store.damage import (
     version_of,
 )
 from edgecore.store.expiry import EXPIRY_MS
-from edgecore.store.memory import floor_of
 from edgecore.store.outbox import BOOTS, CLASSES, OUTBOX_COLUMNS, OUTBOX_FROM, Writing, boot_of, bytes_of, report_of
 from edgecore.store.packing import Tails, pack
 from edgecore.store.port import (
@@ -69,6 +68,7 @@ from edgecore.store.port import (
     ReportClass,
     StoreStats,
     TwinRow,
+    floor_of,
 )
 from edgecore.store.pushes import QUEUES, WAITING, push_of, queue_of, write_pushes
 from edgecore.store.salvage import (

@@ -32,6 +32,7 @@ OWN = (
     *("edgecore.local_api.connection", "edgecore.local_api.sockets", "edgecore.network.keeper"),
     *("edgecore.pods.runtimes.cri", "edgecore.pods.runtimes.process", "edgecore.rules.service_bus"),
     *("edgecore.rules.shell", "skerry.objects.cel", "skerry.transport.quic", "skerry.transport.websocket"),
+    *("edgecore.cleanup", "edgecore.config.commands", "edgecore.store.memory"),
     *("skerry.transport.grpc", "skerry.validation"),
 )
 LATER = (

@@ -7,7 +7,7 @@ import pytest
 
 from edgecore.broker.commands import change_users
 from edgecore.broker.users import AGENT, ATTEMPTS_MAX, UserBook, add_user, may, read_users, remove_user
-from edgecore.config import MqttUserSettings
+from edgecore.config.commands import MqttUserSettings
 from skerry.errors import AlreadyExistsError, InvalidError, NotFoundError, UnavailableError
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecore.composition.real import history_of
-from edgecore.config import EdgeSettings
+from edgecore.config.agent import EdgeSettings
 from edgecore.history.chunks import LIFE, READINGS_MAX, Kept, Lacking, in_lives, in_order, with_gaps
 from edgecore.history.file import HistoryFile
 from skerry.errors import UnavailableError

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.config import EdgeSettings, local_api_of
+from edgecore.config.agent import EdgeSettings
+from edgecore.config.places import local_api_of
 from edgecore.local_api.places import Door, Place, doors_at, listening_at, listening_on
 from edgecore.local_api.server import LocalApi
 from skerry.errors import InvalidError, UnavailableError

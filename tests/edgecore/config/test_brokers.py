@@ -1,119 +1,16 @@
-"""Settings of the agent that are refused before anything starts."""
+"""Settings of brokers that are refused before anything starts."""
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cloudcore.pki.certificates import issue_server, new_authority
-from edgecore.config import (
-    DMI_SOCKET,
-    MIB,
-    EdgeSettings,
-    broker_of,
-    cgroup_root_of,
-    check_broker_files,
-    cluster_dns_of,
-    dmi_socket_of,
-    embedded_of,
-    homeassistant_prefix_of,
-    ingress_of,
-    labels_of,
-    node_ip_of,
-    reserved_of,
-)
-from edgecore.network.ingress.settings import IngressSettings
-from edgecore.store.port import DAY_MS, OutboxBudgets
+from edgecore.config.agent import EdgeSettings
+from edgecore.config.brokers import broker_of, check_broker_files, embedded_of, homeassistant_prefix_of
 from skerry.errors import InvalidError
-from skerry.settings import resolve
-from skerry.sync.ports import SyncSettings
-
-
-def test_labels_are_pairs() -> None:
-    assert labels_of(("site=north", "topology.kubernetes.io/region=eu")) == {
-        "site": "north",
-        "topology.kubernetes.io/region": "eu",
-    }
-    with pytest.raises(InvalidError, match="NAME=VALUE"):
-        labels_of(("site",))
-
-
-@pytest.mark.parametrize("text", ["a=b=c", "-a=b", "a/b/c=d", f"a={'b' * 64}"])
-def test_a_label_that_the_cloud_would_refuse_is_refused_at_the_start(text: str) -> None:
-    with pytest.raises(InvalidError, match=re.escape(f"--label {text!r}: ")):
-        labels_of((text,))
-
-
-def test_a_nodes_address_is_an_address() -> None:
-    assert node_ip_of(("10.0.0.7",)) == ("10.0.0.7",)
-    assert node_ip_of(("10.0.0.7", "FD00::0:1")) == ("10.0.0.7", "fd00::1")
-    with pytest.raises(InvalidError, match=r"--node-ip 300\.1\.1\.1: write an IPv4 or IPv6 address"):
-        node_ip_of(("300.1.1.1",))
-    with pytest.raises(InvalidError, match="one of each"):
-        node_ip_of(("10.0.0.7", "10.0.0.8"))
-
-
-def test_a_label_that_only_the_cloud_gives_is_refused_with_the_way_to_give_it() -> None:
-    with pytest.raises(InvalidError, match=r"node-restriction.kubernetes.io/vault: .*skerry token create --label"):
-        labels_of(("node-restriction.kubernetes.io/vault=yes",))
-
-
-def test_the_defaults_are_those_of_the_store() -> None:
-    assert EdgeSettings().budgets() == OutboxBudgets()
-
-
-def test_each_class_has_its_room_and_time() -> None:
-    environ = {
-        "SKERRY_TELEMETRY_MIB": "1",
-        "SKERRY_TELEMETRY_DAYS": "0.5",
-        "SKERRY_EVENT_MIB": "2",
-        "SKERRY_EVENT_DAYS": "2",
-        "SKERRY_ALARM_MIB": "3",
-        "SKERRY_ALARM_DAYS": "3",
-        "SKERRY_MESSAGE_MIB": "4",
-        "SKERRY_MESSAGE_DAYS": "4",
-        "SKERRY_FREE_FLOOR_MIB": "6",
-        "SKERRY_PUSH_MIB": "5",
-    }
-    budgets = resolve(EdgeSettings, {}, environ).budgets()
-    assert budgets == OutboxBudgets(
-        telemetry=MIB,
-        telemetry_ttl_ms=DAY_MS // 2,
-        event=2 * MIB,
-        event_ttl_ms=2 * DAY_MS,
-        alarm=3 * MIB,
-        alarm_ttl_ms=3 * DAY_MS,
-        message=4 * MIB,
-        message_ttl_ms=4 * DAY_MS,
-        free_floor=6 * MIB,
-        push=5 * MIB,
-    )
-    assert budgets.times() == {
-        "telemetry": DAY_MS // 2,
-        "event": 2 * DAY_MS,
-        "alarm": 3 * DAY_MS,
-        "message": 4 * DAY_MS,
-    }
-
-
-@pytest.mark.parametrize("name", ["SKERRY_TELEMETRY_DAYS", "SKERRY_ALARM_MIB", "SKERRY_FREE_FLOOR_MIB"])
-@pytest.mark.parametrize("value", ["-1", "much"])
-def test_a_budget_that_is_none_is_refused_by_its_name(name: str, value: str) -> None:
-    with pytest.raises(InvalidError, match=name):
-        resolve(EdgeSettings, {}, {name: value})
-
-
-def test_the_backlogs_rate_is_a_setting_and_none_is_refused_by_its_name(tmp_path: Path) -> None:
-    assert EdgeSettings().sync() == SyncSettings()
-    given = tmp_path / "edge.yaml"
-    given.write_text("backlog_bytes_s: 4096\n")
-    assert resolve(EdgeSettings, {"config": str(given)}, {}).sync() == SyncSettings(backlog_bytes_s=4096)
-    assert resolve(EdgeSettings, {"backlog_bytes_s": "2048"}, {}).sync().backlog_bytes_s == 2048
-    with pytest.raises(InvalidError, match="SKERRY_BACKLOG_BYTES_S: 0 is below 1024"):
-        resolve(EdgeSettings, {}, {"SKERRY_BACKLOG_BYTES_S": "0"})
 
 
 def settings_with(**given: str) -> EdgeSettings:
@@ -207,63 +104,6 @@ def test_home_assistant_is_told_where_a_prefix_and_a_broker_are_given() -> None:
         homeassistant_prefix_of(settings_with(homeassistant_prefix="homeassistant"))
     with pytest.raises(InvalidError, match="write the start of a topic"):
         homeassistant_prefix_of(settings_with(**there, homeassistant_prefix="homeassistant/#"))
-
-
-def test_mappers_are_served_where_kubeedge_would_or_where_it_is_said() -> None:
-    assert dmi_socket_of(settings_with()) == (DMI_SOCKET if DMI_SOCKET.parent.is_dir() else None)
-    assert dmi_socket_of(settings_with(dmi_socket="none")) is None
-    assert dmi_socket_of(settings_with(dmi_socket="/run/dmi.sock")) == Path("/run/dmi.sock")
-    with pytest.raises(InvalidError, match=r"--dmi-socket 'dmi\.sock': write auto, none or an absolute path"):
-        dmi_socket_of(settings_with(dmi_socket="dmi.sock"))
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("none", None),
-        ("169.254.20.10", ("169.254.20.10", 53, "cluster.local")),
-        ("127.0.0.1:5353", ("127.0.0.1", 5353, "cluster.local")),
-        ("fd00::a", ("fd00::a", 53, "cluster.local")),
-        ("[fd00::a]:5353", ("fd00::a", 5353, "cluster.local")),
-    ],
-)
-def test_the_cluster_dns_has_an_address(text: str, found: tuple[str, int, str] | None) -> None:
-    assert cluster_dns_of(resolve(EdgeSettings, {"cluster_dns": text}, {})) == found
-
-
-@pytest.mark.parametrize("text", ["0.0.0.0", "::", "dns.local", "127.0.0.1:x", "127.0.0.1:99999", ""])
-def test_a_cluster_dns_for_everybody_or_nobody_is_refused(text: str) -> None:
-    with pytest.raises(InvalidError, match=re.escape(f"--cluster-dns {text!r}: write one of the gateway's own")):
-        cluster_dns_of(resolve(EdgeSettings, {"cluster_dns": text}, {}))
-    with pytest.raises(InvalidError, match="--cluster-domain '-': write a domain"):
-        cluster_dns_of(resolve(EdgeSettings, {"cluster_dns": "127.0.0.1", "cluster_domain": "-"}, {}))
-
-
-def test_ingresses_are_served_where_it_is_said() -> None:
-    assert ingress_of(resolve(EdgeSettings, {}, {})) is None
-    asked = {"ingress": "haproxy", "ingress_http_port": "8080", "ingress_address": "[::1]"}
-    found = ingress_of(resolve(EdgeSettings, asked, {}))
-    assert found == IngressSettings(http_port=8080, https_port=443, address="::1")
-
-
-@pytest.mark.parametrize("told", [{"ingress_address": "eth0"}, {"ingress_http_port": "443"}])
-def test_ingress_settings_that_cannot_be_are_refused(told: dict[str, str]) -> None:
-    with pytest.raises(InvalidError, match="--ingress-"):
-        ingress_of(resolve(EdgeSettings, {"ingress": "haproxy", **told}, {}))
-
-
-def test_what_is_reserved_for_the_system_is_named_by_resource() -> None:
-    assert reserved_of(("cpu=100m", "memory=256Mi")) == {"cpu": "100m", "memory": "256Mi"}
-    for text in ("cpu", "gpu=1", "memory=much", "cpu=-1"):
-        with pytest.raises(InvalidError, match="--system-reserved"):
-            reserved_of((text,))
-
-
-def test_a_root_of_cgroups_is_a_path() -> None:
-    assert (cgroup_root_of("/"), cgroup_root_of("/site/two")) == ("/", "/site/two")
-    for text in ("", "site", "/site/../other", "//"):
-        with pytest.raises(InvalidError, match="--cgroup-root"):
-            cgroup_root_of(text)
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
