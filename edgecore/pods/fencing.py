@@ -46,10 +46,10 @@ class Fencing:
     async def _until_rest(
         self, pod: Callable[[], JsonObject | None], grace_s: float, tasks: asyncio.TaskGroup
     ) -> None:
-        since_ms, told = self._parts.clock.wall_ms(), False
+        told = False
         while not self._at_rest.is_set() and (now := pod()) is not None and self._parts.lent.left_s(now) == 0:
             try:
-                await self._look(now, grace_s, since_ms, tasks)
+                await self._look(now, grace_s, tasks)
             except (SkerryError, OSError) as error:
                 if not told:
                     log.warning("a pod whose lease is over is not ended yet uid=%s reason=%s", self._uid, error)
@@ -61,11 +61,12 @@ class Fencing:
                 told = True
             await until_set(self._at_rest, within_s=LOOK_S)
 
-    async def _look(self, pod: JsonObject, grace_s: float, since_ms: int, tasks: asyncio.TaskGroup) -> None:
+    async def _look(self, pod: JsonObject, grace_s: float, tasks: asyncio.TaskGroup) -> None:
         runtime = self._parts.runtime
         containers = await runtime.list(self._uid)
         if all(state.phase == "exited" for state in containers):
             return
+        now_ms = self._parts.clock.wall_ms()
         seen = Seen(
             pod=pod,
             containers=containers,
@@ -75,9 +76,9 @@ class Fencing:
             terminating=False,
             grace_s=grace_s,
             held_back=ENDED,
-            held_ms=since_ms,
+            unlent_ms=now_ms - round(self._parts.lent.over_s(pod) * 1000),
             finished=False,
-            now_ms=self._parts.clock.wall_ms(),
+            now_ms=now_ms,
         )
         specs = {one.name: one.spec for one in all_of(pod)}
         address = next(iter(seen.sandbox.addresses if seen.sandbox else ()), self._parts.node.address)

@@ -77,6 +77,10 @@ class Lent(Protocol):
         """How much longer it may run; 0: not now. None: nobody lends it, and it may run anyhow."""
         ...
 
+    def over_s(self, pod: JsonObject) -> float:
+        """How long ago its lease came to its end, whatever the agent was at; 0 where it has not."""
+        ...
+
     async def run(self, changed: Changed, fence: Fence) -> None:
         """Until cancelled, or at once."""
         ...
@@ -87,6 +91,9 @@ class AlwaysLent:
 
     def left_s(self, pod: JsonObject) -> float | None:
         return None
+
+    def over_s(self, pod: JsonObject) -> float:
+        return 0.0
 
     async def run(self, changed: Changed, fence: Fence) -> None:
         return
@@ -120,6 +127,8 @@ class PodLeases:
         """Of whom it was told."""
         self._wake = asyncio.Event()
         """There is something to ask."""
+        self._has_ended = asyncio.Event()
+        """What is not lent any more is to be written down."""
         self._came = asyncio.Event()
         """The same, for who looks at the ends."""
         self._failed = ""
@@ -135,6 +144,12 @@ class PodLeases:
         if not lease_of(pod):
             return None
         return self._lending.left_s(uid_of(pod), untold_of(pod), self._clock.monotonic_s())
+
+    def over_s(self, pod: JsonObject) -> float:
+        """See `Lent`."""
+        if not lease_of(pod):
+            return 0.0
+        return self._lending.over_s(uid_of(pod), untold_of(pod), self._clock.monotonic_s())
 
     def welcomed(self) -> None:
         """The cloud is here again."""
@@ -153,6 +168,7 @@ class PodLeases:
                     await self._write_asked()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch_ends(fence))
+                tasks.create_task(self._note_ends())
                 while True:
                     self._wake.clear()
                     if not self._marked:
@@ -186,8 +202,18 @@ class PodLeases:
                 self._changed(uid)
             for uid in ended:
                 fence(uid)
+            if ended - self._ended:
+                self._has_ended.set()
             self._ended = ended
             await until_set(self._came, within_s=min([_END_S, *(left_s for left_s in left.values() if left_s)]))
+
+    async def _note_ends(self) -> None:
+        """Write down what has come to its end, beside the watch: what was written down of it is older, and a restart
+        of the agent would count its grace from that."""
+        while True:
+            await self._has_ended.wait()
+            self._has_ended.clear()
+            await self._write_down(self._clock.monotonic_s(), anyhow=True)
 
     def _pods(self) -> dict[str, str]:
         """Uids of those that are lent, and what their marks say while nobody counts on their end."""
@@ -253,13 +279,14 @@ class PodLeases:
         """Of pods that are here, also where their mark is gone: it may come back."""
         self._lending.keep({stamp.uid for key, stamp in self._store.stamps() if key.resource == _PODS})
 
-    async def _write_down(self, now_s: float) -> None:
+    async def _write_down(self, now_s: float, *, anyhow: bool = False) -> None:
+        """`anyhow`: though it is not due yet."""
         self._keep()
         shown = self._lending.shown()
         pods = self._pods()
         left_s = min((left for uid in pods if (left := self._lending.left_s(uid, "", now_s))), default=0.0)
         due_s = 0.0 if self._written_s is None else self._written_s + left_s / _WRITES
-        if now_s < due_s and _names(shown) == _names(self._written):
+        if shown == self._written or (not anyhow and now_s < due_s and _names(shown) == _names(self._written)):
             return
         try:
             await self._store.apply(EdgeBatch(meta=((META_LEASES, encode_object(shown).decode()),)))

@@ -63,6 +63,14 @@ class Lending:
         end_s = max(self._ends_s.get(uid, 0.0), 0.0 if asked is None else asked.end_s)
         return max(0.0, end_s - now_s)
 
+    def over_s(self, uid: str, untold: str, now_s: float) -> float:
+        """How long ago its lease came to its end; 0 where it has not. Of one that was not lent in this boot, as far
+        as that was written down, it ended before the boot."""
+        if self.left_s(uid, untold, now_s) != 0:
+            return 0.0
+        asked = self.asked.get(uid)
+        return now_s - max(self._ends_s.get(uid, 0.0), 0.0 if asked is None else asked.end_s)
+
     def asks(self, pods: Mapping[str, str], asked_s: float) -> bool:
         """They are to be asked for, as their marks say; whether that is new of any."""
         new = {

@@ -9,6 +9,7 @@ is theirs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
@@ -44,7 +45,9 @@ class Seen(Frozen):
     held_back: Waiting | None = None
     """Somebody at the gateway keeps it from running, and why; None where nobody does."""
     held_ms: int = 0
-    """Since when."""
+    """Since when, where that is somebody's doing."""
+    unlent_ms: int | None = None
+    """Since when nobody lends it any more, whoever keeps it from running; None: it is lent, or need not be."""
     finished: bool
     """It had reached its last phase: nothing is started any more, whatever the runtime has forgotten."""
     now_ms: int
@@ -123,7 +126,7 @@ class Plan(Frozen):
 def plan(seen: Seen) -> Plan:
     """The next steps. Planning again after them, or after none of them, is always right."""
     if seen.terminating:
-        return _leave(seen)
+        return _end(seen, since_ms=seen.ending_ms)
     sandbox = seen.sandbox
     strays = [state for state in seen.running if sandbox is None or state.sandbox_id != sandbox.id]
     if strays:
@@ -156,11 +159,15 @@ def is_over(seen: Seen) -> bool:
 
 
 def _end(seen: Seen, *, since_ms: int) -> Plan:
-    """Apps first, all at once; each sidecar when nothing is left that may need it, or the grace is over."""
+    """Apps first, all at once; each sidecar when nothing is left that may need it, or the grace is over: that of what
+    ends, or of what is not lent any more, whichever is over sooner."""
     if not seen.running:
         alive = tuple(StopSandbox(sandbox_id=each.id) for each in seen.sandboxes if each.ready)
         return Plan(actions=alive, backoff=seen.backoff)
     since_ms = since_ms or seen.now_ms
+    own_s = own_grace_s(seen.pod)
+    if seen.unlent_ms is not None and seen.unlent_ms + own_s * 1000 < since_ms + seen.grace_s * 1000:
+        seen, since_ms = replace(seen, grace_s=own_s), seen.unlent_ms
     passed_s = max((seen.now_ms - since_ms) / 1000, 0.0)
     sidecars = [one.name for one in wanted_of(seen.pod) if one.part == "sidecar"]
     actions: list[Action] = [_stop(state, seen) for state in seen.running if state.name not in sidecars]
@@ -176,16 +183,6 @@ def _end(seen: Seen, *, since_ms: int) -> Plan:
     return Plan(actions=tuple(actions), backoff=seen.backoff, wake_ms=wait_ms)
 
 
-def _leave(seen: Seen) -> Plan:
-    """A deletion may leave it more time than its spec does, but none to what is held back: who waits for the end of
-    what is not lent any more knows nothing of deletions (docs/decisions/0540)."""
-    own_s = own_grace_s(seen.pod)
-    held_until_ms = seen.held_ms + own_s * 1000
-    if seen.held_back and seen.held_ms and held_until_ms < (seen.ending_ms or seen.now_ms) + seen.grace_s * 1000:
-        return _end(replace(seen, grace_s=own_s), since_ms=seen.held_ms)
-    return _end(seen, since_ms=seen.ending_ms)
-
-
 def _held_back(seen: Seen, why: Waiting) -> Plan:
     """What runs ends as at the end of the pod; its sandbox stays, and with it the pod's address."""
     waiting = {one.name: why for one in wanted_of(seen.pod)}
@@ -195,7 +192,16 @@ def _held_back(seen: Seen, why: Waiting) -> Plan:
 
 
 def _stop(state: ContainerState, seen: Seen) -> Stop:
-    return Stop(container_id=state.id, name=state.name, grace_s=seen.grace_s)
+    return Stop(container_id=state.id, name=state.name, grace_s=min(seen.grace_s, _unlent_left_s(seen)))
+
+
+def _unlent_left_s(seen: Seen) -> float:
+    """Who waits for the end of what is not lent any more gives it its own grace from the end of the lease on, and
+    knows nothing of deletions and of restarts of the agent (docs/decisions/0540)."""
+    if seen.unlent_ms is None:
+        return math.inf
+    own_s = own_grace_s(seen.pod)
+    return max(own_s - max(seen.now_ms - seen.unlent_ms, 0) / 1000, min(GRACE_S_MIN, own_s))
 
 
 def _in_need_of_a_sandbox(seen: Seen) -> Plan:

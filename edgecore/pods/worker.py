@@ -107,8 +107,9 @@ class PodWorker:
         """A look is under way, and what happens in it was not told yet."""
         self._is_new = False
         """It begins here, and may be refused."""
-        self._unlent_ms = 0
-        """Since when it may not run, as nobody lends it any more; 0: it may."""
+        self._unlent_ms: int | None = None
+        """Since when it may not run, as nobody lends it any more, by the wall clock as it was at the last look; None:
+        it may."""
         self._early_end: tuple[Ending, float] | None = None
         """It is to end, and was not looked at yet."""
         boots = parts.store.boots()
@@ -332,11 +333,13 @@ class PodWorker:
     def _with_sandbox(self, seen: Seen, made: SandboxState) -> Seen:
         others = [each for each in seen.sandboxes if each.id != made.id]
         now_ms = self._parts.clock.wall_ms()
+        unlent = self._unlent(seen.pod, seen.containers, now_ms)  # making it took its time
         return replace(
             seen,
             sandboxes=sorted([*others, made], key=lambda each: each.attempt),
             problems=self._starting.problems,
-            held_back=seen.held_back or self._unlent(seen.pod, seen.containers, now_ms),  # making it took its time
+            held_back=seen.held_back or unlent,
+            unlent_ms=self._unlent_ms,
             now_ms=now_ms,
         )
 
@@ -362,6 +365,7 @@ class PodWorker:
             sandboxes=sandboxes,
             # What was ended as its lease is over has not failed.
             held_back=seen.held_back or (None if is_ending else self._unlent(seen.pod, containers, now_ms)),
+            unlent_ms=seen.unlent_ms if is_ending else self._unlent_ms,
         )
 
     def _asked_from_now_on(self, now: Seen, tasks: asyncio.TaskGroup) -> Seen:
@@ -457,9 +461,9 @@ class PodWorker:
             self._record = replace(self._kept, ending_ms=now_ms)
         pod_here = shown if terminating or finished else self._allocated(shown)
         record, hold = self._kept, self._parts.hold()
-        held_by = held_back(record.stopped, record.kept, hold) or (
-            None if finished else self._unlent(pod, containers, now_ms)
-        )
+        by_hand = held_back(record.stopped, record.kept, hold)
+        unlent = None if finished else self._unlent(pod, containers, now_ms, is_told=by_hand is None)
+        held_by = by_hand or unlent
         return Seen(
             pod=pod_here,
             containers=containers,
@@ -470,7 +474,8 @@ class PodWorker:
             grace_s=record.grace_s,
             ending_ms=record.ending_ms,
             held_back=held_by,
-            held_ms=record.stopped.at_ms if record.stopped is not None else self._unlent_ms,
+            held_ms=record.stopped.at_ms if record.stopped is not None else 0,
+            unlent_ms=None if finished else self._unlent_ms,
             finished=finished,
             now_ms=now_ms,
             health=self._health(),
@@ -479,16 +484,18 @@ class PodWorker:
             dead=self._parts.dead,
         )
 
-    def _unlent(self, pod: JsonObject | None, containers: Sequence[ContainerState], now_ms: int) -> Waiting | None:
+    def _unlent(
+        self, pod: JsonObject | None, containers: Sequence[ContainerState], now_ms: int, *, is_told: bool = True
+    ) -> Waiting | None:
         """Why it may not run now, where it must never run twice in a federation."""
-        left_s = None if pod is None else self._parts.lent.left_s(pod)
-        if left_s is None or left_s > 0:
-            self._unlent_ms = 0
+        if pod is None or self._parts.lent.left_s(pod) != 0:
+            self._unlent_ms = None
             return None
         # It ran here: of one that waits for its first answer there is nothing to tell.
-        if not self._unlent_ms and (containers or str_at(self._kept.status, "phase") == "Running"):
+        is_new = is_told and self._unlent_ms is None
+        if is_new and (containers or str_at(self._kept.status, "phase") == "Running"):
             self._telling.happens(Happening(reason=ENDED.reason, message=ENDED.message, warning=True))
-        self._unlent_ms = self._unlent_ms or now_ms
+        self._unlent_ms = now_ms - round(self._parts.lent.over_s(pod) * 1000)
         return ENDED
 
     def _is_over(self, seen: Seen) -> bool:

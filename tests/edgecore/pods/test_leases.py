@@ -255,13 +255,13 @@ async def test_a_lease_ends_in_time_while_an_answer_is_waited_for(stage: Stage) 
             await eventually(lambda: runtime.stops)
 
 
-async def test_a_sidecar_that_began_as_the_lease_ended_has_its_grace(stage: Stage) -> None:
+async def test_a_sidecar_that_began_long_after_the_lease_ended_has_a_moment(stage: Stage) -> None:
     runtime = stage.runtime = SlowRuntime(stage, "start")
     side: list[Json] = [container("side", restartPolicy="Always")]
     async with stage.running():
         await stage.put(with_annotations(pod(container(), initContainers=side), {LEASE: "north.row"}))
         await eventually(lambda: runtime.stops)
-    assert runtime.stops == [("side", 30.0)]
+    assert runtime.stops == [("side", 2.0)], "its lease has been over for a minute"
 
 
 @pytest.mark.parametrize("fault", [UnavailableError("no figures"), ValueError("a fault of ours")])
@@ -296,6 +296,50 @@ async def test_a_deletion_leaves_what_is_not_lent_any_more_no_longer_grace_than_
         await eventually(lambda: runtime.asked[1:] == [("uid-1.app.0", 30.0)])
         runtime.go.set()
         await eventually(lambda: not stage.runs())
+
+
+@pytest.mark.parametrize(("away_s", "left_s"), [(5, 20.0), (29, 2.0), (600, 2.0)])
+async def test_a_restart_of_the_agent_gives_what_is_not_lent_any_more_no_other_grace(
+    stage: Stage, away_s: float, left_s: float
+) -> None:
+    """Its end counts, not what was written down of it when it was lent, nor when it is looked at first."""
+    runtime = stage.runtime = PatientRuntime(stage)
+    async with stage.running() as pods:
+        await stage.put(lent_pod())
+        await eventually(stage.runs)
+        stage.clock.advance(20)  # renewed, and too soon to be written down
+        assert stage.cloud.leases is not None
+        await stage.cloud.leases.ask()
+        stage.cloud.there = False
+        before = stage.store.meta(META_LEASES)
+        look(stage, pods, 65)
+        await eventually(lambda: runtime.asked)
+        assert runtime.asked == [("uid-1.app.0", 25.0)]
+        await eventually(lambda: stage.store.meta(META_LEASES) != before)
+    runtime = stage.runtime = PatientRuntime(stage)
+    stage.boot("one")
+    stage.clock.advance(away_s)
+    async with stage.running():
+        await eventually(lambda: runtime.asked)
+        assert runtime.asked == [("uid-1.app.0", left_s)]
+        runtime.go.set()
+        await eventually(lambda: not stage.runs())
+
+
+async def test_what_ended_is_written_down_as_it_ended(stage: Stage) -> None:
+    async with asking(stage):
+        await stage.put(lent_pod())
+        await eventually(lambda: stage.store.meta(META_LEASES))
+        first = stage.store.meta(META_LEASES)
+        stage.clock.advance(20)
+        assert stage.cloud.leases is not None
+        await stage.cloud.leases.ask()
+        assert stage.store.meta(META_LEASES) == first, "flash wears"
+        stage.cloud.there = False
+        stage.clock.advance(61)
+        await eventually(lambda: stage.store.meta(META_LEASES) != first)
+        stage.boot("one")
+        assert stage.lent.over_s(lent_pod()) == 1.0
 
 
 async def test_of_a_pod_that_was_forced_away_no_lease_is_told_to_have_ended(stage: Stage) -> None:

@@ -38,6 +38,21 @@ def test_it_lasts_over_a_restart_and_not_over_a_boot() -> None:
     assert lent("", Lending("", lending.shown()).shown()).left_s("p", "", 5.0) == 0.0, "boots can't be told apart"
 
 
+def test_how_long_ago_it_ended_is_told_over_a_restart_and_after_a_boot_it_was_before_that() -> None:
+    lending = lent()
+    lending.answered({"p": 60.0}, asked={"p": ""}, asked_s=100.0, now_s=100.0)
+    assert (lending.over_s("p", "", 159.0), lending.over_s("p", "", 160.0), lending.over_s("p", "", 200.0)) == (
+        0,
+        0,
+        40,
+    )
+    assert lent("b", lending.shown()).over_s("p", "", 200.0) == 40.0
+    assert lent("another", lending.shown()).over_s("p", "", 5.0) == 5.0
+    assert lending.over_s("p", "60/x", 200.0) == 0.0, "nobody counts on its end"
+    lending.asks({"p": "60/x"}, 200.0)
+    assert (lending.over_s("p", "60/x", 250.0), lending.over_s("p", "", 275.0)) == (0.0, 15.0)
+
+
 def test_it_asks_often_enough_that_a_lost_question_ends_nothing_and_seldom_enough() -> None:
     lending = lent()
     lending.answered({"p": 60.0, "q": 3000.0}, asked={"p": "", "q": ""}, asked_s=0.0, now_s=0.0)

@@ -353,15 +353,45 @@ def test_apps_end_together_and_sidecars_after_them_from_the_last_to_the_first() 
 def test_what_is_held_back_ends_no_later_for_a_deletion_with_a_longer_grace() -> None:
     why = Waiting(reason="LeaseEnded", message="")
     going = replace(
-        seen(state(), terminating=True, ending_ms=NOW_MS - 60_000), grace_s=3600, held_back=why, held_ms=NOW_MS
+        seen(state(), terminating=True, ending_ms=NOW_MS - 60_000), grace_s=3600, held_back=why, unlent_ms=NOW_MS
     )
     assert plan(going).actions == (Stop(container_id="uid-1.app.0", name="app", grace_s=30),)
     quick = replace(going, pod=pod(terminationGracePeriodSeconds=5))
     assert plan(quick).actions == (Stop(container_id="uid-1.app.0", name="app", grace_s=5),)
     sooner = replace(going, grace_s=70)
-    assert plan(sooner).actions == (Stop(container_id="uid-1.app.0", name="app", grace_s=70),), "it has ten yet"
-    free = replace(going, held_back=None)
+    assert plan(sooner).wake_ms == NOW_MS + 10_000, "it has ten yet"
+    free = replace(going, held_back=None, unlent_ms=None)
     assert plan(free).actions == (Stop(container_id="uid-1.app.0", name="app", grace_s=3600),)
+
+
+@pytest.mark.parametrize("ending_ms", [0, NOW_MS - 100_000])
+@pytest.mark.parametrize(
+    "held", [None, Waiting(reason="LeaseEnded", message=""), Waiting(reason="ByHand", message="")]
+)
+def test_the_grace_of_what_is_not_lent_any_more_counts_from_the_end_of_its_lease(
+    held: Waiting | None, ending_ms: int
+) -> None:
+    """Whoever keeps it from running besides, and however often it is looked at for the first time."""
+    if held is None and not ending_ms:
+        return
+    runs = [state("app"), state("side")]
+    the_pod = pod(initContainers=[SIDE])
+    late = seen(*runs, the_pod=the_pod, terminating=bool(ending_ms), ending_ms=ending_ms)
+    late = replace(late, grace_s=3600 if ending_ms else 30, held_back=held, unlent_ms=NOW_MS - 20_000)
+    assert plan(late).actions == (Stop(container_id="uid-1.app.0", name="app", grace_s=10),)
+    assert plan(late).wake_ms == NOW_MS + 10_000
+    over = replace(late, unlent_ms=NOW_MS - 31_000)
+    assert {step.grace_s for step in plan(over).actions if isinstance(step, Stop)} == {2.0}, "it gets a moment"
+    assert names(plan(over)) == ["-app", "-side"]
+    none = replace(over, pod=pod(initContainers=[SIDE], terminationGracePeriodSeconds=0))
+    assert {step.grace_s for step in plan(none).actions if isinstance(step, Stop)} == {0.0}
+    early = replace(late, unlent_ms=NOW_MS + 5_000)  # the wall clock was set while it was looked at
+    assert {step.grace_s for step in plan(early).actions if isinstance(step, Stop)} == {30.0}
+
+
+def test_what_runs_in_a_sandbox_that_is_gone_ends_with_its_lease_as_well() -> None:
+    stray = replace(seen(state(), sandboxes=(sandbox(1),)), unlent_ms=NOW_MS - 20_000, grace_s=30)
+    assert plan(stray).actions == (Stop(container_id="uid-1.app.0", name="app", grace_s=10),)
 
 
 def test_who_is_unwell_is_ended_with_the_grace_of_the_probe_that_it_failed() -> None:
