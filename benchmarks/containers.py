@@ -30,8 +30,9 @@ from benchmarks.edge_memory import ENVIRONMENT, figures_mb, supervisors, until
 from edgecore.link.membership import Credentials, save_membership
 from edgecore.pods.runtimes.cri import messages as cri
 from edgecore.pods.runtimes.cri.schema import RUNTIME, RUNTIME_CALLS, TABLE
+from edgecore.store.opening import open_store
 from edgecore.store.port import EdgeBatch, Held, OutboxBudgets
-from edgecore.store.sqlite import StoreSettings, open_store
+from edgecore.store.sqlite import StoreSettings
 from skerry.clocks import SystemClock, SystemIds
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp

@@ -28,7 +28,7 @@ from typing import Any, Final, cast
 
 from benchmarks.edge_memory import agent, broker, process, run, until
 from benchmarks.fleet.cloud import cpu_s
-from edgecore.store.sqlite import FILE_NAME
+from edgecore.store.database import FILE_NAME
 from skerry.cli import kubeconfig
 from skerry.cli.client import Client
 from skerry.objects.meta import revision_of

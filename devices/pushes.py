@@ -23,7 +23,6 @@ from skerry.frozen import Frozen
 from skerry.objects.device_models import properties_in
 from skerry.objects.hosts import is_loopback
 from skerry.objects.json import JsonObject, bool_at, decode_object, encode_object, int_at, map_at, str_at
-from skerry.objects.line_protocol import point, quoted
 
 PUSH: Final = "push"
 """Ours, in a visitor's `configData`."""
@@ -573,6 +572,8 @@ def _attribute(key: str, text: str) -> JsonObject:
 
 def _line(to: InfluxPush, told: Told) -> bytes:
     """A line of InfluxDB's protocol. Numbers are floats, whatever their type: a field has one type for good."""
+    from skerry.objects.line_protocol import point, quoted  # only who pushes lines pays
+
     assert told.value is not None, "a line has a value"
     match told.type:
         case "INT" | "FLOAT" | "DOUBLE":

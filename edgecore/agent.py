@@ -41,9 +41,10 @@ from edgecore.store.damage import META_DAMAGE, DamageNote
 from edgecore.store.guard import StoreGuard
 from edgecore.store.held_copy import FILE as COPY_FILE
 from edgecore.store.held_copy import Beside, HeldCopy, restore
+from edgecore.store.opening import OpenedStore, open_store
 from edgecore.store.port import META_ADDRESS, META_CUT, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
-from edgecore.store.sqlite import OpenedStore, StoreSettings, open_store
+from edgecore.store.sqlite import StoreSettings
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen

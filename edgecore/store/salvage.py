@@ -6,8 +6,8 @@ twice. A page that can't be read is stepped around. What was held and is not sav
 
 Nothing of the outbox is told before this is done (`EdgeStore.salvage`): a receipt covers all numbers below it.
 
-Kept: `edge.salvage`, which names the file from before it is set aside until all is brought over; in `meta` how far
-that went, written in the transactions that bring rows over. A crash at any point goes on from there.
+Kept: in `meta`, how far that went, written in the transactions that bring rows over. A crash at any point goes on
+from there.
 """
 
 from __future__ import annotations
@@ -22,15 +22,12 @@ from typing import Final
 from edgecore.store.gaps import Lost
 from edgecore.store.outbox import CLASSES, SavedRow, Writing
 from edgecore.store.port import NewReport, report_cost_bytes
-from skerry.errors import UnavailableError
-from skerry.files import write_private
+from edgecore.store.set_aside import META_SALVAGE
 from skerry.frozen import Frozen, replace
 from skerry.objects.json import Json, JsonObject, bool_at, decode_object, dig, encode_object, int_at, map_at, str_at
 
 LOG: Final = logging.getLogger(__name__)
 
-META_SALVAGE: Final = "outbox_salvage"
-"""Name in `meta`: how far the salvage of a damaged outbox is (`Salvage.text`)."""
 STEP_ROWS: Final = 1000
 STEP_BYTES: Final = 256 << 10
 """Of one transaction: what waits behind it waits for a moment."""
@@ -199,7 +196,52 @@ class DamagedOutbox:
         return True
 
 
-def read_on(outbox: DamagedOutbox | None, salvage: Salvage) -> Stretch:
+class Salvaging:
+    """The salvage of one damaged store, part by part. Whoever calls writes each part in a transaction of its own."""
+
+    def __init__(self, text: str, directory: Path) -> None:
+        """`text`: what `META_SALVAGE` says; the damaged file is in the directory."""
+        self._salvage = Salvage.read(text)
+        self._directory = directory
+        self._outbox: DamagedOutbox | None = None
+
+    @property
+    def file(self) -> str:
+        """Name of the damaged file."""
+        return self._salvage.file
+
+    @property
+    def done(self) -> bool:
+        return self._salvage.done
+
+    def stretch(self) -> Stretch:
+        """The next part; of a file that can't be opened, that none of it can be read."""
+        if self._outbox is None:
+            with suppress(sqlite3.Error):
+                self._outbox = DamagedOutbox(self._directory / self._salvage.file)
+        return _read_on(self._outbox, self._salvage)
+
+    def saved(self, writing: Writing, stretch: Stretch, *, has_room: bool) -> Salvage:
+        """How far it is once this part is written, which it is here, in the caller's transaction."""
+        salvage = _bring(writing, self._salvage, stretch, has_room=has_room)
+        return _finish(writing, salvage) if salvage.after >= salvage.through else salvage
+
+    def committed(self, salvage: Salvage) -> None:
+        """That transaction is done."""
+        self._salvage = salvage
+
+    def end(self) -> None:
+        """All is brought over."""
+        _say(self._salvage)
+        self.close()
+
+    def close(self) -> None:
+        if self._outbox is not None:
+            self._outbox.close()
+        self._outbox = None
+
+
+def _read_on(outbox: DamagedOutbox | None, salvage: Salvage) -> Stretch:
     """The next part of it; all that is left is unreadable where the file can't be opened."""
     if salvage.after >= salvage.through:
         return Stretch(rows=(), after=salvage.through)
@@ -208,7 +250,7 @@ def read_on(outbox: DamagedOutbox | None, salvage: Salvage) -> Stretch:
     return outbox.some(salvage.after, salvage.through)
 
 
-def bring(writing: Writing, salvage: Salvage, stretch: Stretch, *, has_room: bool) -> Salvage:
+def _bring(writing: Writing, salvage: Salvage, stretch: Stretch, *, has_room: bool) -> Salvage:
     """Write a part into the new store, in the caller's transaction. Without room readings are dropped, and told."""
     before_ms = 0
     holes = list(stretch.holes)
@@ -227,7 +269,7 @@ def bring(writing: Writing, salvage: Salvage, stretch: Stretch, *, has_room: boo
     return replace(salvage, after=stretch.after)
 
 
-def finish(writing: Writing, salvage: Salvage) -> Salvage:
+def _finish(writing: Writing, salvage: Salvage) -> Salvage:
     """Tell what is lost, in the caller's transaction."""
     at = salvage.unreadable or Lost(salvage.through, salvage.through, writing.wall_ms, writing.wall_ms)
     if salvage.held is not None:
@@ -243,7 +285,7 @@ def finish(writing: Writing, salvage: Salvage) -> Salvage:
     return replace(salvage, done=True)
 
 
-def say(salvage: Salvage) -> None:
+def _say(salvage: Salvage) -> None:
     """For whoever reads the log."""
     if salvage.held is None:
         lost = "unknown"
@@ -320,33 +362,6 @@ def _tops(connection: sqlite3.Connection) -> Iterator[int]:
             (top,) = connection.execute(select, values).fetchone()
             if isinstance(top, int):
                 yield top
-
-
-# --- the mark ---
-
-
-def salvage_from(directory: Path) -> Path | None:
-    """The file that is being salvaged; None for none."""
-    try:
-        name = _mark(directory).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return directory / name if name and "/" not in name else None
-
-
-def begin_salvage(target: Path) -> None:
-    """Before a damaged file gets this name. Where there is no room to note it, only a crash right then loses it."""
-    with suppress(UnavailableError):
-        write_private(_mark(target.parent), f"{target.name}\n".encode())
-
-
-def end_salvage(directory: Path) -> None:
-    """All is brought over."""
-    _mark(directory).unlink(missing_ok=True)
-
-
-def _mark(directory: Path) -> Path:
-    return directory / "edge.salvage"
 
 
 # --- small things ---

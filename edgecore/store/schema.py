@@ -6,7 +6,10 @@ the older files. Each step runs in one transaction with its version number, so a
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Final
+
+from skerry.errors import UnavailableError
 
 STEPS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -62,3 +65,22 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
 """STEPS[n] leads from version n to n + 1."""
 
 VERSION: Final = len(STEPS)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Of the tables; 0 for a new file."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the tables to `VERSION`, in the caller's transaction. Raises `UnavailableError` for newer ones."""
+    version = version_of(connection)
+    if version > VERSION:
+        raise UnavailableError(
+            f"the edge store has version {version}, this agent knows {VERSION}: install the newer agent again"
+        )
+    for step in STEPS[version:]:
+        for statement in step:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")

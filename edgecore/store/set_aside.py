@@ -2,6 +2,7 @@
 
 Files `NAME.damaged-MILLISECONDS`, and what SQLite keeps beside each. A card that damages its store once a month
 would otherwise fill itself with copies. A crash between two deletions leaves the rest to the next start.
+`edge.salvage` names the one whose outbox is being saved (`salvage`), from before it is set aside until that is done.
 """
 
 from __future__ import annotations
@@ -9,12 +10,18 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from skerry.errors import UnavailableError
+from skerry.files import write_private
 
 LOG: Final = logging.getLogger(__name__)
 
 KEPT: Final = 2
+META_SALVAGE: Final = "outbox_salvage"
+"""Name in `meta`: how far the salvage of a damaged outbox is (`Salvage.text`)."""
 _NAME: Final = re.compile(r".+\.damaged-(\d+)(-wal|-shm)?")
 
 
@@ -50,3 +57,30 @@ def drop_surplus(directory: Path, free_bytes: Callable[[Path], int], *, floor: i
             LOG.warning("a damaged store can't be dropped path=%s reason=%s", found[at_ms][0], error.strerror)
             return
         LOG.warning("a damaged store that was set aside is dropped path=%s", min(found[at_ms]))
+
+
+# --- what is saved of one ---
+
+
+def salvage_from(directory: Path) -> Path | None:
+    """The file that is being salvaged; None for none."""
+    try:
+        name = _mark(directory).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return directory / name if name and "/" not in name else None
+
+
+def begin_salvage(target: Path) -> None:
+    """Before a damaged file gets this name. Where there is no room to note it, only a crash right then loses it."""
+    with suppress(UnavailableError):
+        write_private(_mark(target.parent), f"{target.name}\n".encode())
+
+
+def end_salvage(directory: Path) -> None:
+    """All is brought over."""
+    _mark(directory).unlink(missing_ok=True)
+
+
+def _mark(directory: Path) -> Path:
+    return directory / "edge.salvage"

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from devices.credentials import FILES, files_in, refuse_elsewhere
 from devices.manifests import KnownDevice
 from devices.protocols import EXTERNAL, PROTOCOLS
 from edgecore.store.backlog import Now, backlog_of
@@ -171,6 +170,8 @@ def files_of(known: KnownDevice | None) -> Sequence[tuple[str, str]]:
     """Field and path of each file on the gateway that the device's configuration names."""
     if known is None or known.config is None or known.config.protocol == EXTERNAL:
         return ()
+    from devices.credentials import FILES, files_in  # only who is asked of a device pays
+
     found = dict.fromkeys(files_in(known.config.protocol_config, "spec.protocol.configData", (PORT, *FILES)))
     for prop, targets in known.pushes.items():
         where = f"spec.properties[{prop}].visitors.configData.push"
@@ -193,6 +194,8 @@ async def files_shown(named: Sequence[tuple[str, str]], directory: Path | None) 
 def file_shown(field: str, path: str, directory: Path | None = None) -> JsonObject:
     """What stands in the way of opening it, and for a serial port the name that stays the same. `directory` has the
     files that devices may name; None: anywhere."""
+    from devices.credentials import refuse_elsewhere
+
     out: dict[str, Json] = {"field": field, "path": path}
     is_port = field.endswith(PORT)
     try:

@@ -32,7 +32,8 @@ OWN = (
     *("edgecore.local_api.connection", "edgecore.local_api.sockets", "edgecore.network.keeper"),
     *("edgecore.pods.runtimes.cri", "edgecore.pods.runtimes.process", "edgecore.rules.service_bus"),
     *("edgecore.rules.shell", "skerry.objects.cel", "skerry.transport.quic", "skerry.transport.websocket"),
-    *("edgecore.cleanup", "edgecore.config.commands", "edgecore.store.memory"),
+    *("edgecore.cleanup", "edgecore.config.commands", "edgecore.store.memory", "edgecore.store.salvage"),
+    *("edgecore.store.taking_over", "devices.credentials", "skerry.objects.line_protocol"),
     *("skerry.transport.grpc", "skerry.validation"),
 )
 LATER = (

@@ -24,8 +24,9 @@ from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.store.port import Advance, Batch, Record
 from cloudcore.store.sql import SqlStore, open_sql_store
 from edgecore.link.session import batch_of
+from edgecore.store.opening import open_store
 from edgecore.store.port import META_EPOCH, META_KNOWN_MS, META_LEAVING, EdgeBatch, NewReading, OutboxBudgets
-from edgecore.store.sqlite import StoreSettings, open_store
+from edgecore.store.sqlite import StoreSettings
 from skerry.clocks import ManualClock, SystemIds
 from skerry.objects.blocks import Reading, count_of
 from skerry.objects.json import JsonObject, decode_object

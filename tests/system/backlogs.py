@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgecore.store.opening import open_store
 from edgecore.store.port import EdgeBatch, NewReading, OutboxBudgets
-from edgecore.store.sqlite import StoreSettings, open_store
+from edgecore.store.sqlite import StoreSettings
 from skerry.clocks import ManualClock, SystemClock, SystemIds
 from skerry.objects.blocks import Reading
 from skerry.objects.json import int_at, maps_at, str_at

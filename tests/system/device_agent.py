@@ -24,9 +24,10 @@ from edgecore.bus.homeassistant import presence_topic
 from edgecore.bus.shell import BusParts, EventBus
 from edgecore.dmi.mappers import Mappers, MappersParts, Sockets
 from edgecore.dmi.server import DmiServer, dial
+from edgecore.store.opening import open_store
 from edgecore.store.port import EdgeBatch, Held, OutboxBudgets
 from edgecore.store.shell import AsyncEdgeStore
-from edgecore.store.sqlite import StoreSettings, open_store
+from edgecore.store.sqlite import StoreSettings
 from edgecore.twins.drivers import driver_factories
 from edgecore.twins.keeper import Keeper
 from skerry.clocks import SystemClock, SystemIds

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from edgecore.store.opening import open_store
 from edgecore.store.port import EdgeBatch, NewReport, OutboxBudgets
-from edgecore.store.sqlite import StoreSettings, open_store
+from edgecore.store.sqlite import StoreSettings
 from skerry.clocks import ManualClock, SystemClock, SystemIds
 from skerry.objects.json import int_at, maps_at, str_at
 from skerry.objects.meta import uid_of

@@ -10,8 +10,9 @@ from random import Random
 
 import pytest
 
+from edgecore.store.opening import open_store
 from edgecore.store.port import EdgeBatch, NewReport, OutboxBudgets
-from edgecore.store.sqlite import StoreSettings, open_store
+from edgecore.store.sqlite import StoreSettings
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import InvalidError
 from skerry.objects.bandwidth import BANDWIDTH

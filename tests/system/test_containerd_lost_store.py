@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from edgecore.store.database import FILE_NAME
 from edgecore.store.held_copy import FILE, read
-from edgecore.store.sqlite import FILE_NAME
 from skerry.objects.json import JsonObject, int_at, maps_at, str_at
 from skerry.objects.meta import name_of
 from tests.system.containerd import Containerd, containerd_server, until

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.store.sqlite import FILE_NAME
+from edgecore.store.database import FILE_NAME
 from skerry.objects.json import JsonObject, int_at, maps_at, str_at
 from tests.system.real_fleet import CORE, NODE, RealFleet, pod, real_fleet, until
 from tests.system.test_backlog import BACKLOG, arrived, pile_up, waiting

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edgecore.store.sqlite import FILE_NAME
+from edgecore.store.database import FILE_NAME
 from skerry.objects.blocks import decode_block
 from skerry.objects.json import JsonObject, ensure_map, maps_at, str_at
 from skerry.objects.twins import (

@@ -21,8 +21,10 @@ from typing import Any
 import pytest
 
 from edgecore.link.membership import Credentials, save_membership
+from edgecore.store.database import FILE_NAME
+from edgecore.store.opening import open_store
 from edgecore.store.port import EdgeBatch, Held, NewReport, OutboxBudgets
-from edgecore.store.sqlite import FILE_NAME, StoreSettings, open_store
+from edgecore.store.sqlite import StoreSettings
 from skerry.clocks import SystemClock, SystemIds
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp

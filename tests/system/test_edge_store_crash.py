@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from edgecore.store.opening import open_store
 from edgecore.store.packing import TOGETHER
 from edgecore.store.port import OutboxBudgets
-from edgecore.store.sqlite import StoreSettings, open_store
+from edgecore.store.sqlite import StoreSettings
 from skerry.clocks import SystemClock, SystemIds
 from skerry.objects.blocks import decode_block
 
@@ -24,7 +25,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from edgecore.store.port import EdgeBatch, Held, NewReport, OutboxBudgets
-from edgecore.store.sqlite import StoreSettings, open_store
+from edgecore.store.opening import open_store
+from edgecore.store.sqlite import StoreSettings
 from skerry.clocks import SystemClock, SystemIds
 from skerry.objects.meta import Key, Revision, Stamp
 settings = StoreSettings(directory=Path(sys.argv[1]), boot_id="b", budgets=OutboxBudgets())
@@ -41,7 +43,8 @@ READER = """
 import sys
 from pathlib import Path
 from edgecore.store.port import EdgeBatch, NewReading, OutboxBudgets
-from edgecore.store.sqlite import StoreSettings, open_store
+from edgecore.store.opening import open_store
+from edgecore.store.sqlite import StoreSettings
 from skerry.clocks import SystemClock, SystemIds
 from skerry.objects.blocks import Reading
 from skerry.objects.twins import DeviceName

@@ -15,7 +15,8 @@ PROGRAM = """
 import subprocess, sys
 from pathlib import Path
 from edgecore.store.port import EdgeBatch, Held, NewReport, OutboxBudgets
-from edgecore.store.sqlite import StoreSettings, open_store
+from edgecore.store.opening import open_store
+from edgecore.store.sqlite import StoreSettings
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import StorageFullError
 from skerry.objects.meta import Key, Revision, Stamp

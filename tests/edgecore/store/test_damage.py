@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from edgecore.store.damage import GONE, META_DAMAGE, META_DROPPED, META_USAGE, DamageNote, is_suspect, suspect
+from edgecore.store.database import FILE_NAME
+from edgecore.store.opening import OpenedStore, open_store
 from edgecore.store.port import META_EPOCH, META_REVISION, EdgeBatch, NewPush, OutboxBudgets, TwinRow
-from edgecore.store.sqlite import FILE_NAME, OpenedStore, StoreSettings, open_store
+from edgecore.store.sqlite import StoreSettings
 from skerry.clocks import ManualClock, SystemIds
 from skerry.errors import DamagedError
 from tests.contracts.edge_store_contract import DEVICE, held, kept, report, telemetry

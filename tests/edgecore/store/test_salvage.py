@@ -8,19 +8,24 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edgecore.store import opening, taking_over
 from edgecore.store import salvage as salvage_module
 from edgecore.store import sqlite as sqlite_module
 from edgecore.store.damage import META_USAGE, suspect
+from edgecore.store.database import FILE_NAME, Database
 from edgecore.store.gaps import Lost
 from edgecore.store.held_copy import FILE, Beside, HeldCopy, restore
+from edgecore.store.opening import OpenedStore, open_store
 from edgecore.store.outbox import SavedRow
 from edgecore.store.port import META_LEAVING, EdgeBatch, EdgeStore, OutboxBudgets
-from edgecore.store.salvage import DamagedOutbox, Salvage, begin_salvage, salvage_from
+from edgecore.store.salvage import DamagedOutbox, Salvage, Salvaging
+from edgecore.store.set_aside import begin_salvage, salvage_from
 from edgecore.store.shell import AsyncEdgeStore
-from edgecore.store.sqlite import FILE_NAME, OpenedStore, SqliteEdgeStore, StoreSettings, open_store
+from edgecore.store.sqlite import SqliteEdgeStore, StoreSettings
 from skerry.clocks import ManualClock, SystemIds
 from skerry.errors import StorageFullError
 from skerry.frozen import replace
@@ -199,21 +204,27 @@ def _watched(monkeypatch: pytest.MonkeyPatch, at: int) -> list[str]:
             raise _Cut(what)
         done.append(what)
 
-    transaction = SqliteEdgeStore._transaction
+    transaction = Database.transaction
 
-    def watched(store: SqliteEdgeStore, doing: str) -> object:
+    def watched(database: Database, doing: str) -> object:
         before(doing)
-        return transaction(store, doing)
+        return transaction(database, doing)
 
-    monkeypatch.setattr(SqliteEdgeStore, "_transaction", watched)
-    for name in ("begin_salvage", "set_aside", "take_over", "end_salvage", "trust"):
-        real = getattr(sqlite_module, name)
+    monkeypatch.setattr(Database, "transaction", watched)
+    for module, name in (
+        (opening, "begin_salvage"),
+        (opening, "set_aside"),
+        (opening, "trust"),
+        (taking_over, "take_over"),
+        (sqlite_module, "end_salvage"),
+    ):
+        real = getattr(module, name)
 
         def in_turn(*values: object, real: Callable[..., object] = real, name: str = name) -> object:
             before(name)
             return real(*values)
 
-        monkeypatch.setattr(sqlite_module, name, in_turn)
+        monkeypatch.setattr(module, name, in_turn)
     return done
 
 
@@ -303,14 +314,14 @@ def test_a_disk_that_is_full_is_no_end(tmp_path: Path, monkeypatch: pytest.Monke
     break_outbox(tmp_path, 700)
     store = opened(tmp_path).store
     full = [StorageFullError("full")]
-    bring = sqlite_module.bring
+    real = Salvaging.saved
 
-    def failing(*values: object, **named: object) -> object:
+    def failing(*values: Any, **named: Any) -> Salvage:
         if full:
             raise full.pop()
-        return bring(*values, **named)  # type: ignore[arg-type]
+        return real(*values, **named)
 
-    monkeypatch.setattr(sqlite_module, "bring", failing)
+    monkeypatch.setattr(Salvaging, "saved", failing)
     saved(store)
     gap = gaps_of(store)["telemetry"]
     assert gap.dropped + len(waiting(store)) == ROWS

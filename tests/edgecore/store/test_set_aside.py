@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from edgecore.store.damage import GONE
+from edgecore.store.database import FILE_NAME
+from edgecore.store.opening import OpenedStore, open_store
 from edgecore.store.port import OutboxBudgets
 from edgecore.store.set_aside import KEPT, drop_surplus
-from edgecore.store.sqlite import FILE_NAME, OpenedStore, StoreSettings, open_store
+from edgecore.store.sqlite import StoreSettings
 from skerry.clocks import SystemClock, SystemIds
 
 FLOOR = 16 << 20

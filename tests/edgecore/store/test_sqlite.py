@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from edgecore.store.database import FILE_NAME
+from edgecore.store.opening import OpenedStore, open_store
 from edgecore.store.outbox import DROP_ROWS
 from edgecore.store.port import META_KNOWN_MS, META_LEAVING, EdgeBatch, EdgeStore, NewReport, OutboxBudgets
 from edgecore.store.schema import STEPS, VERSION
-from edgecore.store.sqlite import FILE_NAME, OpenedStore, SqliteEdgeStore, StoreSettings, open_store
+from edgecore.store.sqlite import SqliteEdgeStore, StoreSettings
 from skerry.clocks import ManualClock, SystemIds
 from skerry.errors import StorageFullError, UnavailableError
 from skerry.frozen import replace
