@@ -34,6 +34,7 @@ from skerry.objects.federation import (
     FederatedType,
     federated_type,
     is_ready,
+    membership_of,
     read_member_object,
 )
 from skerry.objects.json import JsonObject, map_at, str_at
@@ -278,7 +279,7 @@ class FederationController:
 
 
 def _matters(change: Seen) -> bool:
-    """Whether a member came, went, was labelled otherwise, or is heard otherwise."""
+    """Whether a member came, went, joined again, was labelled otherwise, or is heard otherwise."""
     before, after = change.before, change.after
     if before is None or after is None:
         return True
@@ -286,4 +287,5 @@ def _matters(change: Seen) -> bool:
         labels_of(before) != labels_of(after)
         or is_ready(before) != is_ready(after)
         or being_deleted(before) != being_deleted(after)
+        or membership_of(before) != membership_of(after)
     )

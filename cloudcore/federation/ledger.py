@@ -1,12 +1,13 @@
 """Rows of the ledger of members, written as a plan says: what is wanted, and tombstones of what is not any more.
 
-A row leaves when its member says that its tombstone is carried out, or with its member. Keeps nothing.
+A row leaves when its member says that its tombstone is carried out, or with its membership. Keeps nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -16,7 +17,16 @@ from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE
 from cloudcore.runtime.manager import Tools
 from skerry.errors import AlreadyExistsError, NotFoundError
 from skerry.frozen import replace
-from skerry.objects.federation import MEMBER_OBJECTS, MemberObject, longest_lease_s, read_member_object, spec_of
+from skerry.objects.federation import (
+    MEMBER_OBJECTS,
+    MEMBERSHIP_ID,
+    MemberObject,
+    is_of_membership,
+    longest_lease_s,
+    membership_of,
+    read_member_object,
+    spec_of,
+)
 from skerry.objects.json import JsonObject, bool_at, map_at, str_at
 from skerry.objects.meta import Key, being_deleted, name_of, uid_of
 from skerry.objects.times import time_text
@@ -40,13 +50,16 @@ class Ledger:
         rows = {name_of(each): each for each in self.of(key)}
         wanted = {row.name: row for row in found.rows.values()}
         work: list[Callable[[], Awaitable[None]]] = [
-            partial(self._want, row, rows.get(name)) for name, row in wanted.items()
+            partial(self._want, row, rows.get(name), members) for name, row in wanted.items()
         ]
         work += [partial(self._drop, obj, found, members) for name, obj in rows.items() if name not in wanted]
         for at in range(0, len(work), _AT_ONCE):
             await asyncio.gather(*(each() for each in work[at : at + _AT_ONCE]))
 
-    async def _want(self, row: MemberObject, present: JsonObject | None) -> None:
+    async def _want(self, row: MemberObject, present: JsonObject | None, members: Mapping[str, JsonObject]) -> None:
+        if present is not None and not is_of_membership(present, members[row.member]):
+            await self._forget(present)
+            present = None
         if present is not None and _same(read_member_object(present), row):
             return
         at, now = self._tools.cache.revision, time_text(self._tools.clock.wall_ms())
@@ -65,7 +78,11 @@ class Ledger:
             obj: JsonObject = {
                 "apiVersion": self._rows.api_version,
                 "kind": self._rows.kind,
-                "metadata": {"name": row.name, "labels": {"skerry.dev/member": row.member}},
+                "metadata": {
+                    "name": row.name,
+                    "labels": {"skerry.dev/member": row.member},
+                    "annotations": {MEMBERSHIP_ID: membership_of(members[row.member])},
+                },
                 "spec": spec_of(replace(row, revision=max(at, 1), planned_at=now)),
             }
             try:
@@ -82,8 +99,9 @@ class Ledger:
         key = self._rows.key("", name_of(obj))
         carried_out = row.removal and Row(wanted=row, told=map_at(obj, "status")).current
         try:
-            if row.member not in members or (carried_out and bool_at(obj, "status", "removed")):
-                await self._tools.objects.delete(self._rows, key, DeleteOptions(uid=uid_of(obj)))
+            has_left = row.member not in members or not is_of_membership(obj, members[row.member])
+            if has_left or (carried_out and bool_at(obj, "status", "removed")):
+                await self._forget(obj)
             elif not row.removal and row.member not in found.faults:
                 at, now = self._tools.cache.revision, time_text(self._tools.clock.wall_ms())
                 stays = not row.lease_s or self._is_gone(row)
@@ -105,6 +123,11 @@ class Ledger:
                 await self._tools.objects.update(self._rows, key, burying)
         except NotFoundError:
             return
+
+    async def _forget(self, obj: JsonObject) -> None:
+        with suppress(NotFoundError):
+            key = self._rows.key("", name_of(obj))
+            await self._tools.objects.delete(self._rows, key, DeleteOptions(uid=uid_of(obj)))
 
     def _is_gone(self, row: MemberObject) -> bool:
         """Whether there is no more of what it comes from: while there is, another member may be about to run it."""

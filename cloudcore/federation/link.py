@@ -12,9 +12,11 @@ import asyncio
 import base64
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from cloudcore.federation.apply import release
 from cloudcore.federation.joining import Credentials, Files, enrol, renew
 from cloudcore.federation.outbox import StateOutbox
 from cloudcore.federation.own_state import Requests, own_state
@@ -31,10 +33,14 @@ from skerry.objects.federation import (
     NAMESPACE,
     REGION_OBJECTS,
     REGION_STATE,
+    ROW,
     SESSION_PREFIX,
+    MemberObject,
+    read_member_object,
 )
 from skerry.objects.json import JsonObject, decode_object, encode_object, map_at, str_at, str_map_at
 from skerry.objects.meta import Key, Revision, Stamp, annotations_of, uid_of, with_annotations
+from skerry.objects.scheme import split_api_version
 from skerry.sync.dial import DialPolicy
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import BeginLife, CloseLink, EdgeEffect, Prune, Welcomed, Write
@@ -172,6 +178,7 @@ class RegionMember:
         return None if stored is None else _read(self._tools.cache.obj(stored))
 
     async def _join(self, membership: Membership) -> None:
+        await self._forget_rows()
         key = self._tools.objects.read(self._secrets.key(NAMESPACE, MEMBERSHIP))
         assert key is not None, "it was just read"
         pending = _data(self._tools.cache.obj(key)).get("key") or new_key()
@@ -231,13 +238,32 @@ class RegionMember:
         self._put("member", "self", await own_state(self._tools, self._requests))
 
     async def _forget_rows(self) -> None:
-        """Of a federation that was left: what it put here stays, and is this region's own."""
+        """Of a federation that was left: what it put here stays, and is this region's own. So no row that comes
+        later, of this federation or another, finds its mark there."""
         self._told.clear()
         for stored in self._tools.cache.select(REGION_OBJECTS):
-            try:
+            row = read_member_object(self._tools.cache.obj(stored))
+            with suppress(NotFoundError):
                 await self._tools.objects.delete(self._rows, stored.key, DeleteOptions(uid=stored.uid))
-            except NotFoundError:
-                continue
+            await self._release(row)
+
+    async def _release(self, row: MemberObject) -> None:
+        """Take the mark from what a row put here."""
+        kind = self._tools.scheme.named(*split_api_version(row.target.api_version), row.target.kind)
+        if kind is None or kind.namespaced != bool(row.target.namespace):
+            return
+
+        def released(obj: JsonObject) -> JsonObject:
+            if annotations_of(obj).get(ROW) != row.name:
+                return obj
+            return release(obj).obj or obj
+
+        try:
+            await self._tools.objects.update(kind, kind.key(row.target.namespace, row.target.name), released)
+        except NotFoundError:
+            return
+        except CallerError as error:  # it keeps its mark, which a later row of the same name finds
+            log.warning("what was federated keeps its mark object=%s error=%s", row.target, error)
 
     # --- the link ---
 

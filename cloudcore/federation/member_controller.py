@@ -1,4 +1,5 @@
-"""Counts what each member is to have, and how far it is: in its KubeFedCluster. Rows of who is no member any more go.
+"""Counts what each member is to have, and how far it is: in its KubeFedCluster. Rows go with the membership that they
+were written for: also where somebody is a member again under that name.
 
 Looks at a member once a second at most, however many rows of it change. Keeps when it looked last.
 """
@@ -11,8 +12,9 @@ from typing import Final
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER, Keys, Seen
 from cloudcore.runtime.manager import Tools
+from cloudcore.store.port import Stored
 from skerry.errors import NotFoundError
-from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE
+from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, is_of_membership
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, str_at
 from skerry.objects.meta import Key
 
@@ -45,24 +47,28 @@ class MemberController:
         stored = self._tools.cache.read(key)
         if stored is None:
             self._looked.pop(key, None)
-            await self._forget(key.name)
+            await self._forget(self._tools.cache.indexed(MEMBER_OBJECTS_BY_MEMBER, key.name))
             return None
         self._looked[key] = now_s
-        rows = self._tools.cache.indexed(MEMBER_OBJECTS_BY_MEMBER, key.name)
-        counts: JsonObject = {**counted([self._tools.cache.obj(each) for each in rows])}
+        member = self._tools.cache.obj(stored)
+        rows: dict[bool, list[Stored]] = {True: [], False: []}
+        for row in self._tools.cache.indexed(MEMBER_OBJECTS_BY_MEMBER, key.name):
+            rows[is_of_membership(self._tools.cache.obj(row), member)].append(row)
+        await self._forget(rows[False])
+        counts: JsonObject = {**counted([self._tools.cache.obj(each) for each in rows[True]])}
 
         def told(current: JsonObject) -> JsonObject:
             return {**current, "status": {**map_at(current, "status"), "objects": counts}}
 
-        if map_at(self._tools.cache.obj(stored), "status", "objects") != counts:
+        if map_at(member, "status", "objects") != counts:
             try:
                 await self._tools.objects.update(self._members, key, told, subresource="status")
             except NotFoundError:
                 return None
         return None
 
-    async def _forget(self, member: str) -> None:
-        for stored in self._tools.cache.indexed(MEMBER_OBJECTS_BY_MEMBER, member):
+    async def _forget(self, rows: Iterable[Stored]) -> None:
+        for stored in rows:
             try:
                 await self._tools.objects.delete(self._rows, stored.key, DeleteOptions(uid=stored.uid))
             except NotFoundError:

@@ -33,7 +33,15 @@ from skerry.objects.enrolment import (
     region_refusal,
     with_authority,
 )
-from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, SESSION_PREFIX, is_pulling, is_ready
+from skerry.objects.federation import (
+    MEMBER_OBJECTS,
+    MEMBERS,
+    NAMESPACE,
+    SESSION_PREFIX,
+    is_of_membership,
+    is_pulling,
+    is_ready,
+)
 from skerry.objects.json import (
     Json,
     JsonObject,
@@ -397,7 +405,7 @@ TRUST: Final = Key("configmaps", TRUST_NAMESPACE, TRUST_NAME)
 
 class MemberView:
     """`skerry.sync.ports.View` of one member: its rows, and the authorities that it is to trust. A status that
-    changes is no change of what is to be held."""
+    changes is no change of what is to be held. Rows of an earlier membership under its name are on their way out."""
 
     def __init__(self, cache: WatchCache, member: str) -> None:
         self._cache = cache
@@ -409,7 +417,9 @@ class MemberView:
 
     def stamps(self) -> Iterator[tuple[Key, Stamp]]:
         for stored in self._cache.indexed(MEMBER_OBJECTS_BY_MEMBER, self._member):
-            yield stored.key, _stamp(self._cache.obj(stored))
+            obj = self._cache.obj(stored)
+            if self._is_mine(obj):
+                yield stored.key, _stamp(obj)
         trust = self._cache.read(TRUST)
         if trust is not None:
             yield TRUST, Stamp(trust.uid, trust.revision)
@@ -434,7 +444,11 @@ class MemberView:
         stored = self._cache.read(key) if key.resource == MEMBER_OBJECTS else None
         if stored is None or str_at(self._cache.obj(stored), "spec", "member") != self._member:
             return None
-        return stored
+        return stored if self._is_mine(self._cache.obj(stored)) else None
+
+    def _is_mine(self, row: JsonObject) -> bool:
+        member = self._cache.read(Key(MEMBERS, NAMESPACE, self._member))
+        return member is None or is_of_membership(row, self._cache.obj(member))
 
     def closure(self, key: Key) -> Sequence[Key]:
         return ()

@@ -13,6 +13,7 @@ from typing import Final, Literal
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.conditions import is_true
+from skerry.objects.enrolment import NODE_KEY_ANNOTATION
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, str_at, strs_at
 from skerry.objects.meta import Key, annotations_of, generation_of, name_of
 
@@ -51,6 +52,8 @@ ROLLOUT_PAUSED: Final = "skerry.dev/rollout-paused"
 """Annotation of a federated object, `true`: no more members get its newest version."""
 FEDERATED_TYPE: Final = "skerry.dev/federated-type"
 """Label of the definition of a Federated* kind: the resource that it federates."""
+MEMBERSHIP_ID: Final = "skerry.dev/membership"
+"""Annotation of a member object: the membership that it was written for (`membership_of`)."""
 SESSION_PREFIX: Final = "region/"
 """Before a member's name in its session: no node is called so."""
 
@@ -131,6 +134,19 @@ def is_ready(member: JsonObject) -> bool:
 def is_pulling(member: JsonObject) -> bool:
     """Whether it dials us and takes what it is to have; else we dial it."""
     return str_at(member, "spec", "syncMode") == PULL
+
+
+def membership_of(member: JsonObject) -> str:
+    """Of a KubeFedCluster: which membership under its name it is. Who is taken out and put in again, or joins again
+    with another key, begins another one, about which rows of the one before say nothing."""
+    key = annotations_of(member).get(NODE_KEY_ANNOTATION, "")
+    return f"{str_at(member, 'metadata', 'uid')}/{hashlib.sha256(key.encode()).hexdigest()[:8] if key else ''}"
+
+
+def is_of_membership(row: JsonObject, member: JsonObject) -> bool:
+    """Whether a MemberObject was written for the membership that there is. One of a release that did not note it is
+    taken for such."""
+    return annotations_of(row).get(MEMBERSHIP_ID) in (None, membership_of(member))
 
 
 def orphans(federated: JsonObject) -> bool:

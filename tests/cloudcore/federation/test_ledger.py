@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from cloudcore.federation.ledger import Ledger
+from cloudcore.federation.member_controller import MemberController
 from cloudcore.federation.planner import Plan
-from skerry.objects.federation import MEMBER_OBJECTS, MemberObject, Source, Target
+from skerry.objects.enrolment import NODE_KEY_ANNOTATION
+from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, MemberObject, Source, Target
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key
 from tests.cloudcore.hub.fleet import eventually
@@ -74,3 +76,51 @@ async def test_nothing_is_left_unawaited_when_rows_are_many_and_it_is_cancelled(
     with pytest.raises(asyncio.CancelledError):
         await work
     gc.collect()
+
+
+def joined(key: str) -> Any:
+    return {"metadata": {"name": "one", "uid": "m", "annotations": {NODE_KEY_ANNOTATION: key}}}
+
+
+async def test_a_row_of_an_earlier_membership_is_not_written_on(world: World) -> None:
+    ledger, key = Ledger(world.tools), Key(SOURCE, "d", "a")
+    await ledger.keep(key, plan(row(world, "one")), {"one": joined("first")})
+    await eventually(lambda: ledger.of(key), "the row")
+    before: Any = ledger.of(key)[0]
+    await world.set_status(MEMBER_OBJECTS, before["metadata"]["name"], revision=before["spec"]["revision"])
+    await ledger.keep(key, plan(row(world, "one")), {"one": joined("second")})
+    (after,) = world.all(MEMBER_OBJECTS)
+    assert after["metadata"]["uid"] != before["metadata"]["uid"], "nothing that was said of the other counts"
+    assert "status" not in after
+    assert after["spec"]["revision"] > before["spec"]["revision"]
+
+
+async def test_a_membership_that_is_over_leaves_no_tombstone(world: World) -> None:
+    ledger, key = Ledger(world.tools), Key(SOURCE, "d", "a")
+    await ledger.keep(key, plan(row(world, "one")), {"one": joined("first")})
+    await eventually(lambda: ledger.of(key), "the row")
+    await ledger.keep(key, plan(), {"one": joined("second")})
+    assert world.all(MEMBER_OBJECTS) == []
+
+
+async def test_rows_of_an_earlier_membership_go_whoever_has_the_name_now(world: World) -> None:
+    """Also those that nobody plans any more: tombstones of what was deleted."""
+    await world.create("namespaces", {"metadata": {"name": NAMESPACE}})
+    controller, ledger, key = MemberController(world.tools), Ledger(world.tools), Key(SOURCE, "d", "a")
+    one = await world.create(MEMBERS, {"metadata": {"name": "one"}, "spec": {"syncMode": "Pull"}}, NAMESPACE)
+    await ledger.keep(key, plan(row(world, "one")), {"one": one})
+    await world.settle(controller)
+    (kept,) = world.all(MEMBER_OBJECTS)
+    await world.delete(SOURCE, "a")
+    await ledger.keep(key, plan(), {"one": one})
+    await world.settle(controller)
+    assert [each["spec"].get("remove") for each in world.all(MEMBER_OBJECTS)] == ["Delete"]
+    member = world.kind(MEMBERS).key(NAMESPACE, "one")
+
+    def joins_again(obj: Any) -> Any:
+        return {**obj, "metadata": {**obj["metadata"], "annotations": {NODE_KEY_ANNOTATION: "another"}}}
+
+    await world.objects.update(world.kind(MEMBERS), member, joins_again)
+    world.clock.advance(2)
+    await world.settle(controller)
+    assert world.get(MEMBER_OBJECTS, kept["metadata"]["name"]) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -12,9 +13,19 @@ import pytest
 from cloudcore.federation.joining import Credentials
 from cloudcore.federation.link import TRUST, Membership, RegionMember
 from skerry.errors import NotFoundError
-from skerry.objects.federation import MEMBER_OBJECTS, MEMBERSHIP, NAMESPACE
+from skerry.objects.federation import (
+    MANAGED,
+    MEMBER_OBJECTS,
+    MEMBERSHIP,
+    NAMESPACE,
+    REGION_OBJECTS,
+    ROW,
+    Target,
+    row_name,
+)
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.wire.frames import ObjectState
+from tests.cloudcore.hub.fleet import eventually
 from tests.cloudcore.worlds import World, make_world
 
 OLD = "-----BEGIN CERTIFICATE-----\nb2xk\n-----END CERTIFICATE-----\n"
@@ -66,3 +77,29 @@ async def test_what_was_learned_under_another_membership_is_not_kept(world: Worl
     with pytest.raises(NotFoundError, match="another one by now"):
         await RegionMember(world.tools, lambda _: {}).hold(state)
     assert world.get("secrets", MEMBERSHIP, NAMESPACE)["data"] == data
+
+
+@pytest.mark.parametrize("joins", [False, True], ids=["left", "left and joined at once"])
+async def test_nothing_of_a_federation_that_was_left_is_kept(world: World, *, joins: bool) -> None:
+    """The objects stay, and are the region's own."""
+    for name, another in (("a", ""), ("b", "another")):
+        row = row_name("north", Target(api_version="v1", kind="ConfigMap", namespace=NAMESPACE, name=name))
+        mark = another or row
+        metadata: Any = {"name": name, "labels": {MANAGED: "true", "x": "y"}, "annotations": {ROW: mark}}
+        await world.create("configmaps", {"metadata": metadata}, NAMESPACE)
+        spec = {"object": {"apiVersion": "v1", "kind": "ConfigMap", "namespace": NAMESPACE, "name": name}}
+        await world.create(REGION_OBJECTS, {"metadata": {"name": row}, "spec": {"member": "north", **spec}})
+    if joins:
+        data = {"cloud": base64.b64encode(b"127.0.0.1:1").decode(), "token": base64.b64encode(b"no").decode()}
+        await world.create("secrets", {"metadata": {"name": MEMBERSHIP}, "data": data}, NAMESPACE)
+    work = asyncio.create_task(RegionMember(world.tools, lambda _: {}).run())
+    try:
+        await eventually(lambda: not world.all(REGION_OBJECTS), "rows go")
+        await eventually(
+            lambda: not world.get("configmaps", "a", NAMESPACE)["metadata"].get("annotations"), "the mark"
+        )
+    finally:
+        work.cancel()
+        await asyncio.wait([work])
+    assert world.get("configmaps", "a", NAMESPACE)["metadata"]["labels"] == {"x": "y"}
+    assert world.get("configmaps", "b", NAMESPACE)["metadata"]["annotations"] == {ROW: "another"}

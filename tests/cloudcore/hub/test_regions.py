@@ -25,7 +25,14 @@ from cloudcore.hub.sessions import NodeSession
 from cloudcore.store.port import Advance
 from skerry.errors import ProtocolError, UnavailableError
 from skerry.objects.enrolment import NODE_AUTHORITY_ANNOTATION
-from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, is_ready
+from skerry.objects.federation import (
+    MEMBER_OBJECTS,
+    MEMBERS,
+    MEMBERSHIP_ID,
+    NAMESPACE,
+    is_ready,
+    membership_of,
+)
 from skerry.objects.meta import Key
 from skerry.sync.effects import DatedReport
 from skerry.wire.frames import Report
@@ -99,6 +106,18 @@ async def test_a_view_has_the_rows_of_one_member_and_no_status(world: World) -> 
     assert b"status" not in state.body
     assert view.secret(key)
     assert view.state(Key(MEMBER_OBJECTS, "", "south.a")) is None
+
+
+async def test_a_view_has_nothing_of_an_earlier_membership_under_its_name(world: World) -> None:
+    await member(world)
+    now = membership_of(world.get(MEMBERS, "north", NAMESPACE))
+    for name, of in (("now", now), ("before", "another/"), ("older", None)):
+        metadata: Any = {"name": f"north.{name}", "annotations": {} if of is None else {MEMBERSHIP_ID: of}}
+        spec = {"member": "north", "revision": 5, "object": {"kind": "ConfigMap"}, "remove": "Delete"}
+        await world.create(MEMBER_OBJECTS, {"metadata": metadata, "spec": spec})
+    view = MemberView(world.cache, "north")
+    assert {key.name for key, _ in view.stamps()} == {"north.now", "north.older"}
+    assert view.state(Key(MEMBER_OBJECTS, "", "north.before")) is None
 
 
 # --- who is heard ---
