@@ -3,7 +3,8 @@
 Only what the template says is ours. A field that the template changed is changed; a field that somebody changed in
 the member has *drifted*, and the policy says what becomes of it: `Revert` puts it back while the member is in touch
 with the global cloud (cut off, people have to be able to help themselves), `Keep` leaves it until the template
-itself changes that field. Either is told. Nothing is removed but by a tombstone, and nothing that lost our mark.
+itself changes that field. What somebody deleted is made again when the member is in touch. All is told. Nothing
+is removed but by a tombstone, and nothing that lost our mark.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from skerry.objects.patches import difference, merge_patch
 
 _FOUND_LENGTH_MAX: Final = 200
 _NOT_SHOWN: Final = "not shown"
+_DELETED: Final = "deleted"
+WHOLE: Final = ""
+"""Path of a drift: of the whole object, as in a JSON pointer."""
 _DRIFTS_MAX: Final = 50
 _SCALED: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "ReplicationController"})
 _SUSPENDED: Final = frozenset({"Job", "CronJob"})
@@ -55,6 +59,8 @@ class Decision(Frozen):
     code: str = ""
     message: str = ""
     removed: bool = False
+    is_unserved: bool = False
+    """The member serves nothing of the kind."""
 
 
 def stopped(row: MemberObject) -> MemberObject | None:
@@ -138,7 +144,7 @@ def decide(row: MemberObject, present: JsonObject | None, applied: JsonObject, *
     if row.removal:
         return _removal(row, present, applied, ours=ours)
     if present is None:
-        return Decision(act="create", obj=_noted(row.manifest, row.name))
+        return _making(row, applied, in_touch=in_touch)
     if being_deleted(present):
         return Decision(act="wait", code="UpdateFailed", message="it is being deleted in the member")
     if is_unmanaged(present) and not row.lease_s:  # what may run once alone is stopped, whatever its label says
@@ -151,16 +157,27 @@ def decide(row: MemberObject, present: JsonObject | None, applied: JsonObject, *
     start = _lent_again(row, present, applied) if ours else present
     merged = merge_patch(clone(start), difference(base, wanted))
     settled = wanted if not base else _common(base, wanted)
-    drift = list(_drift(settled, present, "")) if ours else []
+    drift = list(_drift(settled, present, "")) if ours and base else []
     reverts = row.drift == "Revert" and in_touch
     if drift and reverts:
         merged = merge_patch(merged, _lacking(wanted, merged))
-    lost = list(_overwritten(base, wanted, present, "")) if base else []
+    lost = list(_overwritten(base, wanted, present, "")) if base else list(_taken(wanted, present))
     is_secret = str_at(row.manifest, "kind") == "Secret"  # what is told of it is read by who may read no Secret
     told = [*_told(drift, "Reverted" if reverts else "Kept", is_secret=is_secret)]
     told += _told(lost, "Reverted", is_secret=is_secret)
     noted = _noted(merged, row.name)
     return Decision(act="none" if noted == present else "update", obj=noted, drift=tuple(told[:_DRIFTS_MAX]))
+
+
+def _making(row: MemberObject, applied: JsonObject, *, in_touch: bool) -> Decision:
+    """Of what is not there. If it was, and nothing else is wanted since, then somebody deleted it here: cut off,
+    that stands as a change of it does. Whether it is here is said by its placement, so `Keep` keeps no deletion."""
+    if not applied or applied != row.manifest:
+        return Decision(act="create", obj=_noted(row.manifest, row.name))
+    if not in_touch:
+        return Decision(act="none", drift=(Drifted(path=WHOLE, found=_DELETED, outcome="Kept"),))
+    drift = (Drifted(path=WHOLE, found=_DELETED, outcome="Reverted"),)
+    return Decision(act="create", obj=_noted(row.manifest, row.name), drift=drift)
 
 
 def _told(drift: Iterable[tuple[str, str]], outcome: Outcome, *, is_secret: bool) -> Iterator[Drifted]:
@@ -235,6 +252,11 @@ def _overwritten(
         elif old != new and not contains(old, other) and not contains(new, other):
             text = json.dumps(other, sort_keys=True, separators=(",", ":")) if name in found else ""
             yield place, text[:_FOUND_LENGTH_MAX]
+
+
+def _taken(wanted: JsonObject, present: JsonObject) -> Iterator[tuple[str, str]]:
+    """What an object that becomes ours had otherwise."""
+    return ((place, found) for place, found in _drift(wanted, present, "") if found)
 
 
 def contains(wanted: Json, found: Json) -> bool:

@@ -12,6 +12,7 @@ from typing import Final
 
 from cloudcore.federation.apply import (
     LEASE_ENDED,
+    WHOLE,
     Decision,
     anew,
     decide,
@@ -27,7 +28,7 @@ from cloudcore.registry.port import DeleteOptions, WriteOptions
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
-from skerry.errors import AlreadyExistsError, CallerError, InvalidError, NotFoundError
+from skerry.errors import AlreadyExistsError, CallerError, ConflictError, InvalidError, NotFoundError
 from skerry.frozen import replace
 from skerry.objects.endpoint_slices import SERVICE_LABEL, SLICES, has_ready
 from skerry.objects.federation import (
@@ -64,6 +65,7 @@ _OWN: Final = frozenset({"applied", "observedAt", "leaseSeconds", "lent"})
 _AS_USUAL: Final = Deletion()
 
 NODES: Final = "nodes"
+DEFINITIONS: Final = "customresourcedefinitions.apiextensions.k8s.io"
 
 LeaseLeft = Callable[[int], float]
 """Seconds that are left of a lease of so many; 0 or less: it has ended."""
@@ -108,6 +110,8 @@ class RegionController:
         if change.key.resource == REGION_OBJECTS:
             yield change.key
             return
+        if change.key.resource == DEFINITIONS:
+            yield from self._of_kind(change.last)
         if change.key.name == MEMBERSHIP or (change.key.resource == NODES and _moved(change)):
             self._noticed()
         if lender := self._marks.see(change):
@@ -118,6 +122,14 @@ class RegionController:
                 yield ObjectKey(REGION_OBJECTS, "", row)
             elif side is not None and change.key.resource == SLICES:
                 yield from self._of_slice(change.key.namespace, side)
+
+    def _of_kind(self, definition: JsonObject) -> Iterable[ObjectKey]:
+        """Rows of the kind that it defines: what was in their way may be gone."""
+        group, kind = str_at(definition, "spec", "group"), str_at(definition, "spec", "names", "kind")
+        for stored in self._tools.cache.select(REGION_OBJECTS):
+            wanted = map_at(self._tools.cache.obj(stored), "spec", "object")
+            if str_at(wanted, "kind") == kind and str_at(wanted, "apiVersion").rpartition("/")[0] == group:
+                yield stored.key
 
     def _of_slice(self, namespace: str, slice_: JsonObject) -> Iterable[ObjectKey]:
         """The row of its Service, if there is one."""
@@ -158,7 +170,7 @@ class RegionController:
         target = kind.key(row.target.namespace, row.target.name)
         present = self._read(target)
         left_s = self._lease_left_s(row.lease_s) if row.lease_s and not row.removal else None
-        applied = map_at(obj, "status", "applied")
+        applied = _applied(obj, present)
         if left_s is not None and (left_s <= 0 or not self._proven()):
             if left_s > 0 and str_at(obj, "status", "code") != LEASE_ENDED:
                 return _STOPPED_LOOK_S  # what runs is kept until it is known better, and nothing begins
@@ -179,7 +191,9 @@ class RegionController:
         await self._note(key, obj, row, decision, now, carried=carried)
         if decision.code and left_s is None and decision.code not in LEFT_ALONE:
             raise UnfinishedError(f"{row.target}: {decision.message}")
-        again = any(each.outcome == "Kept" for each in decision.drift) and row.drift == "Revert"
+        again = any(
+            each.outcome == "Kept" and (row.drift == "Revert" or each.path == WHOLE) for each in decision.drift
+        )
         waits = [_LOOK_AGAIN_S] if again else []
         if decision.code in LEFT_ALONE:
             waits.append(_ALONE_LOOK_S)
@@ -235,8 +249,13 @@ class RegionController:
             match decision.act:
                 case "create":
                     assert decision.obj is not None, "what is made is said"
-                    made = await self._tools.objects.create(kind, target.namespace, decision.obj)
-                    return decision, made.obj
+                    made = (await self._tools.objects.create(kind, target.namespace, decision.obj)).obj
+                    if decision.drift:
+                        message = "it was deleted here, and is made again as the federation says"
+                        await self._recorder.say(
+                            made, Saying(type="Warning", reason="DriftReverted", message=message)
+                        )
+                    return decision, made
                 case "update" | "release":
                     assert present is not None, "what is changed is there"
                     return decision, await self._change(kind, target, present, decision)
@@ -265,6 +284,8 @@ class RegionController:
                 return Decision(act="none", removed=True), None
             code = failing.get(decision.act, "UpdateFailed")
             return Decision(act="wait", code=code, message=str(error)[:1000]), present
+        except ConflictError:
+            raise  # somebody wrote in between: it is decided anew, and is no fault to be told
         except CallerError as error:
             refused = decision.act == "update" and isinstance(error, InvalidError)
             if refused and recreated is not None and present is not None:
@@ -367,6 +388,12 @@ def _moved(change: Seen) -> bool:
         for side in (change.before, change.after)
     ]
     return places[0] != places[1]
+
+
+def _applied(obj: JsonObject, present: JsonObject | None) -> JsonObject:
+    """What was applied last of a row; {} where it is not there because its lease had ended."""
+    status = map_at(obj, "status")
+    return {} if present is None and str_at(status, "code") == LEASE_ENDED else map_at(status, "applied")
 
 
 def _was_lent(status: JsonObject) -> bool:

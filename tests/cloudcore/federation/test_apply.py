@@ -207,3 +207,28 @@ def test_a_version_is_told_of_what_was_written_and_of_every_generation() -> None
     assert version_of({"version": "rv:7"}, wrote, config) == "rv:9"
     assert version_of({"version": "gen:1"}, looked, {"metadata": {"generation": 2}}) == "gen:2"
     assert version_of({"version": "gen:1"}, Decision(act="none", removed=True), config) == ""
+
+
+def test_what_somebody_deleted_stays_so_when_cut_off_and_is_made_again_in_touch() -> None:
+    alone = decide(ROW_OF, None, MANIFEST, in_touch=False)
+    assert (alone.act, alone.removed) == ("none", False)
+    assert [(each.path, each.found, each.outcome) for each in alone.drift] == [("", "deleted", "Kept")]
+    back = decide(ROW_OF, None, MANIFEST, in_touch=True)
+    assert back.act == "create"
+    assert [(each.path, each.found, each.outcome) for each in back.drift] == [("", "deleted", "Reverted")]
+    keeps = replace(ROW_OF, drift="Keep")
+    assert decide(keeps, None, MANIFEST, in_touch=True).act == "create", "where it is its placement says"
+
+
+def test_what_was_not_applied_yet_is_made_cut_off_as_well() -> None:
+    for applied in ({}, {**MANIFEST, "data": {}}):
+        found = decide(ROW_OF, None, applied, in_touch=False)
+        assert (found.act, found.drift) == ("create", ())
+
+
+def test_what_it_had_otherwise_is_told_of_an_object_that_becomes_ours() -> None:
+    present: Any = {**MANIFEST, "data": {"a": "theirs", "c": "theirs"}}
+    found = decide(ROW_OF, present, {}, in_touch=False)
+    assert found.obj is not None
+    assert found.obj["data"] == {"a": "1", "b": "2", "c": "theirs"}
+    assert [(each.path, each.found, each.outcome) for each in found.drift] == [("/data/a", '"theirs"', "Reverted")]

@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 
 from cloudcore.federation.lease import RegionLease
-from cloudcore.federation.region_controller import RegionController
+from cloudcore.federation.region_controller import DEFINITIONS, RegionController
 from cloudcore.hub.lending import PodLending
 from cloudcore.registry.admission import lease_mark
 from cloudcore.registry.port import WriteOptions
+from cloudcore.runtime.informer import Seen
 from cloudcore.runtime.manager import UnfinishedError
+from cloudcore.store.port import Change
 from skerry.authz.attributes import Actor
 from skerry.errors import ForbiddenError
 from skerry.objects.endpoint_slices import SLICES
 from skerry.objects.federation import NAMESPACE, REGION_OBJECTS, ROW, Target, row_name
-from skerry.objects.meta import with_annotations
+from skerry.objects.json import encode_object
+from skerry.objects.meta import Revision, with_annotations
 from skerry.objects.pod_leases import LEASE, UNTOLD, Question, untold_lease_s
 from tests.cloudcore.federation.test_lease import FakeMember
 from tests.cloudcore.worlds import World, make_world
@@ -415,3 +418,51 @@ async def test_it_is_news_where_nodes_are_and_not_how_they_are(stage: Stage) -> 
     await stage.world.set_status("nodes", "n1", conditions=[{"type": "Ready", "status": "True"}])
     await stage.world.settle(controller)
     assert news == ["moved"]
+
+
+async def test_what_nobody_served_is_tried_when_a_kind_of_that_name_is_defined(stage: Stage) -> None:
+    widget = {"apiVersion": "acme.dev/v1", "kind": "Widget", "namespace": "d", "name": "a"}
+    for name, where in ((NAME, widget), ("r.other", {**widget, "kind": "Gadget"})):
+        spec: Any = {"member": "r", "object": where, "revision": 1, "manifest": {}}
+        await stage.world.create(REGION_OBJECTS, {"metadata": {"name": name}, "spec": spec})
+    with pytest.raises(UnfinishedError, match="Widget is not served here"):
+        await stage.look()
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+    names = {"kind": "Widget", "plural": "widgets", "singular": "widget", "listKind": "WidgetList"}
+    definition = await stage.world.create(
+        DEFINITIONS,
+        {
+            "metadata": {"name": "widgets.acme.dev"},
+            "spec": {"group": "acme.dev", "scope": "Namespaced", "names": names, "versions": [version]},
+        },
+    )
+    (watched,) = stage.controller.watches()
+    key = stage.world.kind(DEFINITIONS).key("", "widgets.acme.dev")
+    change = Change(key=key, revision=Revision(1), before=None, after=encode_object(definition), uid="u")
+    seen = Seen(change)
+    assert [each.name for each in watched.keys(seen)] == [NAME]
+
+
+async def test_what_somebody_deleted_while_cut_off_is_made_again_and_told(stage: Stage) -> None:
+    in_touch = True
+    controller = RegionController(
+        stage.world.tools,
+        in_touch=lambda: in_touch,
+        tell=lambda _, told: stage.told.append(told),
+        noticed=lambda: None,
+        lease_left_s=lambda _: 1.0,
+        proven=lambda: True,
+    )
+    stage.controller = controller
+    await stage.want(manifest=deployment())
+    await stage.settle()
+    in_touch = False
+    await stage.world.delete("deployments.apps", "a")
+    assert await stage.look() is not None, "it is looked at again"
+    assert stage.world.get("deployments.apps", "a") is None
+    assert stage.status["drift"][0]["outcome"] == "Kept"
+    in_touch = True
+    await stage.look()
+    assert stage.replicas == 3
+    assert [each["outcome"] for each in stage.status["drift"]] == ["Reverted"]
+    assert len(stage.world.events("DriftReverted")) == 1
