@@ -164,7 +164,10 @@ class ClusterApi:
         base = f"/apis/{group}/{version}" if group else f"/api/{version}"
         kinds = self._kinds.get(target.api_version)
         if kinds is None or target.kind not in kinds:
-            listed = maps_at(await self._ask("GET", base), "resources")
+            try:
+                listed = maps_at(await self._ask("GET", base), "resources")
+            except NotFoundError:  # nothing of the group
+                listed = []
             kinds = {
                 str_at(each, "kind"): (str_at(each, "name"), bool_at(each, "namespaced"))
                 for each in listed

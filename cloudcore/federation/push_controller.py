@@ -21,8 +21,8 @@ from cloudcore.federation.rounds import Rounds
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER, Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import (
-    AlreadyExistsError,
     CallerError,
+    ConflictError,
     InvalidError,
     NotFoundError,
     SkerryError,
@@ -34,14 +34,16 @@ from skerry.objects.federation import (
     MEMBER_OBJECTS,
     MEMBERS,
     NAMESPACE,
+    ROW,
     Deletion,
     MemberObject,
     Target,
+    is_of_membership,
     is_pulling,
     read_member_object,
 )
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
-from skerry.objects.meta import Key, generation_of, name_of, uid_of
+from skerry.objects.meta import Key, annotations_of, generation_of, name_of, uid_of
 from skerry.objects.times import time_text
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,10 @@ PROBE_S: Final = 10.0
 FAILURES_MAX: Final = 3
 """In a row until a member counts as gone."""
 _AT_ONCE: Final = 8
+_TWICE: Final = (
+    "the member {other} keeps it there: take one of two KubeFedClusters of the same cluster out, or the annotation"
+    f" {ROW} from the object if it was copied from another cluster"
+)
 
 
 class MemberApi(Protocol):
@@ -115,7 +121,7 @@ class PushController:
                 version = await api.version()
                 self._failures[key.name] = 0
                 await self._note(key, member, _heard(), version, await self._place(key.name, api))
-                await self._carry_out(key.name, api)
+                await self._carry_out(member, api)
         except (InvalidError, ssl.SSLError, ValueError) as error:
             await self._note(key, member, _malformed(str(error)), "")
         except (CallerError, UnavailableError) as error:
@@ -124,11 +130,12 @@ class PushController:
                 await self._note(key, member, _silent(str(error)), "")
         return PROBE_S
 
-    async def _carry_out(self, member: str, api: MemberApi) -> None:
+    async def _carry_out(self, member: JsonObject, api: MemberApi) -> None:
         """Raises `UnavailableError` when the member is gone meanwhile."""
-        rounds = self._rounds.setdefault(member, Rounds())
-        stored = self._tools.cache.indexed(MEMBER_OBJECTS_BY_MEMBER, member)
-        rows = {each.key.name: self._tools.cache.obj(each) for each in stored}
+        rounds = self._rounds.setdefault(name_of(member), Rounds())
+        stored = self._tools.cache.indexed(MEMBER_OBJECTS_BY_MEMBER, name_of(member))
+        found = {each.key.name: self._tools.cache.obj(each) for each in stored}
+        rows = {name: obj for name, obj in found.items() if is_of_membership(obj, member)}
         revisions = {name: int_at(obj, "spec", "revision") for name, obj in rows.items()}
         due = [rows[name] for name in rounds.due(revisions, self._tools.clock.monotonic_s())]
         spaces = [obj for obj in due if str_at(obj, "spec", "object", "kind") == "Namespace"]
@@ -165,7 +172,9 @@ class PushController:
             decision = Decision(act="wait", code=_failure(row), message=str(error))
             await self._note_fault(obj, row, decision)
         now_s = self._tools.clock.monotonic_s()
-        if decision.code:
+        if decision.code and decision.is_unserved:
+            rounds.missing(name, revision, now_s)
+        elif decision.code:
             rounds.failed(name, revision, now_s)
         else:
             rounds.settled(name, revision, now_s)
@@ -182,10 +191,13 @@ class PushController:
         except NotFoundError as error:
             gone = bool(row.removal)
             code = "" if gone else "CreationFailed"
-            decision = Decision(act="none", removed=gone, code=code, message=str(error))
+            decision = Decision(act="none", removed=gone, code=code, message=str(error), is_unserved=True)
             await self._tell(obj, row, decision, None)
             return decision
-        decision, now = await self._act(row, obj, path, api)
+        try:
+            decision, now = await self._act(row, obj, path, api)
+        except ConflictError:  # somebody wrote in between: it is decided anew
+            decision, now = await self._act(row, obj, path, api)
         backed = None
         if now is not None and row.target.kind == "Service" and row.target.api_version == "v1":
             backed = await api.backed(row.target.namespace, row.target.name)
@@ -196,6 +208,8 @@ class PushController:
         self, row: MemberObject, obj: JsonObject, path: str, api: MemberApi
     ) -> tuple[Decision, JsonObject | None]:
         present = await api.read(path, row.target.name)
+        if present is not None and not row.removal and (other := self._keeper(row, present)):
+            return Decision(act="none", code="AlreadyExists", message=_TWICE.format(other=other)), present
         decision = decide(row, present, map_at(obj, "status", "applied"), in_touch=True)
         if decision.act == "delete" and present is not None and self._is_namespace_of_ours(row.target, present):
             decision = release(present)
@@ -220,11 +234,20 @@ class PushController:
             if decision.act == "delete":
                 return Decision(act="none", removed=True), None
             return Decision(act="wait", code=failing.get(decision.act, "UpdateFailed"), message=str(error)), present
-        except (AlreadyExistsError, CallerError) as error:
+        except ConflictError:
+            raise
+        except CallerError as error:
             refused = decision.act == "update" and isinstance(error, InvalidError)
             if refused and present is not None and may_recreate(row, present):
                 return await self._recreate(row, path, present, api, str(error))
             return Decision(act="wait", code=failing.get(decision.act, "UpdateFailed"), message=str(error)), present
+
+    def _keeper(self, row: MemberObject, present: JsonObject) -> str:
+        """Another member that has the object as its own; "" for none. Two that are one cluster would take it from
+        each other for ever."""
+        mark = annotations_of(present).get(ROW, "")
+        stored = self._tools.cache.read(Key(MEMBER_OBJECTS, "", mark)) if mark not in ("", row.name) else None
+        return "" if stored is None else read_member_object(self._tools.cache.obj(stored)).member
 
     def _is_namespace_of_ours(self, target: Target, present: JsonObject) -> bool:
         """The member is this cloud itself: all that is federated in the namespace would go with it. KubeFed leaves

@@ -56,5 +56,12 @@ class Rounds:
         before = self._turns.get(name)
         count = before.failures if before is not None and before.revision == revision else 0
         wait_s = min(MOST_S, FIRST_S * 2.0 ** min(count, _DOUBLINGS_MAX))
+        return self._waits(name, revision, now_s, wait_s, count)
+
+    def missing(self, name: str, revision: int, now_s: float) -> float:
+        """The same of one whose kind is not served there: to look costs little, and all of the kind come with it."""
+        return self._waits(name, revision, now_s, FIRST_S, 0)
+
+    def _waits(self, name: str, revision: int, now_s: float, wait_s: float, count: int) -> float:
         self._turns[name] = _Turn(revision, now_s + wait_s, count + 1)
         return wait_s

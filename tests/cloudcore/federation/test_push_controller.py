@@ -10,11 +10,19 @@ import pytest
 
 from cloudcore.federation.cluster_api import Access, Place
 from cloudcore.federation.push_controller import PROBE_S, PushController
-from skerry.errors import ForbiddenError, InvalidError, NotFoundError, UnansweredError, UnavailableError
+from skerry.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    UnansweredError,
+    UnavailableError,
+)
 from skerry.objects.federation import (
     MANAGED,
     MEMBER_OBJECTS,
     MEMBERS,
+    MEMBERSHIP_ID,
     NAMESPACE,
     ROW,
     Deletion,
@@ -32,6 +40,9 @@ class FakeApi:
         self.held: dict[str, Any] = {}
         self.faults: dict[str, Exception] = {}
         """By name of an object; "" for all."""
+        self.once: dict[str, Exception] = {}
+        """The same, at the next try alone."""
+        self.unserved = False
         self.asked: list[str] = []
         self.deletions: list[tuple[str, Deletion]] = []
         self.versions: int | None = None
@@ -49,7 +60,7 @@ class FakeApi:
         return
 
     def _check(self, name: str) -> None:
-        if fault := self.faults.get(name, self.faults.get("")):
+        if fault := self.once.pop(name, None) or self.faults.get(name, self.faults.get("")):
             raise fault
 
     async def version(self) -> str:
@@ -60,6 +71,8 @@ class FakeApi:
         return "v1.36.0"
 
     async def path_of(self, target: Target) -> str:
+        if self.unserved:
+            raise NotFoundError("no such kind")
         return f"/{target.namespace}"
 
     async def read(self, path: str, name: str) -> Any:
@@ -253,3 +266,56 @@ async def test_it_is_said_where_a_member_is_and_whether_its_services_are_backed(
     assert status(world, name)["backed"] is True
     await look(world, controller)
     assert api.asked.count("place") == 1, "once in a while"
+
+
+async def test_a_kind_that_comes_is_found_at_the_next_pass(world: World) -> None:
+    api = FakeApi()
+    controller = PushController(world.tools, api)
+    name = await row(world, "a")
+    api.unserved = True
+    for _ in range(6):
+        await look(world, controller)
+        world.clock.advance(PROBE_S)
+    assert status(world, name)["code"] == "CreationFailed"
+    api.unserved = False
+    await look(world, controller)
+    assert "a" in api.held
+
+
+async def test_two_members_that_are_one_cluster_do_not_take_an_object_from_each_other(world: World) -> None:
+    api = FakeApi()
+    controller = PushController(world.tools, api)
+    spec = {"member": "other", "revision": 1, "object": {"apiVersion": "v1", "kind": "ConfigMap", "name": "a"}}
+    await world.create(MEMBER_OBJECTS, {"metadata": {"name": "other.a"}, "spec": spec})
+    api.held["a"] = {"metadata": {"name": "a", "uid": "u", "annotations": {ROW: "other.a"}}, "data": {"x": "y"}}
+    name = await row(world, "a")
+    await look(world, controller)
+    assert (status(world, name)["code"], "other" in status(world, name)["message"]) == ("AlreadyExists", True)
+    assert api.held["a"]["metadata"]["annotations"] == {ROW: "other.a"}
+    await world.delete(MEMBER_OBJECTS, "other.a")
+    world.clock.advance(PROBE_S)
+    await look(world, controller)
+    assert api.held["a"]["metadata"]["annotations"] == {ROW: name}, "who was a member takes it along no more"
+
+
+async def test_somebody_who_writes_in_between_is_no_fault(world: World) -> None:
+    api = FakeApi()
+    controller = PushController(world.tools, api)
+    api.held["a"] = {"metadata": {"name": "a", "uid": "u"}, "data": {"x": "y"}}
+    api.once["change of a"] = ConflictError("the object has been modified")
+    name = await row(world, "a")
+    await look(world, controller)
+    assert "code" not in status(world, name)
+
+
+async def test_rows_of_an_earlier_membership_are_not_carried_out(world: World) -> None:
+    api = FakeApi()
+    name = await row(world, "a", remove="Delete")
+
+    def of_another(obj: Any) -> Any:
+        return {**obj, "metadata": {**obj["metadata"], "annotations": {MEMBERSHIP_ID: "another/"}}}
+
+    await world.update(MEMBER_OBJECTS, name, of_another)
+    api.held["a"] = {"metadata": {"name": "a", "uid": "u", "annotations": {ROW: name}}}
+    await look(world, PushController(world.tools, api))
+    assert "a" in api.held

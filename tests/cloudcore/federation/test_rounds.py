@@ -34,3 +34,9 @@ def test_a_row_that_is_gone_is_forgotten() -> None:
     rounds.failed("a", 1, 0.0)
     rounds.due({}, 0.0)
     assert rounds.failures("a") == 0
+
+
+def test_what_is_served_nowhere_is_looked_for_at_every_pass() -> None:
+    rounds = Rounds()
+    assert [rounds.missing("a", 1, 0.0) for _ in range(8)] == [FIRST_S] * 8
+    assert rounds.due({"a": 1}, FIRST_S) == ["a"]
