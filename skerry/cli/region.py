@@ -110,8 +110,23 @@ def token(target: Target, name: str, ttl: str, labels: Sequence[str]) -> None:
     expires = time_text(int(time.time() * 1000) + lifetime_s * 1000)
     given = dict(label_of(text) for text in labels)
     body = token_secret(made, expires=expires, labels=given, of_region=True)
+    _note_known(client, name)
     client.request("POST", path_of(_SECRETS, TOKEN_NAMESPACE), query={"fieldManager": "skerry"}, body=body)
     say(str(made))
+
+
+def _note_known(client: Client, name: str) -> None:
+    """On stderr, where there is a member of this name."""
+    try:
+        member = client.request("GET", path_of(_MEMBERS, NAMESPACE, name)).obj
+    except NotFoundError:
+        return
+    heard = "is heard" if is_true(member, "Ready") else "is not heard"
+    say(
+        f"there is a member {name}, which {heard}: whoever joins with this token takes its place, and it is refused"
+        " from then on. What it has stays there",
+        err=True,
+    )
 
 
 @region.command("join")
@@ -140,7 +155,8 @@ def join(target: Target, cloud: str, token_text: str, wait_s: int) -> None:
         client.request("POST", path_of(_SECRETS, NAMESPACE), body=secret)
     except AlreadyExistsError:
         raise BadRequestError(
-            "this region is a member already: `skerry region status`, or leave with `skerry region leave`"
+            "this region is a member already (or was, and has not left itself): `skerry region status` says which;"
+            " leave with `skerry region leave` before you join"
         ) from None
     until = time.monotonic() + wait_s
     state = "joining"
@@ -174,7 +190,11 @@ def leave(target: Target, *, keep_lent: bool) -> None:
     client = target.client()
     if not keep_lent:
         refuse_lent(client)
-    client.request("DELETE", path_of(_SECRETS, NAMESPACE, MEMBERSHIP))
+    try:
+        client.request("DELETE", path_of(_SECRETS, NAMESPACE, MEMBERSHIP))
+    except NotFoundError:
+        say("no member of any federation")
+        return
     say("left; what the federation put here stays, and is this region's own")
 
 
@@ -247,7 +267,10 @@ def pending(target: Target, name: str | None) -> None:
 @with_target
 def unjoin(target: Target, name: str) -> None:
     """Forget the member NAME: what it has stays there, and what was to go is not cleaned up any more."""
-    target.client().request("DELETE", path_of(_MEMBERS, NAMESPACE, name))
+    try:
+        target.client().request("DELETE", path_of(_MEMBERS, NAMESPACE, name))
+    except NotFoundError:
+        raise BadRequestError(f"there is no member {name}: `skerry region list`") from None
     say(f"region {name} is no member any more; what it has stays there")
 
 
