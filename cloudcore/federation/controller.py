@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from cloudcore.federation.handover import NOBODY, Handover, handover
 from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.placement import placed, read_placement
-from cloudcore.federation.planner import IN_TIME_MS, Plan, Row, Scene, plan, status_of, with_times
+from cloudcore.federation.planner import IN_TIME_MS, Plan, Scene, plan, status_of, with_times
 from cloudcore.federation.policy_lookup import acts, chosen_by, is_undecided, policy_of
 from cloudcore.federation.propagated_versions import PropagatedVersions
 from cloudcore.federation.rollouts import Rollouts, Staged, Subject
@@ -175,6 +176,8 @@ class FederationController:
             adopt=self._adopts(),
             chosen=None if policy is None else chosen_by(policy),
         )
+        leaving = self._handover(key, federated, scene, members)
+        scene = replace(scene, keepers=leaving.keepers)
         subject = Subject(
             key=key,
             federated=federated,
@@ -185,7 +188,17 @@ class FederationController:
             members=members,
         )
         staged = await self._rollouts.stage(subject)
-        return replace(staged, plan=self._one_alone(key, staged.plan, scene))
+        waits = [each for each in (staged.again_s, leaving.again_s) if each is not None]
+        return replace(staged, plan=self._one_alone(key, staged.plan, scene), again_s=min(waits, default=None))
+
+    def _handover(self, key: Key, federated: JsonObject, scene: Scene, members: Mapping[str, JsonObject]) -> Handover:
+        try:
+            where = placed(read_placement(federated), scene.members, namespace=scene.namespace)
+        except InvalidError:
+            return NOBODY  # the plan tells it, and moves nothing
+        rows = self._ledger.rows(key)
+        heard = [name for name, member in members.items() if is_ready(member)]
+        return handover(scene.chosen, where, rows, heard, now_ms=self._tools.clock.wall_ms())
 
     def _one_alone(self, key: Key, found: Plan, scene: Scene) -> Plan:
         """Of what may run once alone none begins while another member has something of it, and may run it: that one's
@@ -242,12 +255,8 @@ class FederationController:
         kind = self._tools.scheme.of_resource(key.resource)
         if kind is None:
             return None
-        rows: dict[str, Row] = {}
-        planned: dict[str, int] = {}
-        for obj in self._ledger.of(key):
-            row = Row(wanted=read_member_object(obj), told=map_at(obj, "status"))
-            rows[row.wanted.member] = row
-            planned[row.wanted.member] = ms_at(row.wanted.planned_at)
+        rows = self._ledger.rows(key)
+        planned = {name: ms_at(row.wanted.planned_at) for name, row in rows.items()}
         now_ms = self._tools.clock.wall_ms()
         heard = [name for name, member in members.items() if is_ready(member)]
         told, waiting = status_of(

@@ -46,6 +46,11 @@ class Ledger:
         value = f"{key.resource}/{key.namespace}/{key.name}"
         return [self._tools.cache.obj(each) for each in self._tools.cache.indexed(MEMBER_OBJECTS_BY_SOURCE, value)]
 
+    def rows(self, key: Key) -> dict[str, Row]:
+        """By member, tombstones among them."""
+        found = [Row(wanted=read_member_object(obj), told=map_at(obj, "status")) for obj in self.of(key)]
+        return {row.wanted.member: row for row in found}
+
     async def keep(self, key: Key, found: Plan, members: Mapping[str, JsonObject]) -> None:
         rows = {name_of(each): each for each in self.of(key)}
         wanted = {row.name: row for row in found.rows.values()}

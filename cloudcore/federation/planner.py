@@ -47,6 +47,8 @@ class Scene(Frozen):
     adopt: bool = True
     chosen: Chosen | None = None
     """By its policy; None: it has none."""
+    keepers: Mapping[str, str] = {}
+    """Who keeps it though others were chosen (`handover`), and why."""
 
 
 class Plan(Frozen):
@@ -56,6 +58,8 @@ class Plan(Frozen):
     """By member: why it is left as it is."""
     reason: str = ""
     """Why it is nowhere, as KubeFed calls it."""
+    keepers: Mapping[str, str] = {}
+    """Of the rows: who keeps it although others were chosen, and why."""
 
 
 def plan(key: Key, federated: JsonObject, of: FederatedType, scene: Scene) -> Plan:
@@ -63,7 +67,7 @@ def plan(key: Key, federated: JsonObject, of: FederatedType, scene: Scene) -> Pl
     try:
         where = placed(read_placement(federated), scene.members, namespace=scene.namespace)
         if scene.chosen is not None:
-            where &= scene.chosen.members
+            where &= scene.chosen.members | scene.keepers.keys()
         overrides = read_overrides(federated)
         deletion = deletion_of(federated)
     except InvalidError as error:
@@ -98,7 +102,7 @@ def plan(key: Key, federated: JsonObject, of: FederatedType, scene: Scene) -> Pl
             lease_s=0 if scene.chosen is None else scene.chosen.lease_s,
         )
     reason = "NamespaceNotFederated" if scene.namespace is not None and not scene.namespace else ""
-    return Plan(rows=rows, faults=faults, reason=reason)
+    return Plan(rows=rows, faults=faults, reason=reason, keepers=scene.keepers)
 
 
 def _manifest(federated: JsonObject, of: FederatedType) -> JsonObject:
@@ -197,7 +201,8 @@ def _code(row: Row | None, member: str, found: Plan, heard: Collection[str]) -> 
         return failing or "WaitingForRemoval", str_at(row.told, "message") if row.current else ""
     if member not in heard:
         return "ClusterNotReady", "it is not heard: what is shown is what it said last"
-    return (str_at(row.told, "code"), str_at(row.told, "message")) if row.current else ("", "")
+    said = (str_at(row.told, "code"), str_at(row.told, "message")) if row.current else ("", "")
+    return said if said[0] else ("", found.keepers.get(member, said[1]))
 
 
 def _cluster(member: str, row: Row | None, code: str, message: str, *, collects: bool) -> JsonObject:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cloudcore.store.cache import WatchCache
 from skerry.frozen import Frozen
 from skerry.objects.federation import POLICIES
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import Key, generation_of, name_of
-from skerry.objects.placement_policies import targets_of
+from skerry.objects.placement_policies import HANDOVER_S, targets_of
+from skerry.objects.times import ms_at
 
 
 class Chosen(Frozen):
     members: frozenset[str]
     lease_s: int
+    since_ms: Mapping[str, int] = {}
+    """Of each: since when it is chosen."""
+    handover_s: int = 0
+    """How long who had it before keeps it at most."""
     past: frozenset[str] = frozenset()
     """Who may still have something of it, and runs none: their leases are over."""
 
@@ -40,7 +47,7 @@ def acts(policy: JsonObject) -> JsonObject:
 
 def held_of(policy: JsonObject) -> JsonObject:
     """What is kept of a spec, as long as it acts."""
-    names = ("targets", "atMostOnce", "followDependencies")
+    names = ("targets", "atMostOnce", "followDependencies", "handoverSeconds")
     return {name: value for name, value in map_at(policy, "spec").items() if name in names}
 
 
@@ -49,9 +56,12 @@ def chosen_by(policy: JsonObject) -> Chosen | None:
     status = map_at(policy, "status")
     if "placed" not in status:
         return None
+    since_ms = {str_at(each, "name"): ms_at(str_at(each, "since"), default=0) for each in maps_at(status, "placed")}
     return Chosen(
-        members=frozenset(str_at(each, "name") for each in maps_at(status, "placed")),
+        members=frozenset(since_ms),
         lease_s=int_at(acts(policy), "spec", "atMostOnce", "leaseSeconds"),
+        since_ms=since_ms,
+        handover_s=int_at(acts(policy), "spec", "handoverSeconds", default=HANDOVER_S),
         past=frozenset(strs_at(status, "past")),
     )
 

@@ -8,7 +8,8 @@ silent, as it is then most likely this cloud that is cut off.
 
 A member that says what is free on its nodes gets no more than what finds room there; one whose pods have waited for
 a node for long, no more than those that have one, and that for a while, as nothing else tells that it is full. Where
-all are full the rest is parked where it may be. Keeps nothing.
+all are full the rest is parked where it may be. A member whose policy gave the workload to others keeps its replicas
+beside theirs until they have it in order (`handover`). Keeps nothing.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from cloudcore.federation.handover import NOBODY, Handover, handover
+from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.overrides import Override, read_overrides, with_override
 from cloudcore.federation.own_state import Requests
 from cloudcore.federation.placement import Placement, placed, read_placement
-from cloudcore.federation.policy_lookup import chosen_by, policy_of
+from cloudcore.federation.policy_lookup import Chosen, chosen_by, policy_of
 from cloudcore.federation.replicas import Division, Member, Share, divide, share_of
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import CallerError, InvalidError, NotFoundError
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, replace
 from skerry.objects.conditions import condition_of
 from skerry.objects.federation import (
     MEMBERS,
@@ -68,6 +71,8 @@ class Seats(Frozen):
     """Members that are not heard, and what they keep."""
     again_s: float | None = None
     """When somebody's silence will have lasted long enough."""
+    leaving: Mapping[str, int] = {}
+    """Members that keep what they have meanwhile, beside all that is divided."""
 
 
 class PreferenceController:
@@ -79,6 +84,7 @@ class PreferenceController:
     def __init__(self, tools: Tools, requests: Requests) -> None:
         self._tools = tools
         self._requests = requests
+        self._ledger = Ledger(tools)
         self._preferences = tools.kind(PREFERENCES)
 
     def watches(self) -> Sequence[Keys]:
@@ -108,16 +114,29 @@ class PreferenceController:
         members = [self._tools.cache.obj(each) for each in self._tools.cache.select(MEMBERS, namespace=NAMESPACE)]
         policy = policy_of(self._tools.cache, workload, str_at(preference, "spec", "targetKind"))
         chosen = None if policy is None else chosen_by(policy)
+        leaving = self._handover(workload, obj, chosen, members)
         if chosen is not None:
             members = [member for member in members if name_of(member) in chosen.members]
         try:
             seats = seats_of(preference, obj, members, self._tools.clock.wall_ms(), self._requests)
+            seats = _with_leaving(seats, leaving, replicas_of(obj))
         except InvalidError as error:
             await self._tell(key, preference, {"message": str(error)})
             return None
         await self._place(workload, obj, seats)
         await self._tell(key, preference, _status(seats, strangers_of(preference, members)))
         return seats.again_s
+
+    def _handover(
+        self, workload: Key, obj: JsonObject, chosen: Chosen | None, members: Sequence[JsonObject]
+    ) -> Handover:
+        try:
+            where = placed(read_placement(obj), {name_of(each): labels_of(each) for each in members})
+        except InvalidError:
+            return NOBODY
+        heard = [name_of(each) for each in members if is_ready(each)]
+        rows = self._ledger.rows(workload)
+        return handover(chosen, where, rows, heard, now_ms=self._tools.clock.wall_ms())
 
     def _workload(self, key: Key, kind_name: str) -> tuple[Key | None, str]:
         for stored in self._tools.cache.select(TYPES, namespace=NAMESPACE):
@@ -133,7 +152,7 @@ class PreferenceController:
         kind = self._tools.scheme.of_resource(key.resource)
         if kind is None:
             return
-        replicas = {**seats.division.replicas, **seats.silent}
+        replicas = {**seats.division.replicas, **seats.silent, **seats.leaving}
 
         def placing(current: JsonObject) -> JsonObject:
             return with_replicas(current, replicas) if uid_of(current) == uid_of(obj) else current
@@ -190,6 +209,14 @@ def seats_of(
     )
     again_s = max(1.0, min(waits) / 1000) if waits and not frozen else None
     return Seats(division=division, silent=silent, limits=limits, again_s=again_s)
+
+
+def _with_leaving(seats: Seats, leaving: Handover, given: Mapping[str, int]) -> Seats:
+    kept = {name: given[name] for name in leaving.keepers if given.get(name)}
+    if not kept:
+        return seats
+    waits = [each for each in (seats.again_s, leaving.again_s) if each is not None]
+    return replace(seats, leaving=kept, again_s=min(waits, default=None))
 
 
 def _limits(
@@ -309,8 +336,9 @@ def strangers_of(preference: JsonObject, members: Sequence[JsonObject]) -> list[
 def _status(seats: Seats, strangers: Sequence[str]) -> JsonObject:
     clusters: list[Json] = []
     division = seats.division
-    for name in sorted({*division.replicas, *seats.silent}):
-        told: JsonObject = {"name": name, "replicas": seats.silent.get(name, division.replicas.get(name, 0))}
+    kept = {**seats.silent, **seats.leaving}
+    for name in sorted({*division.replicas, *kept}):
+        told: JsonObject = {"name": name, "replicas": kept.get(name, division.replicas.get(name, 0))}
         for field, counts in (("parked", division.parked), ("short", division.short)):
             if name in counts:
                 told[field] = counts[name]
@@ -318,6 +346,8 @@ def _status(seats: Seats, strangers: Sequence[str]) -> JsonObject:
             told["most"], told["fullSince"] = seats.limits.full[name]
         if name in seats.silent:
             told["silent"] = True
+        if name in seats.leaving:
+            told["leaving"] = True
         clusters.append(told)
     status: JsonObject = {"clusters": clusters, "unplaced": division.unplaced}
     said: list[str] = []

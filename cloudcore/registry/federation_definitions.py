@@ -228,6 +228,7 @@ def _preference() -> dict[str, JsonObject]:
             parked=int32("Of these, for which it has no room yet."),
             short=int32("How many it is below its minReplicas."),
             silent=boolean("It is not heard, and keeps what it has."),
+            leaving=boolean("Its policy gave it to others, and it keeps what it has until they have it in order."),
             most=int32("As many as found a node, where others did not."),
             fullSince=string("Since when that is known; it counts for half an hour."),
         ),
@@ -254,6 +255,9 @@ def _policy() -> dict[str, JsonObject]:
             spread=_SKERRY.list_of("PlacementSpread", "Over what they are spread."),
             failover=_SKERRY.ref("PlacementFailover", "Who is silent is replaced; without it, never."),
             atMostOnce=_SKERRY.ref("PlacementLease", "It never runs in two members."),
+            handoverSeconds=int32(
+                "Who had it keeps it until the others have it in order, so long at most; 600 without, 0: not."
+            ),
             followDependencies=boolean("ConfigMaps, Secrets and claims that its pods name go where it goes."),
             dryRun=boolean("Decide and tell, and change nothing."),
         ),

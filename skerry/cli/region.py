@@ -405,12 +405,12 @@ def reason_of(federated: JsonObject, member: JsonObject) -> tuple[bool, str]:
 def _progress(federated: JsonObject, member: str) -> str:
     for each in maps_at(federated, "status", "clusters"):
         if str_at(each, "name") == member:
-            told = str_at(each, "status") or "as it is to be"
             message = str_at(each, "message")
+            told = str_at(each, "status") or ("" if message else "as it is to be")
             drift = f"; {len(maps_at(each, 'drift'))} fields drifted" if each.get("drift") else ""
             seen_ms = ms_at(str_at(each, "observedAt"))
             seen = f"; seen {human_duration(max(0.0, time.time() - seen_ms / 1000))} ago" if seen_ms else ""
-            return f"{told}{f': {message}' if message else ''}{drift}{seen}"
+            return f"{': '.join(each for each in (told, message) if each)}{drift}{seen}"
     return "-"
 
 

@@ -13,6 +13,9 @@ from skerry.objects.select import LabelSelector, label_selector
 Failback = Literal["Never", "AfterStable"]
 FAILBACKS: Final = ("Never", "AfterStable")
 BY: Final = ("region", "zone", "label")
+HANDOVER_S: Final = 600
+"""How long who had it keeps it at most, where a policy does not say: Karmada's time for a graceful eviction."""
+_HANDOVER_S_MAX: Final = 86_400
 
 
 class Affinity(Frozen):
@@ -97,6 +100,8 @@ def read_policy(obj: JsonObject) -> Policy:
         if count not in (None, 1):
             raise InvalidError("spec.members: is 1, or not given, where atMostOnce is")
         count = 1
+    if not 0 <= int_at(spec, "handoverSeconds") <= _HANDOVER_S_MAX:
+        raise InvalidError(f"spec.handoverSeconds: a number from 0 to {_HANDOVER_S_MAX}")
     if count is not None and (not isinstance(count, int) or count < 0):
         raise InvalidError("spec.members: must not be negative")
     return Policy(
