@@ -10,12 +10,14 @@ from __future__ import annotations
 import gc
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.system.places import Places
 
 settings.register_profile(
     "repeatable",
@@ -73,6 +75,21 @@ def what_a_file_left_open_is_its_own_fault() -> Iterator[None]:
     """A socket that nobody closes is warned of when it is collected, which would be in some test of another file."""
     yield
     gc.collect()
+
+
+_PLACES: Final = Places(run=os.environ.get("PYTEST_XDIST_TESTRUNUID", ""))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """A file of system tests begins when there is a place for it (0580); no test's limit runs while it waits."""
+    if _PLACES.run and item.get_closest_marker("system"):
+        _PLACES.begin(item.path)
+    try:
+        return (yield)
+    finally:
+        if nextitem is None:
+            _PLACES.release()
 
 
 _HANGS_S: Final = 300.0
