@@ -38,6 +38,7 @@ from skerry.objects.federation import (
     membership_of,
     read_member_object,
 )
+from skerry.objects.federation_config import NAME as CONFIG
 from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import (
     Key,
@@ -242,10 +243,9 @@ class FederationController:
         return frozenset()
 
     def _adopts(self) -> bool:
-        for stored in self._tools.cache.select(CONFIGS, namespace=NAMESPACE):
-            said = str_at(self._tools.cache.obj(stored), "spec", "syncController", "adoptResources")
-            return said != "Disabled"
-        return True
+        stored = self._tools.objects.read(Key(CONFIGS, NAMESPACE, CONFIG))
+        said = {} if stored is None else self._tools.cache.obj(stored)
+        return str_at(said, "spec", "syncController", "adoptResources") != "Disabled"
 
     # --- status ---
 

@@ -31,6 +31,7 @@ from skerry.errors import (
 )
 from skerry.objects.conditions import Condition, with_condition
 from skerry.objects.federation import (
+    CONFIGS,
     MEMBER_OBJECTS,
     MEMBERS,
     NAMESPACE,
@@ -42,16 +43,14 @@ from skerry.objects.federation import (
     is_pulling,
     read_member_object,
 )
+from skerry.objects.federation_config import NAME as CONFIG
+from skerry.objects.federation_config import HealthCheck, health_check
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, annotations_of, generation_of, name_of, uid_of
 from skerry.objects.times import time_text
 
 log = logging.getLogger(__name__)
 
-PROBE_S: Final = 10.0
-"""Between looks at a member (KubeFed's `clusterHealthCheck.period`)."""
-FAILURES_MAX: Final = 3
-"""In a row until a member counts as gone."""
 _AT_ONCE: Final = 8
 _TWICE: Final = (
     "the member {other} keeps it there: take one of two KubeFedClusters of the same cluster out, or the annotation"
@@ -93,6 +92,8 @@ class PushController:
         self._members = tools.kind(MEMBERS)
         self._rows = tools.kind(MEMBER_OBJECTS)
         self._failures: dict[str, int] = {}
+        self._successes: dict[str, int] = {}
+        """Both by member, in a row."""
         self._rounds: dict[str, Rounds] = {}
         """By member."""
         self._placed_s: dict[str, float] = {}
@@ -109,9 +110,11 @@ class PushController:
         member = None if stored is None else self._tools.cache.obj(stored)
         if member is None or is_pulling(member):
             self._failures.pop(key.name, None)
+            self._successes.pop(key.name, None)
             self._rounds.pop(key.name, None)
             self._placed_s.pop(key.name, None)
             return None
+        health = self._health_check()
         secret = self._tools.objects.read(Key("secrets", NAMESPACE, str_at(member, "spec", "secretRef", "name")))
         try:
             if secret is None:
@@ -120,15 +123,23 @@ class PushController:
             async with self._reach(access) as api:
                 version = await api.version()
                 self._failures[key.name] = 0
-                await self._note(key, member, _heard(), version, await self._place(key.name, api))
+                self._successes[key.name] = self._successes.get(key.name, 0) + 1
+                if self._successes[key.name] >= health.successes or not maps_at(member, "status", "conditions"):
+                    await self._note(key, member, _heard(), version, await self._place(key.name, api))
                 await self._carry_out(member, api)
         except (InvalidError, ssl.SSLError, ValueError) as error:
             await self._note(key, member, _malformed(str(error)), "")
         except (CallerError, UnavailableError) as error:
+            self._successes[key.name] = 0
             self._failures[key.name] = self._failures.get(key.name, 0) + 1
-            if self._failures[key.name] >= FAILURES_MAX or not maps_at(member, "status", "conditions"):
+            if self._failures[key.name] >= health.failures or not maps_at(member, "status", "conditions"):
                 await self._note(key, member, _silent(str(error)), "")
-        return PROBE_S
+        return health.period_s
+
+    def _health_check(self) -> HealthCheck:
+        """As the federation's KubeFedConfig says."""
+        stored = self._tools.objects.read(Key(CONFIGS, NAMESPACE, CONFIG))
+        return health_check({} if stored is None else self._tools.cache.obj(stored))
 
     async def _carry_out(self, member: JsonObject, api: MemberApi) -> None:
         """Raises `UnavailableError` when the member is gone meanwhile."""

@@ -149,10 +149,54 @@ def _config() -> dict[str, JsonObject]:
     return {
         p + "KubeFedConfig": _CORE.kind(
             "KubeFedConfig",
-            "Settings of the federation; `spec.syncController.adoptResources` is what counts here.",
-            spec=free("As KubeFed has it."),
+            "Settings of the federation; `kubefed` in kube-federation-system is what counts: what it says of "
+            "adoption, and of the health check of members that are dialled. The rest tunes what KubeFed has.",
+            spec=_CORE.ref("KubeFedConfigSpec", "As KubeFed has it; what is left out is filled in."),
         ),
         p + "KubeFedConfigList": _CORE.list_kind("KubeFedConfig"),
+        p + "KubeFedConfigSpec": obj(
+            "Settings.",
+            required=("scope",),
+            scope=string("Of the federation: here it is Cluster whatever is said.", "Cluster", "Namespaced"),
+            controllerDuration=obj(
+                "Of KubeFed's controllers; kept.",
+                availableDelay=string("Kept, and of no use here."),
+                unavailableDelay=string("Kept, and of no use here."),
+                cacheSyncTimeout=string("Kept, and of no use here: nothing waits for all members."),
+            ),
+            leaderElect=obj(
+                "Of KubeFed's controllers; kept.",
+                leaseDuration=string("Kept, and of no use here."),
+                renewDeadline=string("Kept, and of no use here."),
+                retryPeriod=string("Kept, and of no use here."),
+                resourceLock=string("Kept, and of no use here.", "configmaps", "endpoints"),
+            ),
+            featureGates={
+                "type": "array",
+                "description": "Kept: all of it is always on here.",
+                "items": obj(
+                    "A gate.",
+                    required=("configuration", "name"),
+                    name=string("Its name."),
+                    configuration=string("Whether it is on.", "Enabled", "Disabled"),
+                ),
+            },
+            clusterHealthCheck=obj(
+                "Of members that are dialled.",
+                period=string("Between two looks, such as 10s."),
+                failureThreshold=int64("Looks in a row without an answer until it counts as gone."),
+                successThreshold=int64("Looks in a row with an answer until it counts as back."),
+                timeout=string("Kept: a request to a member has 10 s here."),
+            ),
+            syncController=obj(
+                "How members are brought to what is wanted.",
+                maxConcurrentReconciles=int64("Kept: here members do not wait for one another."),
+                adoptResources=string("Whether what a member has already is taken over.", "Enabled", "Disabled"),
+            ),
+            statusController=obj(
+                "How statuses are gathered.", maxConcurrentReconciles=int64("Kept, and of no use here.")
+            ),
+        ),
     }
 
 

@@ -14,7 +14,15 @@ from skerry.cli import kinds
 from skerry.cli.client import Client, path_of
 from skerry.cli.logs import seconds_of
 from skerry.cli.output import print_data, print_table, say
-from skerry.cli.region_types import disable_type, enable, enable_type, ensure_namespace, orphaning, type_config
+from skerry.cli.region_types import (
+    disable_type,
+    enable,
+    enable_type,
+    ensure_config,
+    ensure_namespace,
+    orphaning,
+    type_config,
+)
 from skerry.cli.target import Target, with_target
 from skerry.cli.token import label_of, pin_of_cloud
 from skerry.errors import AlreadyExistsError, BadRequestError, ForbiddenError, NotFoundError
@@ -29,6 +37,7 @@ from skerry.objects.federation import (
     REGION_STATE,
     TYPES_GROUP,
 )
+from skerry.objects.federation_config import NAME as CONFIG
 from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import annotations_of, labels_of, name_of
 from skerry.objects.names import label_1123_faults
@@ -90,6 +99,7 @@ def init(target: Target) -> None:
     """Make this cloud a global one: enable the types that KubeFed enables. What is there stays as it is."""
     client = target.client()
     ensure_namespace(client)
+    say(f"settings {CONFIG} {ensure_config(client)}")
     for group, version, kind, plural, scope in _DEFAULT_TYPES:
         made = enable(client, type_config(group, version, kind, plural, scope))
         say(f"federated type {name_of(type_config(group, version, kind, plural, scope))} {made}")

@@ -14,13 +14,18 @@ from skerry.cli.target import Target, with_target
 from skerry.cli.waiting import wait_until
 from skerry.errors import AlreadyExistsError, BadRequestError, NotFoundError, UnavailableError
 from skerry.objects.federation import CORE_GROUP, NAMESPACE, ORPHAN, TYPES_GROUP, orphans
-from skerry.objects.json import JsonObject, maps_at, str_at
+from skerry.objects.federation_config import ENABLED, GATES
+from skerry.objects.federation_config import NAME as CONFIG
+from skerry.objects.json import Json, JsonObject, maps_at, str_at
 from skerry.objects.meta import generation_of, name_of
 from skerry.objects.scheme import Kind
 
 _NAMESPACES: Final = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False)
 TYPES: Final = Kind(
     group=CORE_GROUP, version="v1beta1", kind="FederatedTypeConfig", plural="federatedtypeconfigs", namespaced=True
+)
+_CONFIGS: Final = Kind(
+    group=CORE_GROUP, version="v1beta1", kind="KubeFedConfig", plural="kubefedconfigs", namespaced=True
 )
 _DEFINITIONS: Final = Kind(
     group="apiextensions.k8s.io",
@@ -39,6 +44,22 @@ def ensure_namespace(client: Server) -> None:
         client.request("POST", path_of(_NAMESPACES), body=body)
     except AlreadyExistsError:
         return
+
+
+def ensure_config(client: Server) -> str:
+    """The settings of the federation, without which KubeFed's tools take it for none; in a word what came of that."""
+    gates: list[Json] = [{"name": name, "configuration": ENABLED} for name in GATES]
+    body: JsonObject = {
+        "apiVersion": f"{CORE_GROUP}/v1beta1",
+        "kind": "KubeFedConfig",
+        "metadata": {"name": CONFIG, "namespace": NAMESPACE},
+        "spec": {"scope": "Cluster", "featureGates": gates},
+    }
+    try:
+        client.request("POST", path_of(_CONFIGS, NAMESPACE), body=body)
+    except AlreadyExistsError:
+        return "are there already"
+    return "made"
 
 
 def type_config(group: str, version: str, kind: str, plural: str, scope: str) -> JsonObject:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from cloudcore.registry.defaults import cluster, commands, services, workloads
+from cloudcore.registry.defaults import cluster, commands, federation, services, workloads
 from skerry.objects import pod_defaults
 from skerry.objects.json import JsonObject
 
@@ -20,5 +20,6 @@ DEFAULTS: Final[Mapping[tuple[str, str], Callable[[JsonObject], None]]] = {
     **services.DEFAULTS,
     **cluster.DEFAULTS,
     **commands.DEFAULTS,
+    **federation.DEFAULTS,
 }
 """(group, kind) -> completes an object of that kind, whatever its version."""

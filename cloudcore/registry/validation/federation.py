@@ -142,11 +142,6 @@ def validate_type(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
                 )
 
 
-def validate_config(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
-    adopt = str_at(obj, "spec", "syncController", "adoptResources")
-    yield from one_of("spec.syncController.adoptResources", adopt, ("Enabled", "Disabled"), needed=False)
-
-
 def validate_preference(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
     spec = map_at(obj, "spec")
     total = int_at(spec, "totalReplicas")

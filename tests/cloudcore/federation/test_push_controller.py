@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cloudcore.federation.cluster_api import Access, Place
-from cloudcore.federation.push_controller import PROBE_S, PushController
+from cloudcore.federation.push_controller import PushController
 from skerry.errors import (
     ConflictError,
     ForbiddenError,
@@ -19,6 +19,7 @@ from skerry.errors import (
     UnavailableError,
 )
 from skerry.objects.federation import (
+    CONFIGS,
     MANAGED,
     MEMBER_OBJECTS,
     MEMBERS,
@@ -160,7 +161,7 @@ async def test_a_bad_row_waits_ever_longer_by_itself(world: World) -> None:
     api.faults = {"bad": ForbiddenError("no")}
     for _ in range(12):
         await look(world, controller)
-        world.clock.advance(PROBE_S)
+        world.clock.advance(10)
     assert api.asked.count("bad") == 4, "after 0, 10, 30 and 70 seconds"
     api.faults = {}
     world.clock.advance(300)
@@ -275,7 +276,7 @@ async def test_a_kind_that_comes_is_found_at_the_next_pass(world: World) -> None
     api.unserved = True
     for _ in range(6):
         await look(world, controller)
-        world.clock.advance(PROBE_S)
+        world.clock.advance(10)
     assert status(world, name)["code"] == "CreationFailed"
     api.unserved = False
     await look(world, controller)
@@ -293,7 +294,7 @@ async def test_two_members_that_are_one_cluster_do_not_take_an_object_from_each_
     assert (status(world, name)["code"], "other" in status(world, name)["message"]) == ("AlreadyExists", True)
     assert api.held["a"]["metadata"]["annotations"] == {ROW: "other.a"}
     await world.delete(MEMBER_OBJECTS, "other.a")
-    world.clock.advance(PROBE_S)
+    world.clock.advance(10)
     await look(world, controller)
     assert api.held["a"]["metadata"]["annotations"] == {ROW: name}, "who was a member takes it along no more"
 
@@ -319,3 +320,25 @@ async def test_rows_of_an_earlier_membership_are_not_carried_out(world: World) -
     api.held["a"] = {"metadata": {"name": "a", "uid": "u", "annotations": {ROW: name}}}
     await look(world, PushController(world.tools, api))
     assert "a" in api.held
+
+
+async def test_a_member_counts_as_gone_and_as_back_when_the_config_of_the_federation_says_so(world: World) -> None:
+    health = {"period": "2s", "failureThreshold": 2, "successThreshold": 3}
+    config = {"metadata": {"name": "kubefed"}, "spec": {"scope": "Cluster", "clusterHealthCheck": health}}
+    await world.create(CONFIGS, config, NAMESPACE)
+    api = FakeApi()
+    controller = PushController(world.tools, api)
+
+    async def looks(count: int) -> list[str]:
+        found: list[str] = []
+        for _ in range(count):
+            assert await controller.reconcile(Key(MEMBERS, NAMESPACE, "far")) == 2.0
+            conditions = world.get(MEMBERS, "far", NAMESPACE)["status"]["conditions"]
+            found += [each["status"] for each in conditions if each["type"] == "Ready"]
+        return found
+
+    assert await looks(1) == ["True"], "the first look of all is told at once"
+    api.versions = 0
+    assert await looks(3) == ["True", "False", "False"]
+    api.versions = None
+    assert await looks(3) == ["False", "False", "True"]
