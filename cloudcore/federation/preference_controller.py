@@ -9,16 +9,18 @@ silent, as it is then most likely this cloud that is cut off.
 A member that says what is free on its nodes gets no more than what finds room there; one whose pods have waited for
 a node for long, no more than those that have one, and that for a while, as nothing else tells that it is full. Where
 all are full the rest is parked where it may be. A member whose policy gave the workload to others keeps its replicas
-beside theirs until they have it in order (`handover`). Keeps nothing.
+beside theirs until they have it in order (`handover`); and whoever is to have fewer gives up what runs no faster
+than as many are available elsewhere (`moves`), for ten minutes at most. Keeps nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from cloudcore.federation.handover import NOBODY, Handover, handover
 from cloudcore.federation.ledger import Ledger
+from cloudcore.federation.moves import kept_back
 from cloudcore.federation.overrides import Override, read_overrides, with_override
 from cloudcore.federation.own_state import Requests
 from cloudcore.federation.placement import Placement, placed, read_placement
@@ -49,6 +51,9 @@ FAILOVER: Final = "skerry.dev/failover-after-seconds"
 """Annotation of a preference: how long a member may be silent before its replicas are placed elsewhere as well."""
 FULL_S: Final = 1800.0
 """How long a member whose pods found no node gets no more: that they are gone from there does not make room."""
+MOVING_S: Final = 600
+"""How long members keep more than their share at most: what does not come up elsewhere shall not keep a preference
+from ever being carried out."""
 _REPLICAS: Final = "/spec/replicas"
 _NAMED_MAX: Final = 10
 
@@ -69,10 +74,15 @@ class Seats(Frozen):
     division: Division
     silent: Mapping[str, int]
     """Members that are not heard, and what they keep."""
+    lost: frozenset[str] = frozenset()
+    """Members that are not heard for so long that they keep nothing."""
     again_s: float | None = None
     """When somebody's silence will have lasted long enough."""
     leaving: Mapping[str, int] = {}
     """Members that keep what they have meanwhile, beside all that is divided."""
+    moving: Mapping[str, int] = {}
+    """Members that keep more than their share until as many are available elsewhere, and how many they keep."""
+    moving_since: str = ""
 
 
 class PreferenceController:
@@ -120,6 +130,7 @@ class PreferenceController:
         try:
             seats = seats_of(preference, obj, members, self._tools.clock.wall_ms(), self._requests)
             seats = _with_leaving(seats, leaving, replicas_of(obj))
+            seats = self._moved(preference, obj, workload, seats, among={name_of(each) for each in members})
         except InvalidError as error:
             await self._tell(key, preference, {"message": str(error)})
             return None
@@ -138,6 +149,16 @@ class PreferenceController:
         rows = self._ledger.rows(workload)
         return handover(chosen, where, rows, heard, now_ms=self._tools.clock.wall_ms())
 
+    def _moved(
+        self, preference: JsonObject, obj: JsonObject, workload: Key, seats: Seats, *, among: Collection[str]
+    ) -> Seats:
+        """With what is kept until as many are available elsewhere."""
+        rows = self._ledger.rows(workload)
+        available = {
+            name: int_at(row.told, "remote", "availableReplicas") for name, row in rows.items() if name in among
+        }
+        return with_moving(preference, obj, seats, available, self._tools.clock.wall_ms())
+
     def _workload(self, key: Key, kind_name: str) -> tuple[Key | None, str]:
         for stored in self._tools.cache.select(TYPES, namespace=NAMESPACE):
             of = federated_type(self._tools.cache.obj(stored))
@@ -152,7 +173,7 @@ class PreferenceController:
         kind = self._tools.scheme.of_resource(key.resource)
         if kind is None:
             return
-        replicas = {**seats.division.replicas, **seats.silent, **seats.leaving}
+        replicas = {**seats.division.replicas, **seats.moving, **seats.silent, **seats.leaving}
 
         def placing(current: JsonObject) -> JsonObject:
             return with_replicas(current, replicas) if uid_of(current) == uid_of(obj) else current
@@ -208,7 +229,7 @@ def seats_of(
         rebalance=bool_at(spec, "rebalance"),
     )
     again_s = max(1.0, min(waits) / 1000) if waits and not frozen else None
-    return Seats(division=division, silent=silent, limits=limits, again_s=again_s)
+    return Seats(division=division, silent=silent, lost=frozenset(lost), limits=limits, again_s=again_s)
 
 
 def _with_leaving(seats: Seats, leaving: Handover, given: Mapping[str, int]) -> Seats:
@@ -217,6 +238,24 @@ def _with_leaving(seats: Seats, leaving: Handover, given: Mapping[str, int]) -> 
         return seats
     waits = [each for each in (seats.again_s, leaving.again_s) if each is not None]
     return replace(seats, leaving=kept, again_s=min(waits, default=None))
+
+
+def with_moving(
+    preference: JsonObject, workload: JsonObject, seats: Seats, available: Mapping[str, int], now_ms: int
+) -> Seats:
+    """With what members keep above their share, no longer than `MOVING_S` since that began; nothing where members say
+    themselves how many they run. `available`: of members that may have some, as they told it last. Pure."""
+    if bool_at(workload, "spec", "retainReplicas"):
+        return seats
+    others = {**seats.silent, **seats.leaving}
+    given = {name: count for name, count in replicas_of(workload).items() if name in available and name not in others}
+    kept = kept_back(seats.division, given, available, seats.lost)
+    since = str_at(preference, "status", "movingSince") or time_text(now_ms)
+    left_ms = min(MOVING_S * 1000, MOVING_S * 1000 - (now_ms - ms_at(since, default=now_ms)))
+    if not kept or left_ms <= 0:
+        return seats
+    waits = [left_ms / 1000, *([] if seats.again_s is None else [seats.again_s])]
+    return replace(seats, moving=kept, moving_since=since, again_s=max(1.0, min(waits)))
 
 
 def _limits(
@@ -336,7 +375,7 @@ def strangers_of(preference: JsonObject, members: Sequence[JsonObject]) -> list[
 def _status(seats: Seats, strangers: Sequence[str]) -> JsonObject:
     clusters: list[Json] = []
     division = seats.division
-    kept = {**seats.silent, **seats.leaving}
+    kept = {**seats.moving, **seats.silent, **seats.leaving}
     for name in sorted({*division.replicas, *kept}):
         told: JsonObject = {"name": name, "replicas": kept.get(name, division.replicas.get(name, 0))}
         for field, counts in (("parked", division.parked), ("short", division.short)):
@@ -346,10 +385,14 @@ def _status(seats: Seats, strangers: Sequence[str]) -> JsonObject:
             told["most"], told["fullSince"] = seats.limits.full[name]
         if name in seats.silent:
             told["silent"] = True
+        if name in seats.moving:
+            told["moving"] = seats.moving[name] - division.replicas.get(name, 0)
         if name in seats.leaving:
             told["leaving"] = True
         clusters.append(told)
     status: JsonObject = {"clusters": clusters, "unplaced": division.unplaced}
+    if seats.moving:
+        status["movingSince"] = seats.moving_since
     said: list[str] = []
     if division.unplaced:
         said.append(

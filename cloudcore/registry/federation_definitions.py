@@ -262,6 +262,7 @@ def _preference() -> dict[str, JsonObject]:
             observedGeneration=int64("Of the spec that this is of."),
             clusters=_SCHEDULING.list_of("ClusterReplicas", "By member."),
             unplaced=int32("Replicas that nobody may have."),
+            movingSince=string("Since when somebody keeps more than its share."),
             message=string("Why not, and what else is to be known."),
         ),
         p + "ClusterReplicas": obj(
@@ -272,6 +273,7 @@ def _preference() -> dict[str, JsonObject]:
             parked=int32("Of these, for which it has no room yet."),
             short=int32("How many it is below its minReplicas."),
             silent=boolean("It is not heard, and keeps what it has."),
+            moving=int32("Of `replicas`, what it keeps above its share until as many are available elsewhere."),
             leaving=boolean("Its policy gave it to others, and it keeps what it has until they have it in order."),
             most=int32("As many as found a node, where others did not."),
             fullSince=string("Since when that is known; it counts for half an hour."),
