@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from cloudcore.controllers.ownership import Claims, adopted_by, claim, released_by
+from cloudcore.controllers.ownership import Claims, adopted_by, claim, released_by, selector_of
 from cloudcore.runtime.informer import BY_OWNER
 from cloudcore.runtime.manager import Tools
-from skerry.objects.json import JsonObject, map_at
+from skerry.objects.json import JsonObject
 from skerry.objects.meta import name_of, namespace_of, uid_of
 from skerry.objects.scheme import Kind
-from skerry.objects.select import label_selector
 
 
 def owned(tools: Tools, owner: JsonObject, kind: Kind) -> list[JsonObject]:
@@ -24,7 +23,7 @@ async def claim_all(tools: Tools, owner: JsonObject, kind: Kind) -> None:
     Raises what writing raises: a refusal leaves the rest for the next pass.
     """
     cache = tools.cache
-    selector = label_selector(map_at(owner, "spec", "selector"))
+    selector = selector_of(owner)
     uid = uid_of(owner)
     candidates: list[JsonObject] = []
     for stored in cache.select(kind.stored_as, namespace=namespace_of(owner)):
@@ -39,4 +38,4 @@ async def claim_all(tools: Tools, owner: JsonObject, kind: Kind) -> None:
 
 
 def _claims(owner: JsonObject, candidates: list[JsonObject]) -> Claims:
-    return claim(owner, label_selector(map_at(owner, "spec", "selector")), candidates)
+    return claim(owner, selector_of(owner), candidates)

@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import being_deleted, controller_of, name_of, uid_of
-from skerry.objects.select import LabelSelector
+from skerry.objects.select import NOTHING, LabelSelector, label_selector, map_selector
+
+
+def selector_of(owner: JsonObject) -> LabelSelector:
+    """By what a workload knows its own: a LabelSelector, or a ReplicationController's map of labels."""
+    if str_at(owner, "kind") == "ReplicationController":
+        labels = str_map_at(owner, "spec", "selector")
+        return map_selector(labels) if labels else NOTHING
+    return label_selector(map_at(owner, "spec", "selector"))
 
 
 class Claims(Frozen):

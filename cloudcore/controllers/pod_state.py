@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import JsonObject, int_at, maps_at, str_at
 from skerry.objects.meta import being_deleted
@@ -27,6 +29,21 @@ def available_at_ms(pod: JsonObject, min_ready_s: int) -> int | None:
     if not is_ready(pod):
         return None
     return ready_since_ms(pod) + min_ready_s * 1000
+
+
+def is_available(pod: JsonObject, min_ready_s: int, now_ms: int) -> bool:
+    """Ready, and that for as long as asked. Without such a while no clock is asked: the gateway's may be ahead."""
+    at_ms = available_at_ms(pod, min_ready_s)
+    return at_ms is not None and (min_ready_s == 0 or at_ms <= now_ms)
+
+
+def soonest_available_s(pods: Iterable[JsonObject], min_ready_s: int, *, now_ms: int) -> float | None:
+    """Seconds until one more of these ready pods is available; None when no clock can make one so."""
+    if min_ready_s == 0:
+        return None
+    instants = [available_at_ms(pod, min_ready_s) for pod in pods]
+    waits = [at_ms - now_ms for at_ms in instants if at_ms is not None and at_ms > now_ms]
+    return min(waits) / 1000 if waits else None
 
 
 def restarts(pod: JsonObject) -> int:

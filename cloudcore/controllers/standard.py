@@ -22,7 +22,7 @@ from cloudcore.controllers.node.controller import NodeController
 from cloudcore.controllers.nodegroup.controller import NodeGroupController
 from cloudcore.controllers.nodelease.controller import NodeLeaseController
 from cloudcore.controllers.placement.controller import PlacementController
-from cloudcore.controllers.replicaset.controller import ReplicaSetController
+from cloudcore.controllers.replicaset.controller import ReplicaSetController, ReplicationControllerController
 from cloudcore.controllers.serviceaccount.controller import ServiceAccountController
 from cloudcore.controllers.tainted.controller import TaintedController
 from cloudcore.controllers.token.controller import Signer, TokenController
@@ -42,6 +42,7 @@ def standard_controllers(
     return [
         DeploymentController(tools),
         ReplicaSetController(tools),
+        ReplicationControllerController(tools),
         NamespaceController(tools),
         GarbageController(tools),
         ServiceAccountController(tools, ca_pem=ca_pem),

@@ -160,7 +160,6 @@ def _core_workloads() -> list[Kind]:
             categories=_ALL,
             subresources=_STATUS_SCALE,
             selectable=("status.replicas",),
-            acted_on=False,
         ),
         replace(
             _in("", "v1", "ResourceQuota", "resourcequotas"),

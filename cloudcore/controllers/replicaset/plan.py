@@ -1,4 +1,4 @@
-"""How many pods a ReplicaSet lacks or has too many, which to delete first, and what its status says. Pure.
+"""How many pods a ReplicaSet or ReplicationController lacks or has too many, whom to delete first, its status. Pure.
 
 Rules and order are those of Kubernetes' replicaset controller (`pkg/controller/controller_utils.go`,
 ActivePodsWithRanks). Keeps nothing.
@@ -10,12 +10,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from cloudcore.controllers.ownership import controller_reference
-from cloudcore.controllers.pod_state import available_at_ms, is_active, ready_since_ms, restarts
+from cloudcore.controllers.pod_state import (
+    is_active,
+    is_available,
+    ready_since_ms,
+    restarts,
+    soonest_available_s,
+)
+from cloudcore.controllers.pod_templates import Failure
 from skerry.frozen import Frozen
 from skerry.objects.conditions import Condition, find_condition, with_condition, without_condition
-from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, str_map_at
-from skerry.objects.meta import annotations_of, being_deleted, generation_of, labels_of, name_of
+from skerry.objects.json import Json, JsonObject, int_at, maps_at, str_at, str_map_at
+from skerry.objects.meta import annotations_of, being_deleted, generation_of, labels_of
 from skerry.objects.pods import is_ready
 from skerry.objects.times import ms_at
 
@@ -73,45 +79,17 @@ def _deletion_cost(pod: JsonObject) -> int:
     return int(text) if text.removeprefix("-").isdecimal() and len(text) <= 11 else 0
 
 
-def new_pod(replica_set: JsonObject) -> JsonObject:
-    """A pod of the set's template, as sent to the API."""
-    template = map_at(replica_set, "spec", "template")
-    metadata: JsonObject = {
-        "generateName": f"{name_of(replica_set)}-",
-        "namespace": str_at(replica_set, "metadata", "namespace"),
-        "labels": dict(map_at(template, "metadata", "labels")),
-        "annotations": dict(map_at(template, "metadata", "annotations")),
-        "finalizers": list(template_finalizers(template)),
-        "ownerReferences": [controller_reference(replica_set)],
-    }
-    kept: JsonObject = {name: value for name, value in metadata.items() if value}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": kept, "spec": map_at(template, "spec")}
-
-
-def template_finalizers(template: JsonObject) -> list[Json]:
-    found = map_at(template, "metadata").get("finalizers")
-    return found if isinstance(found, list) else []
-
-
-class Failure(Frozen):
-    """What kept the last pass from creating or deleting."""
-
-    reason: str
-    """FailedCreate or FailedDelete."""
-    message: str
-
-
 def status_of(
     replica_set: JsonObject, pods: Sequence[JsonObject], failure: Failure | None, *, now_ms: int
 ) -> JsonObject:
-    """apps/v1 ReplicaSetStatus."""
+    """apps/v1 ReplicaSetStatus, which is core/v1 ReplicationControllerStatus too."""
     min_ready_s = int_at(replica_set, "spec", "minReadySeconds")
     template_labels = str_map_at(replica_set, "spec", "template", "metadata", "labels")
     active = [pod for pod in pods if is_active(pod)]
     counts = {
         "fullyLabeledReplicas": sum(template_labels.items() <= labels_of(pod).items() for pod in active),
         "readyReplicas": sum(is_ready(pod) for pod in active),
-        "availableReplicas": sum(_is_available(pod, min_ready_s, now_ms) for pod in active),
+        "availableReplicas": sum(is_available(pod, min_ready_s, now_ms) for pod in active),
     }
     status: JsonObject = {"replicas": len(active), "observedGeneration": generation_of(replica_set)}
     status |= {name: count for name, count in counts.items() if count}
@@ -132,16 +110,7 @@ def _conditions(known: Sequence[JsonObject], failure: Failure | None, *, now_ms:
     return with_condition(known, condition, now_ms=now_ms)
 
 
-def _is_available(pod: JsonObject, min_ready_s: int, now_ms: int) -> bool:
-    at_ms = available_at_ms(pod, min_ready_s)
-    return at_ms is not None and (min_ready_s == 0 or at_ms <= now_ms)
-
-
 def next_available_s(replica_set: JsonObject, pods: Sequence[JsonObject], *, now_ms: int) -> float | None:
     """Seconds until one more ready pod becomes available; None when no clock can change the status."""
     min_ready_s = int_at(replica_set, "spec", "minReadySeconds")
-    if min_ready_s == 0:
-        return None
-    instants = [available_at_ms(pod, min_ready_s) for pod in pods if is_active(pod)]
-    waits = [at_ms - now_ms for at_ms in instants if at_ms is not None and at_ms > now_ms]
-    return min(waits) / 1000 if waits else None
+    return soonest_available_s([pod for pod in pods if is_active(pod)], min_ready_s, now_ms=now_ms)

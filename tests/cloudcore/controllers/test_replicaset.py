@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cloudcore.controllers.replicaset.controller import ReplicaSetController
+from cloudcore.controllers.replicaset.controller import ReplicaSetController, ReplicationControllerController
 from cloudcore.controllers.replicaset.plan import next_available_s, plan, status_of
 from tests.cloudcore.worlds import make_world
 
@@ -133,3 +133,29 @@ async def test_a_refused_pod_is_told_and_only_one_is_tried():
         )
         assert "is refused" in condition["message"]
         assert 1 <= len(world.events("FailedCreate")) < 10
+
+
+async def test_a_replication_controller_keeps_its_pods_by_a_map_of_labels():
+    async with make_world(real_rules=True) as world:
+        controller = ReplicationControllerController(world.tools)
+        pods: Any = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
+        spec: Any = {"replicas": 3, "template": pods}
+        await world.create("pods", {"metadata": {"name": "stray", "labels": {"app": "web"}}, "spec": pods["spec"]})
+        await world.create("replicationcontrollers", {"metadata": {"name": "web"}, "spec": spec})
+        await world.settle(controller)
+        assert len(world.names("pods")) == 3
+        owners = {owner["kind"] for pod in world.all("pods") for owner in pod["metadata"]["ownerReferences"]}
+        assert owners == {"ReplicationController"}
+        await world.run_pods()
+        await world.settle(controller)
+        status = world.get("replicationcontrollers", "web")["status"]
+        assert (status["readyReplicas"], status["fullyLabeledReplicas"], status["observedGeneration"]) == (3, 3, 1)
+        await world.update(
+            "pods", "stray", lambda obj: obj | {"metadata": obj["metadata"] | {"labels": {"app": "no"}}}
+        )
+        await world.settle(controller)
+        assert "ownerReferences" not in world.get("pods", "stray")["metadata"]
+        await world.set_spec("replicationcontrollers", "web", replicas=1)
+        await world.settle(controller)
+        await world.run_pods()
+        assert len(world.names("pods")) == 2, "its own, and the one that it let go"
