@@ -7,7 +7,7 @@ from typing import Final
 
 from cloudcore.scheduler.ask import Ask
 from cloudcore.scheduler.cluster import Cluster, Node
-from cloudcore.scheduler.filters import domains, faults
+from cloudcore.scheduler.filters import NOT_MEANT, Domains, domains, faults
 from cloudcore.scheduler.scores import best
 from cloudcore.scheduler.volumes import NO_NEEDS, USED_ALONE, Assignment, VolumeNeeds, assigned
 from skerry.frozen import Frozen
@@ -36,6 +36,9 @@ def decide(ask: Ask, cluster: Cluster, *, start: int = 0, needs: VolumeNeeds = N
     if why:
         return Decision(node="", message=f"0/{len(nodes)} nodes are available: {why}.", looked_at=0)
     where = domains(ask, cluster)
+    names = None if ask.required is None else ask.required.names()
+    if names is not None:
+        return _among(ask, cluster, names, where, needs)
     fitting: list[Node] = []
     refusals: list[tuple[str, ...]] = []
     looked_at = 0
@@ -54,6 +57,19 @@ def decide(ask: Ask, cluster: Cluster, *, start: int = 0, needs: VolumeNeeds = N
         given = assigned(needs, chosen) or ()
         return Decision(node=chosen.name, message="", looked_at=looked_at, volumes=given)
     return Decision(node="", message=_explained(len(nodes), refusals), looked_at=looked_at)
+
+
+def _among(ask: Ask, cluster: Cluster, names: frozenset[str], where: Domains, needs: VolumeNeeds) -> Decision:
+    """Of a pod that names its nodes, as a DaemonSet's does: only these are looked at, however many there are."""
+    named = [node for node in map(cluster.node, sorted(names)) if node is not None]
+    refusals = {node.name: faults(ask, node, where, needs) for node in named}
+    fitting = [node for node in named if not refusals[node.name]]
+    if fitting:
+        chosen = best(ask, fitting, cluster)
+        return Decision(node=chosen.name, message="", looked_at=0, volumes=assigned(needs, chosen) or ())
+    count = len(cluster.nodes())
+    others: list[tuple[str, ...]] = [(NOT_MEANT,)] * (count - len(named))
+    return Decision(node="", message=_explained(count, [*refusals.values(), *others]), looked_at=0)
 
 
 def _used_alone(ask: Ask, cluster: Cluster, needs: VolumeNeeds) -> str:

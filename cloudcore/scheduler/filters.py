@@ -15,6 +15,7 @@ from skerry.frozen import Frozen
 from skerry.objects.pods import HostPort
 from skerry.objects.taints import Taint
 
+NOT_MEANT: Final = "node(s) didn't match Pod's node affinity/selector"
 _UNSCHEDULABLE: Final = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
 
 
@@ -92,7 +93,7 @@ def faults(ask: Ask, node: Node, where: Domains, needs: VolumeNeeds = NO_NEEDS) 
     if not ask.selector.matches(node.labels) or (
         ask.required is not None and not ask.required.matches(node.labels, node.name)
     ):
-        return ("node(s) didn't match Pod's node affinity/selector",)
+        return (NOT_MEANT,)
     if ask.ports and any(_taken(port, node) for port in ask.ports):
         return ("node(s) didn't have free ports for the requested pod ports",)
     return (

@@ -294,6 +294,11 @@ class NodeTerm(Frozen, kw_only=False):
             asked.matches(fields) for asked in self.fields
         )
 
+    def names(self) -> frozenset[str] | None:
+        """Those of the nodes that alone can match; None: any may."""
+        values = [asked.values for asked in self.fields if asked.operator == "In"]
+        return values[0].intersection(*values[1:]) if values else None
+
 
 _NODE_OPERATORS: Final = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
 
@@ -316,6 +321,12 @@ class NodeSelector(Frozen, kw_only=False):
 
     def selects(self, node: JsonObject) -> bool:
         return self.matches(labels_of(node), name_of(node))
+
+    def names(self) -> frozenset[str] | None:
+        """Those of the nodes that alone can match; None: any may."""
+        found = [term.names() for term in self.terms]
+        named = [each for each in found if each is not None]
+        return frozenset[str]().union(*named) if len(named) == len(found) else None
 
 
 def node_selector(selector: JsonObject) -> NodeSelector:

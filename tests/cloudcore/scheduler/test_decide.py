@@ -191,3 +191,20 @@ def test_a_node_that_goes_takes_no_pods_and_comes_back_with_those_it_had():
     assert made.put_node(node("a", cpu="1"))
     assert where(pod(cpu="1"), made) == "0/1 nodes are available: 1 Insufficient cpu."
     assert not made.put_node(node("a", cpu="1")), "nothing new"
+
+
+def test_a_pod_that_names_its_node_is_judged_there_alone_and_told_of_all():
+    made = cluster(*(node(f"n{number}", cpu="1") for number in range(50)))
+
+    def pinned(name: str, **more: Any) -> Any:
+        term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}
+        must = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+        return pod("a", **affinity(nodeAffinity=must), **more)
+
+    assert where(pinned("n7"), made) == "n7"
+    assert where(pinned("gone"), made) == (
+        "0/50 nodes are available: 50 node(s) didn't match Pod's node affinity/selector."
+    )
+    assert where(pinned("n7", cpu="2"), made) == (
+        "0/50 nodes are available: 1 Insufficient cpu, 49 node(s) didn't match Pod's node affinity/selector."
+    )
