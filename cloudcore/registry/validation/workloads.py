@@ -37,7 +37,7 @@ _CRON_FIELD: Final = re.compile(r"(?i)(\*|\?|[0-9]+|[a-z]{3})(-([0-9]+|[a-z]{3})
 def validate_deployment(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
     spec = map_at(obj, "spec")
     yield from _validate_replicas(spec)
-    yield from _validate_owned_template(spec, "deployment", old)
+    yield from _validate_owned_template(spec, "Deployment", old)
     strategy = map_at(spec, "strategy")
     kind = str_at(strategy, "type")
     yield from one_of("spec.strategy.type", kind, ("Recreate", "RollingUpdate"))
@@ -58,17 +58,27 @@ def validate_replicaset(obj: JsonObject, old: JsonObject | None) -> Iterator[Cau
     spec = map_at(obj, "spec")
     yield from _validate_replicas(spec)
     yield from at_least("spec", spec, "minReadySeconds", 0)
-    yield from _validate_owned_template(spec, "replicaset", old)
+    yield from _validate_owned_template(spec, "ReplicaSet", old)
     yield from _validate_same_selector(spec, old)
 
 
 def validate_statefulset(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
     spec = map_at(obj, "spec")
+    policy = str_at(spec, "podManagementPolicy")
+    if not policy:
+        yield required("spec.podManagementPolicy")
+    elif policy not in ("OrderedReady", "Parallel"):
+        yield invalid("spec.podManagementPolicy", policy, "must be 'OrderedReady' or 'Parallel'")
+    yield from _validate_stateful_strategy("spec.updateStrategy", map_at(spec, "updateStrategy"))
+    retention = map_at(spec, "persistentVolumeClaimRetentionPolicy")
+    for name in ("whenDeleted", "whenScaled"):
+        field = f"spec.persistentVolumeClaimRetentionPolicy.{name}"
+        yield from one_of(field, str_at(retention, name), ("Retain", "Delete"), needed=False)
     yield from _validate_replicas(spec)
-    yield from one_of("spec.podManagementPolicy", str_at(spec, "podManagementPolicy"), ("OrderedReady", "Parallel"))
-    words = ("RollingUpdate", "OnDelete")
-    yield from one_of("spec.updateStrategy.type", str_at(spec, "updateStrategy", "type"), words)
-    yield from _validate_owned_template(spec, "statefulset", old)
+    yield from at_least("spec", spec, "minReadySeconds", 0)
+    yield from at_least("spec.ordinals", map_at(spec, "ordinals"), "start", 0)
+    yield from at_least("spec", spec, "revisionHistoryLimit", 0)
+    yield from _validate_owned_template(spec, "StatefulSet", old)
     if old is not None:
         before = map_at(old, "spec")
         kept = {*spec, *before} - set(_STATEFUL_MAY_CHANGE)
@@ -78,18 +88,57 @@ def validate_statefulset(obj: JsonObject, old: JsonObject | None) -> Iterator[Ca
             yield forbidden("spec", text)
 
 
+def _validate_stateful_strategy(field: str, strategy: JsonObject) -> Iterator[Cause]:
+    rolling = map_at(strategy, "rollingUpdate")
+    match str_at(strategy, "type"):
+        case "":
+            yield required(f"{field}.type")
+        case "OnDelete":
+            if "rollingUpdate" in strategy:
+                yield invalid(f"{field}.rollingUpdate", rolling, "only allowed for updateStrategy 'RollingUpdate'")
+        case "RollingUpdate":
+            yield from at_least(f"{field}.rollingUpdate", rolling, "partition", 0)
+            unavailable = rolling.get("maxUnavailable")
+            yield from _validate_amount(f"{field}.rollingUpdate.maxUnavailable", unavailable, percent_max=100)
+            if _is_zero(unavailable):
+                yield invalid(f"{field}.rollingUpdate.maxUnavailable", unavailable, "cannot be 0")
+        case _:
+            yield invalid(field, strategy, "must be 'RollingUpdate' or 'OnDelete'")
+
+
 def validate_daemonset(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
     spec = map_at(obj, "spec")
-    words = ("RollingUpdate", "OnDelete")
-    yield from one_of("spec.updateStrategy.type", str_at(spec, "updateStrategy", "type"), words)
+    yield from _validate_owned_template(spec, "DaemonSet", old)
     yield from at_least("spec", spec, "minReadySeconds", 0)
-    yield from _validate_owned_template(spec, "daemonset", old)
+    yield from _validate_daemon_strategy("spec.updateStrategy", map_at(spec, "updateStrategy"))
+    yield from at_least("spec", spec, "revisionHistoryLimit", 0)
     yield from _validate_same_selector(spec, old)
+
+
+def _validate_daemon_strategy(field: str, strategy: JsonObject) -> Iterator[Cause]:
+    kind = str_at(strategy, "type")
+    if kind == "OnDelete":
+        return
+    if kind != "RollingUpdate":
+        yield unsupported(field, strategy, ("RollingUpdate", "OnDelete"))
+        return
+    rolling = strategy.get("rollingUpdate")
+    if not isinstance(rolling, dict):
+        yield required(f"{field}.rollingUpdate")
+        return
+    unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
+    yield from _validate_amount(f"{field}.rollingUpdate.maxUnavailable", unavailable, percent_max=100)
+    yield from _validate_amount(f"{field}.rollingUpdate.maxSurge", surge, percent_max=100)
+    if _is_zero(unavailable) and _is_zero(surge):
+        yield required(f"{field}.rollingUpdate.maxUnavailable", "cannot be 0 when maxSurge is 0")
+    elif not _is_zero(unavailable) and not _is_zero(surge):
+        yield invalid(f"{field}.rollingUpdate.maxSurge", surge, "may not be set when maxUnavailable is non-zero")
 
 
 def validate_replication_controller(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
     spec = map_at(obj, "spec")
     yield from _validate_replicas(spec)
+    yield from at_least("spec", spec, "minReadySeconds", 0)
     selector = str_map_at(spec, "selector")
     if not selector:
         yield required("spec.selector")
@@ -101,7 +150,7 @@ def validate_replication_controller(obj: JsonObject, _old: JsonObject | None) ->
     if any(labels.get(key) != value for key, value in selector.items()):
         yield invalid("spec.template.metadata.labels", {**labels}, "`selector` does not match template `labels`")
     yield from validate_pod_template("spec.template", template)
-    yield from _validate_always(template)
+    yield from _validate_always(template, "ReplicationController")
 
 
 def validate_job(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
@@ -174,7 +223,7 @@ def _validate_owned_template(spec: JsonObject, owner: str, old: JsonObject | Non
     if not isinstance(selector, dict):
         yield required("spec.selector")
     elif not map_at(selector, "matchLabels") and not selector.get("matchExpressions"):
-        yield invalid("spec.selector", selector, f"empty selector is invalid for {owner}")
+        yield invalid("spec.selector", selector, f"empty selector is invalid for {owner.lower()}")
     else:
         parsed = _selector(selector)
         labels = str_map_at(template, "metadata", "labels")
@@ -184,7 +233,8 @@ def _validate_owned_template(spec: JsonObject, owner: str, old: JsonObject | Non
             yield invalid("spec.template.metadata.labels", {**labels}, "`selector` does not match template `labels`")
     if old is None or template != map_at(old, "spec", "template"):
         yield from validate_pod_template("spec.template", template)
-        yield from _validate_always(template)
+        # A Deployment's pods are those of its ReplicaSets.
+        yield from _validate_always(template, "ReplicaSet" if owner == "Deployment" else owner)
 
 
 def _selector(selector: JsonObject) -> LabelSelector | str:
@@ -195,13 +245,13 @@ def _selector(selector: JsonObject) -> LabelSelector | str:
         return str(error)
 
 
-def _validate_always(template: JsonObject) -> Iterator[Cause]:
+def _validate_always(template: JsonObject, owner: str) -> Iterator[Cause]:
     restart = str_at(template, "spec", "restartPolicy")
     if restart not in ("", "Always"):
         yield unsupported("spec.template.spec.restartPolicy", restart, ("Always",))
     if "activeDeadlineSeconds" in map_at(template, "spec"):
         yield forbidden(
-            "spec.template.spec.activeDeadlineSeconds", "activeDeadlineSeconds in ReplicaSet is not Supported"
+            "spec.template.spec.activeDeadlineSeconds", f"activeDeadlineSeconds in {owner} is not Supported"
         )
 
 
