@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from typing import Final
+
 from cloudcore.controllers.ownership import controller_reference
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, list_at, map_at
 from skerry.objects.meta import name_of, namespace_of
+
+_SAFE: Final = "bcdfghjklmnpqrstvwxz2456789"
 
 
 def templated_pod(owner: JsonObject, template: JsonObject) -> JsonObject:
@@ -20,6 +26,13 @@ def templated_pod(owner: JsonObject, template: JsonObject) -> JsonObject:
     }
     kept: JsonObject = {name: value for name, value in metadata.items() if value}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": kept, "spec": map_at(template, "spec")}
+
+
+def template_hash(template: JsonObject, collisions: int) -> str:
+    """A short name for a template; another one for each collision met. Only its being stable matters."""
+    text = json.dumps(template, sort_keys=True, separators=(",", ":")) + (f"#{collisions}" if collisions else "")
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+    return "".join(_SAFE[ord(digit) % len(_SAFE)] for digit in str(number))
 
 
 class Failure(Frozen):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudcore.controllers.command.controller import CommandController
 from cloudcore.controllers.crd.controller import DefinitionController
+from cloudcore.controllers.daemonset.controller import DaemonSetController
 from cloudcore.controllers.deployment.controller import DeploymentController
 from cloudcore.controllers.devicerule.controller import DeviceRuleController
 from cloudcore.controllers.edgeapplication.controller import EdgeApplicationController
@@ -41,6 +42,7 @@ def standard_controllers(
     `zone_judge` tells why DNS servers would refuse a zone."""
     return [
         DeploymentController(tools),
+        DaemonSetController(tools),
         ReplicaSetController(tools),
         ReplicationControllerController(tools),
         NamespaceController(tools),

@@ -195,7 +195,6 @@ def _apps() -> list[Kind]:
             short_names=("ds",),
             categories=_ALL,
             subresources=_STATUS,
-            acted_on=False,
         ),
         replace(
             _in("apps", "v1", "Deployment", "deployments"),

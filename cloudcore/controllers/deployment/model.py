@@ -7,13 +7,13 @@ commands read them, and a crash loses nothing.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from cloudcore.controllers.pod_templates import template_hash
+from cloudcore.controllers.portions import portion
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, bool_at, dig, int_at, map_at, str_at, str_map_at
+from skerry.objects.json import JsonObject, bool_at, dig, int_at, map_at, str_at, str_map_at
 from skerry.objects.meta import annotations_of, being_deleted, generation_of, labels_of, name_of, uid_of
 from skerry.objects.times import ms_at
 
@@ -34,7 +34,6 @@ _NOT_COPIED: Final = frozenset(
         "deprecated.deployment.rollback.to",
     }
 )
-_SAFE: Final = "bcdfghjklmnpqrstvwxz2456789"
 _NO_DEADLINE: Final = 2**31 - 1
 _HISTORY_LENGTH_MAX: Final = 2000
 
@@ -156,15 +155,6 @@ def _fenceposts(obj: JsonObject, replicas: int) -> tuple[int, int]:
     return (surge, unavailable) if surge or unavailable else (0, 1)
 
 
-def portion(value: Json, whole: int, *, round_up: bool) -> int:
-    """IntOrString: a number, or a percentage of `whole`; 25 % where nothing is said (the API's default)."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    percent = _number(value.removesuffix("%")) if isinstance(value, str) and value.endswith("%") else 25
-    exact = (percent or 0) * whole
-    return -(-exact // 100) if round_up else exact // 100
-
-
 def same_template(one: JsonObject, other: JsonObject) -> bool:
     """Equal but for the hash label that the controller itself puts there."""
     return _without_hash(one) == _without_hash(other)
@@ -177,13 +167,6 @@ def _without_hash(template: JsonObject) -> JsonObject:
     # Go writes a null creationTimestamp into templates; it says nothing.
     kept: JsonObject = {name: value for name, value in metadata.items() if value not in (None, {}, [])}
     return {**template, "metadata": kept}
-
-
-def template_hash(template: JsonObject, collisions: int) -> str:
-    """A short name for a template; another one for each collision met. Only its being stable matters."""
-    text = json.dumps(template, sort_keys=True, separators=(",", ":")) + (f"#{collisions}" if collisions else "")
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
-    return "".join(_SAFE[ord(digit) % len(_SAFE)] for digit in str(number))
 
 
 def copied_annotations(owner: Deployment) -> dict[str, str]:

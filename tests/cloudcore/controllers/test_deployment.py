@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudcore.controllers.deployment.controller import DeploymentController
-from cloudcore.controllers.deployment.model import deployment, portion, replica_set, with_revision
+from cloudcore.controllers.deployment.model import deployment, replica_set, with_revision
 from cloudcore.controllers.deployment.plan import ChangeSet, Observed, plan
+from cloudcore.controllers.portions import portion
 from cloudcore.controllers.replicaset.controller import ReplicaSetController
 from skerry.objects.json import JsonObject
 from tests.cloudcore.controllers.workloads import template, web
