@@ -42,6 +42,7 @@ from skerry.objects.json import (
 )
 from skerry.objects.meta import Key, annotations_of, name_of, with_annotations
 from skerry.objects.mirror_pods import CONFIG_MIRROR, api_references
+from skerry.objects.pod_defaults import TOKEN_VOLUME
 from skerry.objects.pod_leases import LEASE, MARKS, without_marks
 from skerry.objects.scheme import Kind
 from skerry.objects.traffic import BUDGET, parse_budget
@@ -58,7 +59,6 @@ from skerry.objects.volumes import (
 from skerry.validation import faults
 
 TOKEN_MOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path that every client knows
-TOKEN_VOLUME: Final = "kube-api-access-"  # noqa: S105 - a volume's name
 _TOKEN_LIFE_S: Final = 3607
 """Kubernetes' own odd number: an hour, told apart from an hour that somebody asked for."""
 _TOLERATED_S: Final = 300

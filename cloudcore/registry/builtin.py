@@ -17,6 +17,7 @@ from cloudcore.registry.schema import Decoded, Shape, Shapes, Walk, decode
 from cloudcore.registry.structural import pruned, set_defaults, validate
 from cloudcore.registry.validation import CHECKS, STATUS_DECIDES
 from cloudcore.registry.validation.definitions import rules_not_evaluated
+from cloudcore.registry.validation.federation import preference_warnings
 from cloudcore.registry.validation.gslb import global_service_warnings
 from cloudcore.registry.validation.pod_changes import validate_pod_change
 from skerry.errors import Cause, NotFoundError
@@ -119,6 +120,8 @@ class KindRules:
             )
         if (kind.group, kind.kind) == ("skerry.dev", "GlobalService"):
             texts += global_service_warnings(obj)
+        if (kind.group, kind.kind) == ("scheduling.kubefed.io", "ReplicaSchedulingPreference"):
+            texts += preference_warnings(obj)
         if (kind.group, kind.kind) == _DEFINITION and rules_not_evaluated(obj):
             texts.append("x-kubernetes-validations are kept and published, but not evaluated by this control plane")
         return tuple(texts)

@@ -15,15 +15,22 @@ from skerry.cli.region_types import config_of, enable, ensure_namespace
 from skerry.cli.target import Target, with_target
 from skerry.cli.waiting import wait_until
 from skerry.errors import AlreadyExistsError, BadRequestError, CallerError, NotFoundError, UnavailableError
-from skerry.objects.federation import TYPES_GROUP
+from skerry.objects.federation import MANAGED, ROW, TYPES_GROUP
 from skerry.objects.json import Json, JsonObject, bool_at, clone, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import annotations_of, controller_of, name_of, namespace_of
+from skerry.objects.pod_defaults import TOKEN_VOLUME
 from skerry.objects.scheme import Kind, split_api_version
 
 _OURS: Final = ("metadata", "apiVersion", "kind", "status")
 _SERVICE_FIELDS: Final = ("clusterIP", "clusterIPs", "healthCheckNodePort", "ipFamilies", "ipFamilyPolicy")
 _OF_JOBS: Final = ("controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name")
-_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+_CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
+_BY_CONTROLLERS: Final = {
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "deployment.kubernetes.io/revision",
+    ROW,
+}
+"""Annotations that nobody misses: each cluster writes its own."""
 MADE_BY_CONTROLLERS: Final = (
     "endpoints",
     "endpointslices",
@@ -52,6 +59,7 @@ MADE_BY_CONTROLLERS: Final = (
 @click.option(
     "-o", "--output", "form", type=click.Choice(["", "yaml", "json"]), default="", help="Print, write nothing."
 )
+@click.option("--dry-run", is_flag=True, help="Say what would be made, and have the cloud try it; write nothing.")
 @with_target
 def federate(
     target: Target,
@@ -64,12 +72,13 @@ def federate(
     skipped: str,
     filename: str,
     form: str,
+    dry_run: bool,
 ) -> None:
     """Make a federated object of the object NAME of TYPE, placed in all members (as `kubefedctl federate`)."""
     if filename:
         if kind_word:
             raise BadRequestError(f"--filename takes no arguments, and {kind_word} is one")
-        _print([federated_object(obj, _guessed(obj)) for _, obj in read_manifests(filename)], form or "yaml")
+        _print(of_manifests(filename), form or "yaml")
         return
     if not kind_word or not name:
         raise BadRequestError("which TYPE, and which NAME of it? Or a file with --filename")
@@ -90,25 +99,41 @@ def federate(
         _print([obj for _, obj in federated], form)
         return
     for each, obj in objs:
-        if left := sorted(annotations_of(obj).keys() - {_APPLIED}):
+        if left := sorted(annotations_of(obj).keys() - _BY_CONTROLLERS):
             say(f"{each.kind} {name_of(obj)}: its annotations are not in the template: {', '.join(left)}", err=True)
-    _create(client, federated, _federated_kinds(client, served, objs, enable_type=enable_type), alone=not contents)
+    missing = _missing(served, objs, enable_type=enable_type)
+    if dry_run:
+        for each in missing:
+            say(f"federated type {name_of(config_of(each))} would be enabled (dry run)")
+    else:
+        served = _with_enabled(client, served, missing)
+    _create(client, federated, served, alone=not contents, dry_run=dry_run)
 
 
 def _create(
-    client: Client, federated: Sequence[tuple[Kind, JsonObject]], known: dict[str, Kind], *, alone: bool
+    client: Client,
+    federated: Sequence[tuple[Kind, JsonObject]],
+    served: Sequence[Kind],
+    *,
+    alone: bool,
+    dry_run: bool,
 ) -> None:
+    query = {"dryRun": "All"} if dry_run else {}
+    done = "would be created (dry run)" if dry_run else "created, placed in all members"
     for kind, made in federated:
-        to = known[_type_of(kind)]
+        to = _of(served, kind)
+        if to is None:
+            say(f"{made['kind']} {name_of(made)} {done}")
+            continue
         body = {**made, "apiVersion": to.api_version, "kind": to.kind}
         try:
-            client.request("POST", path_of(to, namespace_of(body)), body=body)
+            client.request("POST", path_of(to, namespace_of(body)), query=query, body=body)
         except AlreadyExistsError:
             if alone:
                 raise
             say(f"{to.plural}.{to.group}/{name_of(body)} is there already, and left as it is")
         else:
-            say(f"{to.plural}.{to.group}/{name_of(body)} created, placed in all members")
+            say(f"{to.plural}.{to.group}/{name_of(body)} {done}")
 
 
 def contained(
@@ -119,6 +144,8 @@ def contained(
     for kind in served:
         if not kind.namespaced or kind.group.endswith("kubefed.io") or _type_of(kind) in seen:
             continue
+        if kind.verbs and "list" not in kind.verbs:
+            continue  # one that is asked, and never kept
         seen.add(_type_of(kind))
         if any(kinds.means(kind, word) or word == kind.group for word in (*MADE_BY_CONTROLLERS, *skipped)):
             continue
@@ -148,6 +175,26 @@ def _print(made: Sequence[JsonObject], form: str) -> None:
         print_data(each, form)
 
 
+def of_manifests(filename: str) -> list[JsonObject]:
+    """Federated objects of those in a file. Raises `BadRequestError` that says which of them can't be federated."""
+    made: list[JsonObject] = []
+    for number, (_, obj) in enumerate(read_manifests(filename), start=1):
+        kind = _guessed(obj)
+        lacking = [field for field in ("apiVersion", "kind") if not str_at(obj, field)]
+        if not name_of(obj):
+            lacking.append("metadata.name")
+        if lacking:
+            raise BadRequestError(f"{filename}: object {number} has no {', no '.join(lacking)}")
+        if kind.group.endswith("kubefed.io"):
+            raise BadRequestError(
+                f"{filename}: object {number}, {kind.kind} {name_of(obj)}, is of the federation itself"
+            )
+        made.append(federated_object(obj, kind))
+    if not made:
+        raise BadRequestError(f"{filename} has no objects")
+    return made
+
+
 def _guessed(obj: JsonObject) -> Kind:
     """Of an object in a file, without anybody to ask: what it says of itself."""
     group, version = split_api_version(str_at(obj, "apiVersion"))
@@ -158,7 +205,7 @@ def _guessed(obj: JsonObject) -> Kind:
 def federated_object(obj: JsonObject, kind: Kind) -> JsonObject:
     """Of an object as it is: without what the cluster that has it made of it."""
     template: JsonObject = {field: value for field, value in clone(obj).items() if field not in _OURS}
-    labels = map_at(obj, "metadata", "labels")
+    labels: JsonObject = {name: value for name, value in map_at(obj, "metadata", "labels").items() if name != MANAGED}
     if labels:
         template["metadata"] = {"labels": labels}
     _forget(kind.kind, template)
@@ -201,33 +248,61 @@ def _forget(kind: str, template: JsonObject) -> None:
                 made["labels"] = kept
         case "PersistentVolumeClaim":
             spec.pop("volumeName", None)
+        case "Pod":
+            spec.pop("nodeName", None)
+            _forget_token(spec)
         case _:
             return
+
+
+def _forget_token(pod: JsonObject) -> None:
+    """The volume that each cluster gives a pod by itself, under another name each time."""
+    tokens = {
+        name
+        for each in maps_at(pod, "volumes")
+        if "projected" in each and (name := str_at(each, "name")).startswith(TOKEN_VOLUME)
+    }
+    if not tokens:
+        return
+    _drop(pod, "volumes", tokens)
+    for field in _CONTAINERS:
+        for container in maps_at(pod, field):
+            _drop(container, "volumeMounts", tokens)
+
+
+def _drop(holder: JsonObject, field: str, names: set[str]) -> None:
+    kept: list[Json] = [each for each in maps_at(holder, field) if str_at(each, "name") not in names]
+    holder[field] = kept
+    if not kept:
+        del holder[field]
 
 
 def _type_of(kind: Kind) -> str:
     return f"{kind.plural}.{kind.group}"
 
 
-def _federated_kinds(
-    client: Client, served: Sequence[Kind], objs: Sequence[tuple[Kind, JsonObject]], *, enable_type: bool
-) -> dict[str, Kind]:
-    """Before anything is written: what each is federated as."""
+def _missing(served: Sequence[Kind], objs: Sequence[tuple[Kind, JsonObject]], *, enable_type: bool) -> Sequence[Kind]:
+    """Before anything is written: of what is federated, the kinds that are to be enabled first."""
     wanted = {_type_of(kind): kind for kind, _ in objs}
     missing = [kind for kind in wanted.values() if _of(served, kind) is None]
     if missing and not enable_type:
         said = ", ".join(sorted({kind.kind for kind in missing}))
         more = "" if len(wanted) == 1 else ", or --skip-api-resources"
         raise NotFoundError(f"not federated: {said}: add --enable-type{more}, or `skerry region init`")
-    if missing:
-        ensure_namespace(client)
-        for kind in missing:
-            enable(client, config_of(kind))
+    return missing
 
-    def found() -> dict[str, Kind] | None:
-        now = kinds.discover(client) if missing else served
-        known = {name: of for name, kind in wanted.items() if (of := _of(now, kind)) is not None}
-        return known if len(known) == len(wanted) else None
+
+def _with_enabled(client: Client, served: Sequence[Kind], missing: Sequence[Kind]) -> Sequence[Kind]:
+    """What is served once these kinds are federated."""
+    if not missing:
+        return served
+    ensure_namespace(client)
+    for kind in missing:
+        enable(client, config_of(kind))
+
+    def found() -> Sequence[Kind] | None:
+        now = kinds.discover(client)
+        return now if all(_of(now, kind) is not None for kind in missing) else None
 
     known = wait_until(found)
     if known is None:

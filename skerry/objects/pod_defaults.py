@@ -8,6 +8,9 @@ from typing import Final
 from skerry.objects.json import JsonObject, bool_at, ensure_map, map_at, maps_at, str_at
 from skerry.objects.quantity import parse_quantity
 
+TOKEN_VOLUME: Final = "kube-api-access-"  # noqa: S105 - a volume's name
+"""How the name of the volume begins that a pod gets for the token of its account."""
+
 FILE_MODE: Final = 0o644
 _PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
 _QOS_RESOURCES: Final = ("cpu", "memory")

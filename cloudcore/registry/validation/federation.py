@@ -150,8 +150,6 @@ def validate_preference(obj: JsonObject, _old: JsonObject | None) -> Iterator[Ca
     for name in sorted(map_at(spec, "clusters")):
         share = map_at(spec, "clusters", name)
         at = f"spec.clusters[{name}]"
-        if name != "*":
-            yield from named(at, name, label_1123_faults)
         for field in ("minReplicas", "maxReplicas", "weight"):
             value = share.get(field)
             if isinstance(value, int) and not 0 <= value <= _REPLICAS_MAX:
@@ -159,3 +157,10 @@ def validate_preference(obj: JsonObject, _old: JsonObject | None) -> Iterator[Ca
         most = share.get("maxReplicas")
         if isinstance(most, int) and int_at(share, "minReplicas") > most:
             yield invalid(f"{at}.minReplicas", int_at(share, "minReplicas"), "must not be more than maxReplicas")
+
+
+def preference_warnings(obj: JsonObject) -> Iterator[str]:
+    """Names that no member can have: KubeFed takes them, and its guide has some."""
+    for name in sorted(map_at(obj, "spec", "clusters")):
+        if name != "*" and label_1123_faults(name):
+            yield f"spec.clusters[{name}]: no member can have this name (lower-case letters, digits and '-')"

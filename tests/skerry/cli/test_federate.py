@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from skerry.cli.client import Answer
-from skerry.cli.federate import contained, federated_object
-from skerry.errors import NotFoundError
+from skerry.cli.federate import contained, federated_object, of_manifests
+from skerry.errors import BadRequestError, NotFoundError
 from skerry.objects.scheme import Kind
 
 
@@ -110,3 +111,75 @@ def test_all_of_a_namespace_is_what_somebody_made() -> None:
 def test_kinds_are_left_out_by_any_of_their_names(word: str) -> None:
     server = FakeServer(configmaps=named("mine"))
     assert not list(contained(server, [kind("ConfigMap")], "d", [word]))
+
+
+def test_a_pod_has_neither_a_node_nor_a_token_of_this_cluster() -> None:
+    token = {"name": "kube-api-access-x7k2p", "projected": {"sources": []}}
+    mount = {"name": "kube-api-access-x7k2p", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
+    own = {"name": "kube-api-access-mine", "emptyDir": {}}
+    containers = [
+        {"name": "a", "volumeMounts": [mount]},
+        {"name": "b", "volumeMounts": [mount, {"name": own["name"]}]},
+    ]
+    spec = {"nodeName": "n1", "volumes": [token, own], "containers": containers, "serviceAccountName": "robot"}
+    assert made("Pod", {"spec": spec})["spec"]["template"]["spec"] == {
+        "volumes": [own],
+        "containers": [{"name": "a"}, {"name": "b", "volumeMounts": [{"name": own["name"]}]}],
+        "serviceAccountName": "robot",
+    }
+
+
+def test_the_mark_of_another_federation_is_not_taken_along() -> None:
+    labels = {"kubefed.io/managed": "false", "app": "a"}
+    assert made("ConfigMap", {"metadata": {"labels": labels}})["spec"]["template"]["metadata"] == {
+        "labels": {"app": "a"}
+    }
+    alone = {"kubefed.io/managed": "true"}
+    assert "metadata" not in made("ConfigMap", {"metadata": {"labels": alone}})["spec"]["template"]
+
+
+def file_of(place: Path, text: str) -> str:
+    path = place / "objects.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_all_objects_of_a_file_are_federated_those_of_its_lists_as_well(tmp_path: Path) -> None:
+    text = """
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: d, uid: u}, data: {k: v}}
+- {apiVersion: apps/v1, kind: Deployment, metadata: {name: b}, spec: {replicas: 2}, status: {replicas: 2}}
+---
+---
+{apiVersion: example.com/v1, kind: Widget, metadata: {name: c}, spec: {size: 1}}
+"""
+    found = of_manifests(file_of(tmp_path, text))
+    assert [(each["kind"], each["metadata"]) for each in found] == [
+        ("FederatedConfigMap", {"name": "a", "namespace": "d"}),
+        ("FederatedDeployment", {"name": "b"}),
+        ("FederatedWidget", {"name": "c"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("size: 1", "object 1 has no apiVersion, no kind, no metadata.name"),
+        ("{apiVersion: v1, kind: ConfigMap}", "object 1 has no metadata.name"),
+        (
+            "{apiVersion: types.kubefed.io/v1beta1, kind: FederatedJob, metadata: {name: j}}",
+            "of the federation itself",
+        ),
+        ("# nothing", "has no objects"),
+    ],
+)
+def test_what_can_t_be_federated_is_named_and_nothing_is_made(tmp_path: Path, text: str, said: str) -> None:
+    good = "{apiVersion: v1, kind: ConfigMap, metadata: {name: good}}\n---\n"
+    file = file_of(tmp_path, text)
+    with pytest.raises(BadRequestError, match=said):
+        of_manifests(file)
+    if "no objects" not in said:
+        with pytest.raises(BadRequestError, match=said.replace("object 1", "object 2")):
+            of_manifests(file_of(tmp_path, good + text))
