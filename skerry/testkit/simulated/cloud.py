@@ -41,7 +41,8 @@ from skerry.forms.status import answer_for
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, decode_object, encode_object
 from skerry.testkit.api import Api
-from skerry.testkit.face import Backup, ReadingView, TwinView
+from skerry.testkit.face import Backup
+from skerry.testkit.fleet import AskedCloud
 from skerry.testkit.simulated.chance import CloudClock, ids_of
 from skerry.testkit.simulated.loop import VirtualLoop
 from skerry.testkit.simulated.process import Process
@@ -82,7 +83,7 @@ class _Life(Frozen):
     paths: Paths
 
 
-class SimulatedCloud:
+class SimulatedCloud(AskedCloud):
     """Implements `skerry.testkit.Cloud`, and `skerry.cli.client.Server` for whoever asks its API."""
 
     def __init__(
@@ -201,21 +202,6 @@ class SimulatedCloud:
     @property
     def connected(self) -> Sequence[str]:
         return self._life.hub.connected if self._life is not None else ()
-
-    def get(self, kind: str, name: str, namespace: str = "default") -> JsonObject | None:
-        return self.api.get(kind, name, namespace)
-
-    def list(self, kind: str, namespace: str = "") -> list[JsonObject]:
-        return self.api.list(kind, namespace)
-
-    def twin(self, device: str, prop: str, namespace: str = "default") -> TwinView | None:
-        return self.api.twin(device, prop, namespace)
-
-    def history(self, device: str, prop: str, namespace: str = "default") -> Sequence[ReadingView]:
-        return self.api.history(device, prop, namespace)
-
-    def node_ready(self, name: str) -> str:
-        return self.api.node_ready(name)
 
     # --- its API ---
 

@@ -6,15 +6,15 @@ fails with by itself comes out of the next call that lets time pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from skerry.daemon import leaves
-from skerry.errors import InvalidError, SkerryError
-from skerry.objects.json import JsonObject
-from skerry.testkit import arguments, waiting
-from skerry.testkit.face import FaultView, Fleet, Manifest
+from skerry.errors import SkerryError
+from skerry.testkit import arguments
+from skerry.testkit.face import Fleet
+from skerry.testkit.fleet import FleetOf
 from skerry.testkit.fleets import FleetOptions
 from skerry.testkit.simulated.broker import SimulatedBroker
 from skerry.testkit.simulated.cloud import SimulatedCloud
@@ -27,29 +27,24 @@ from skerry.testkit.simulated.wire import Listener, Route
 if TYPE_CHECKING:
     import asyncio
 
-T = TypeVar("T")
-
-READY_S_MAX = 60.0
-EVERY_S = 0.25
-"""Between two looks of a wait: well below what the product itself waits for anywhere."""
-
 
 class CrashedError(SkerryError):
     """A simulated process ended by a fault of its own: a bug of Skerry, or of the test kit."""
 
 
-class SimulatedFleet:
+class SimulatedFleet(FleetOf[SimulatedEdge, SimulatedPlc, SimulatedBroker]):
     """Implements `skerry.testkit.Fleet`."""
 
+    ready_s_max = 60.0
+    look_s = 0.25
+    """Well below what the product itself waits for anywhere."""
+
     def __init__(self, options: FleetOptions) -> None:
-        self._options = options
         self._loop = VirtualLoop()
         self._loop.connector = self._connect
         self._transcript = Transcript(self._loop)
-        self._edges: dict[str, SimulatedEdge] = {}
+        super().__init__(options, self._transcript)
         self._routes: list[Route] = []
-        self._plcs: dict[str, SimulatedPlc] = {}
-        self._brokers: dict[str, SimulatedBroker] = {}
         self._closed = False
         self._cloud = self.new_cloud(self._loop, self._transcript)
         self._cloud.start()
@@ -61,33 +56,8 @@ class SimulatedFleet:
         return "simulated"
 
     @property
-    def seed(self) -> int:
-        return self._options.seed
-
-    @property
     def cloud(self) -> SimulatedCloud:
         return self._cloud
-
-    @property
-    def edges(self) -> Mapping[str, SimulatedEdge]:
-        return self._edges
-
-    def edge(
-        self, name: str = "edge-1", *, labels: Mapping[str, str] | None = None, devices: Manifest = ()
-    ) -> SimulatedEdge:
-        found = self._edges.get(name)
-        if found is None:
-            found = self._edges[name] = self._new_edge(name, arguments.gateway(name, labels))
-            found.start()
-            self.eventually(
-                lambda: self._cloud.node_ready(name) == "True",
-                READY_S_MAX,
-                message=f"the new gateway {name} is Ready",
-            )
-        elif labels is not None and dict(labels) != found.labels:
-            raise InvalidError(f"gateway {name} was made with the labels {found.labels}, and can't get others now")
-        self._apply((devices,), node=name)
-        return found
 
     def _new_edge(self, name: str, labels: Mapping[str, str]) -> SimulatedEdge:
         random = Random(f"{self.seed}/{name}")  # noqa: S311 - reproducible on purpose
@@ -105,6 +75,9 @@ class SimulatedFleet:
         )
         return self.new_gateway(name, labels, site)
 
+    def _begin(self, edge: SimulatedEdge) -> None:
+        edge.start()
+
     def new_cloud(self, loop: VirtualLoop, transcript: Transcript) -> SimulatedCloud:
         return SimulatedCloud(loop, transcript, self.seed, lambda: self._routes)
 
@@ -114,15 +87,8 @@ class SimulatedFleet:
     def _listener(self) -> Listener | None:
         return self._cloud.accept if self._cloud.running else None
 
-    def plc(self, name: str = "plc", *, port: int = 502) -> SimulatedPlc:
-        found = self._plcs.get(name)
-        if found is not None:
-            return found
-        arguments.port(port, "plc(port=...)")
-        other = next((plc.name for plc in self._plcs.values() if plc.port == port), None)
-        if other is not None:
-            raise InvalidError(f"port {port} is that of PLC {other!r}: give {name!r} another")
-        made = SimulatedPlc(
+    def _new_plc(self, name: str, port: int) -> SimulatedPlc:
+        return SimulatedPlc(
             name,
             "127.0.0.1",
             port,
@@ -130,18 +96,9 @@ class SimulatedFleet:
             note=lambda text: self._transcript.note(f"plc {name}", text),
             fault=lambda text: self._transcript.fault(f"plc {name}", text),
         )
-        self._plcs[name] = made
-        return made
 
-    def broker(self, name: str = "broker", *, port: int = 1883) -> SimulatedBroker:
-        found = self._brokers.get(name)
-        if found is not None:
-            return found
-        arguments.port(port, "broker(port=...)")
-        other = self._broker_at(port)
-        if other is not None:
-            raise InvalidError(f"port {port} is that of broker {other.name!r}: give {name!r} another")
-        made = self._brokers[name] = SimulatedBroker(
+    def _new_broker(self, name: str, port: int) -> SimulatedBroker:
+        return SimulatedBroker(
             name,
             "127.0.0.1",
             port,
@@ -150,7 +107,6 @@ class SimulatedFleet:
             note=lambda text: self._transcript.note(f"broker {name}", text),
             fault=lambda text: self._transcript.fault(f"broker {name}", text),
         )
-        return made
 
     def _broker_at(self, port: int) -> SimulatedBroker | None:
         return next((broker for broker in self._brokers.values() if broker.port == port), None)
@@ -164,31 +120,6 @@ class SimulatedFleet:
             raise ConnectionRefusedError(f"{host}:{port}: there is no PLC at this port in the fleet")
         protocol = factory()
         return plc.connect(protocol), protocol
-
-    # --- objects ---
-
-    def apply(self, *manifests: Manifest, namespace: str = "default") -> Sequence[JsonObject]:
-        return self._apply(manifests, namespace)
-
-    def _apply(
-        self, manifests: Sequence[Manifest], namespace: str = "default", *, node: str = ""
-    ) -> Sequence[JsonObject]:
-        return self._cloud.api.apply(manifests, namespace, node=node)
-
-    def get(self, kind: str, name: str, namespace: str = "default") -> JsonObject | None:
-        return self._cloud.api.get(kind, name, namespace)
-
-    def list(self, kind: str, namespace: str = "") -> list[JsonObject]:
-        return self._cloud.api.list(kind, namespace)
-
-    def patch(self, kind: str, name: str, patch: Mapping[str, object], namespace: str = "default") -> JsonObject:
-        return self._cloud.api.patch(kind, name, patch, namespace)
-
-    def delete(self, kind: str, name: str, namespace: str = "default") -> bool:
-        return self._cloud.api.delete(kind, name, namespace)
-
-    def set_desired(self, device: str, prop: str, value: str, namespace: str = "default") -> None:
-        self._cloud.api.set_desired(device, prop, value, namespace)
 
     # --- time ---
 
@@ -210,36 +141,6 @@ class SimulatedFleet:
             if part.fault is not None:
                 told = "; ".join(f"{type(error).__name__}: {error}" for error in leaves(part.fault))
                 raise CrashedError(f"{name} crashed: {told}") from part.fault
-
-    def eventually(
-        self,
-        condition: Callable[[], T],
-        within_s: float = 60.0,
-        *,
-        every_s: float | None = None,
-        message: str = "",
-    ) -> T:
-        asked = waiting.patience(within_s, "within_s", every_s=every_s, usual_s=EVERY_S, message=message)
-        return waiting.eventually(self, condition, asked)
-
-    def throughout(
-        self,
-        condition: Callable[[], object],
-        for_s: float = 60.0,
-        *,
-        every_s: float | None = None,
-        message: str = "",
-    ) -> None:
-        asked = waiting.patience(for_s, "for_s", every_s=every_s, usual_s=EVERY_S, message=message)
-        waiting.throughout(self, condition, asked)
-
-    @property
-    def faults(self) -> Sequence[FaultView]:
-        return self._transcript.timeline.faults
-
-    @property
-    def transcript(self) -> Sequence[str]:
-        return self._transcript.lines
 
     @property
     def digest(self) -> str:
