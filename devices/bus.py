@@ -28,7 +28,7 @@ from devices.schedule import Breakers, BreakerSettings, Poll, Schedule
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen, field
 from skerry.ports import Clock, Ids
-from skerry.waits import until_set
+from skerry.waits import longer_s, until_set
 
 LOG = logging.getLogger(__name__)
 
@@ -565,6 +565,8 @@ class Line:
 
     def _line_down(self, reason: str) -> None:
         settings = self._settings
-        self._down_backoff_s = min(max(self._down_backoff_s * 2, settings.reconnect_s_min), settings.reconnect_s_max)
+        self._down_backoff_s = longer_s(
+            self._down_backoff_s, least_s=settings.reconnect_s_min, most_s=settings.reconnect_s_max
+        )
         self._down_until_s = self._clock.monotonic_s() + self._down_backoff_s * (0.5 + self._ids.unit() / 2)
         self._down_reason = reason

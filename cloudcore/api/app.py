@@ -53,6 +53,7 @@ from skerry.objects.json import encode_object
 from skerry.ports import Pipe
 from skerry.transport.conversations import RefusedByGatewayError
 from skerry.transport.liveness import keep_alive
+from skerry.waits import end_tasks
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -382,9 +383,7 @@ class Api:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(*tasks)
             await socket.close()
         return socket
 

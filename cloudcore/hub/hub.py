@@ -54,6 +54,7 @@ from skerry.sync.effects import CloseLink
 from skerry.sync.ports import SyncSettings, View
 from skerry.transport.gate import Gate
 from skerry.transport.hosting import StreamHost
+from skerry.waits import until_set
 from skerry.wire.frames import CloseCode
 
 log = logging.getLogger(__name__)
@@ -251,11 +252,8 @@ class Hub:
         await self._keys.tell(node, reason)
 
     async def enter(self, session: NodeSession) -> bool:
-        try:
-            async with asyncio.timeout(self._settings.fence_s_max):
-                await self._loaded.wait()
-        except TimeoutError as error:
-            raise UnavailableError("the hub is still reading its store") from error
+        if not await until_set(self._loaded, within_s=self._settings.fence_s_max):
+            raise UnavailableError("the hub is still reading its store")
         slot = self._slots.setdefault(session.node, _Slot())
         if slot.waiting is not None:
             slot.waiting.close(CloseCode.FENCED, "a newer session of this node took over")

@@ -34,6 +34,7 @@ from skerry.objects.json import decode_object, str_at
 from skerry.objects.meta import Key
 from skerry.sync.ages import clock_is_wrong
 from skerry.transport.proxy import Proxy, proxy_of
+from skerry.waits import longer_s, until_set
 
 LOG: Final = logging.getLogger(__name__)
 CHECK_INTERVAL_S: Final = 3600.0
@@ -93,7 +94,7 @@ class CertificateKeeper:
         return bool(told) and told != certificates_in(membership.identity.ca_file.read_text(encoding="ascii"))
 
     async def _keep(self) -> None:
-        again_s = AGAIN_S_MIN
+        again_s = 0.0
         said = False
         while True:
             self._news.clear()
@@ -104,14 +105,10 @@ class CertificateKeeper:
                 LOG.info("certificate renewed")
             said = bool(fault)
             if tried or fault:
+                again_s = longer_s(again_s, least_s=AGAIN_S_MIN, most_s=CHECK_INTERVAL_S)
                 await asyncio.sleep(again_s)
-                again_s = min(CHECK_INTERVAL_S, 2 * again_s)
-            else:
-                try:
-                    async with asyncio.timeout(CHECK_INTERVAL_S):
-                        await self._news.wait()
-                except TimeoutError:
-                    again_s = AGAIN_S_MIN
+            elif not await until_set(self._news, within_s=CHECK_INTERVAL_S):
+                again_s = 0.0
 
     async def _see_to_it(self) -> tuple[bool, str]:
         """Renew if that is due: whether it was tried, and what is wrong. Files that are damaged or gone, or a machine

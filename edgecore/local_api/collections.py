@@ -5,7 +5,6 @@ Source: Kubernetes "API concepts". Keeps nothing between requests.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Final
 
@@ -22,6 +21,7 @@ from skerry.objects.meta import Key, Revision, labels_of, name_of, namespace_of
 from skerry.objects.scheme import Kind
 from skerry.objects.select import FieldSelector, LabelSelector, parse_fields, parse_labels
 from skerry.ports import Clock
+from skerry.waits import until_set
 
 BOOKMARK_S: Final = 60.0
 """Between bookmarks of a quiet watch (apiserver: about a minute)."""
@@ -216,10 +216,7 @@ async def _watched(
             news.set()
         yield b""  # the head goes out, though nothing may happen for long
         while (left_s := until_s - monotonic_s()) > 0:
-            try:
-                async with asyncio.timeout(min(left_s, BOOKMARK_S)):
-                    await news.wait()
-            except TimeoutError:
+            if not await until_set(news, within_s=min(left_s, BOOKMARK_S)):
                 if options.bookmarks:
                     yield shaper.bookmark(revision)
                 continue

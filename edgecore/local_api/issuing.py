@@ -21,7 +21,7 @@ from skerry.objects.cloud_calls import CallHead, CloudAnswer
 from skerry.objects.enrolment import EnrolRequest, request_body
 from skerry.objects.gateway_serving import SERVING_PATH, read_served
 from skerry.objects.json import read_json, str_at
-from skerry.waits import until_set
+from skerry.waits import longer_s, until_set
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +60,12 @@ class Issuing:
         self._look = asyncio.Event()
         self._again_s = 0.0
         """From when on the cloud may be asked again, by the loop's clock."""
-        self._delay_s = AGAIN_S_MIN
+        self._delay_s = 0.0
         self._said = ""
 
     def poke(self) -> None:
         """There is a link again, or something to ask with."""
-        self._again_s, self._delay_s = 0.0, AGAIN_S_MIN
+        self._again_s = self._delay_s = 0.0
         self._look.set()
 
     async def run(self) -> None:
@@ -95,7 +95,8 @@ class Issuing:
         if not self._parts.connected() or loop_s < self._again_s or not self._parts.served.is_due:
             return
         # Before the question: a poke while it is open is to be heard.
-        self._again_s, self._delay_s = loop_s + self._delay_s, min(AGAIN_S_MAX, 2 * self._delay_s)
+        self._delay_s = longer_s(self._delay_s, least_s=AGAIN_S_MIN, most_s=AGAIN_S_MAX)
+        self._again_s = loop_s + self._delay_s
         why = await self._ask()
         if why and why != self._said:
             log.warning("the cloud gives no certificate for the local API reason=%s", why)

@@ -16,6 +16,7 @@ import h11
 from edgecore.network.directory import Directory, Name
 from skerry.frozen import Frozen
 from skerry.objects.json import int_at, str_at
+from skerry.waits import until_set
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -79,11 +80,7 @@ class HealthPorts:
             while True:
                 self._changed.clear()
                 await self._listen()
-                try:
-                    async with asyncio.timeout(AGAIN_S if self._refused else None):
-                        await self._changed.wait()
-                except TimeoutError:
-                    continue  # the port may be free by now
+                await until_set(self._changed, within_s=AGAIN_S if self._refused else None)  # it may be free by then
         finally:
             for server in self._servers.values():
                 server.close()

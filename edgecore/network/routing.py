@@ -20,6 +20,7 @@ from edgecore.network.kernel import Carrier
 from edgecore.network.programs import found, run
 from skerry.errors import UnavailableError
 from skerry.objects.functions import NodeFunction
+from skerry.waits import until_set
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -89,15 +90,10 @@ class Routing:
 
     async def _wait(self) -> None:
         """Until something is another, here or in the kernel: who reloads a firewall empties it of our rules too."""
-        while True:
-            try:
-                async with asyncio.timeout(LOOK_S):
-                    await self._changed.wait()
-                    return
-            except TimeoutError:
-                async with self._writing:
-                    if self._carrier is None or await self._carrier.intact():
-                        continue
+        while not await until_set(self._changed, within_s=LOOK_S):
+            async with self._writing:
+                if self._carrier is None or await self._carrier.intact():
+                    continue
             LOG.warning("somebody took the rules that lead service addresses: they are made anew")
             return
 

@@ -41,6 +41,7 @@ from skerry.objects.pod_streams import (
     encode,
 )
 from skerry.ports import Pipe
+from skerry.waits import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -167,9 +168,7 @@ class _Talk:
                 await hearing  # raises why, or the other side says nothing more
             await telling
         finally:
-            for task in (hearing, feeding, telling):
-                task.cancel()
-            await asyncio.gather(hearing, feeding, telling, return_exceptions=True)
+            await end_tasks(hearing, feeding, telling)
 
     async def _hear(self, stream: ExecStream) -> None:
         messages = Messages()
@@ -221,9 +220,7 @@ async def _carry(stream: ExecStream, pipe: Pipe) -> None:
             await up
         await down
     finally:
-        for task in (up, down):
-            task.cancel()
-        await asyncio.gather(up, down, return_exceptions=True)
+        await end_tasks(up, down)
 
 
 async def _give(stream: ExecStream, pipe: Pipe) -> None:

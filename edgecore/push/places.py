@@ -21,6 +21,7 @@ from devices.mqtt.port import Connect, Connection, Delivery, Hooks, Outgoing
 from devices.pushes import HttpPush, InfluxPush, MqttPush, OtelPush, PushTarget, content_type_of
 from edgecore.push.plan import AWAY, NEVER_TAKEN
 from skerry.errors import InvalidError, SkerryError, UnavailableError
+from skerry.waits import end_tasks, until_set
 
 ACKNOWLEDGE_S_MAX: Final = 10.0
 CONNECT_S_MAX: Final = 10.0
@@ -164,12 +165,7 @@ class NetworkPlaces:
             self._ending -= 1
 
     async def _publish_over(self, link: _Link, to: MqttPush, payload: bytes) -> None:
-        try:
-            async with asyncio.timeout(CONNECT_S_MAX):
-                await link.known.wait()
-        except TimeoutError as error:
-            raise UnavailableError(f"no connection: {link.reason}") from error
-        if link.reason:
+        if not await until_set(link.known, within_s=CONNECT_S_MAX) or link.reason:
             raise UnavailableError(f"no connection: {link.reason}")
         message = Outgoing(topic=to.topic, payload=payload, qos=to.qos, retain=to.retained)
         try:
@@ -220,8 +216,7 @@ class NetworkPlaces:
     async def close(self) -> None:
         """See `Places`."""
         if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.gather(self._sweeping, return_exceptions=True)
+            await end_tasks(self._sweeping)
         await self.keep(frozenset())
 
 

@@ -36,6 +36,7 @@ from skerry.objects.rules import (
     answer_of,
 )
 from skerry.ports import Ids
+from skerry.waits import until_set
 
 LOG = logging.getLogger(__name__)
 
@@ -103,11 +104,8 @@ class ServiceBus:
                     server.close()
                     server = None
                     LOG.info("service_bus listens no more")
-                try:
-                    async with asyncio.timeout(None if wanted == (server is not None) else ASK_S_MAX):
-                        await self._changed.wait()
-                except TimeoutError:
-                    continue  # the port may be free by now
+                # The port may be free by then.
+                await until_set(self._changed, within_s=None if wanted == (server is not None) else ASK_S_MAX)
         finally:
             stop_listening()
             if server is not None:

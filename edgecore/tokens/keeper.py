@@ -32,7 +32,7 @@ from skerry.objects.cloud_calls import CallHead, CloudAnswer
 from skerry.objects.json import JsonObject, decode_object
 from skerry.objects.meta import uid_of
 from skerry.ports import Clock, Ids
-from skerry.waits import until_set
+from skerry.waits import longer_s, until_set
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class TokenKeeper:
     def _note(self, uid: str, wanted: Wanted, error: SkerryError) -> None:
         why = str(error)
         before = self._failures.get((uid, wanted))
-        delay_s = AGAIN_S_MIN if before is None else min(AGAIN_S_MAX, 2 * before.delay_s)
+        delay_s = longer_s(before.delay_s if before else 0.0, least_s=AGAIN_S_MIN, most_s=AGAIN_S_MAX)
         again_s = self._parts.clock.monotonic_s() + delay_s
         self._failures[uid, wanted] = _Failure(
             why=why, delay_s=delay_s, again_s=again_s, unanswered=isinstance(error, UnavailableError)

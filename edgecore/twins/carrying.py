@@ -23,7 +23,7 @@ from skerry.objects.desired import HLC_ZERO, Hlc, Vector
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value, ack
 from skerry.ports import Clock, Ids
-from skerry.waits import until_set
+from skerry.waits import longer_s, until_set
 
 LOG = logging.getLogger(__name__)
 
@@ -230,6 +230,6 @@ class Carrying:
         tried = self._attempts.get(place)
         settings = self._settings
         last_s = tried[2] if tried and tried[0] == ver else 0.0
-        backoff_s = min(max(last_s * 2, settings.retry_s_min), settings.retry_s_max)
+        backoff_s = longer_s(last_s, least_s=settings.retry_s_min, most_s=settings.retry_s_max)
         at_s = self._clock.monotonic_s() + backoff_s * (0.75 + self._ids.unit() / 4)
         self._attempts[place] = (ver, at_s, backoff_s)

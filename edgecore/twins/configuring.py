@@ -7,7 +7,6 @@ memory; made anew from the store when the agent starts.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
@@ -34,6 +33,7 @@ from skerry.objects.json import JsonObject, decode_object
 from skerry.objects.meta import Key, name_of, namespace_of
 from skerry.objects.twins import TwinState
 from skerry.ports import Clock
+from skerry.waits import until_set
 
 LOG = logging.getLogger(__name__)
 
@@ -104,9 +104,7 @@ class Configuring:
     async def configure_always(self, group: asyncio.TaskGroup) -> None:
         """Follow the objects, until cancelled; drivers run in `group`."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._holds.next_end_s()):
-                    await self._changed.wait()
+            await until_set(self._changed, within_s=self._holds.next_end_s())
             self._changed.clear()
             self._observe()
             await self._configure(group)

@@ -8,7 +8,6 @@ was staged and never acknowledged; the twins are read from the store again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TypeAlias
@@ -28,6 +27,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import TwinState, decode_state, encode_state
 from skerry.ports import Clock
+from skerry.waits import until_set
 
 LOG = logging.getLogger(__name__)
 
@@ -212,11 +212,9 @@ class Ledger:
 
     async def _something_to_commit(self) -> None:
         """Something is staged, and there is credit for a commit; or a device's turn to be told has come."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._in_s(self.pace.due_s())):
-                await self._staged.wait()
-            async with asyncio.timeout(self._in_s(self._syncs.due_s())):
-                await self._urgent.wait()
+        if await until_set(self._staged, within_s=self._in_s(self.pace.due_s())) and await until_set(
+            self._urgent, within_s=self._in_s(self._syncs.due_s())
+        ):
             return  # what can't wait costs no credit
         self._syncs.spend(self._clock.monotonic_s())
 

@@ -24,6 +24,7 @@ from skerry.errors import BadRequestError, SkerryError, UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, int_at, maps_at, str_at
 from skerry.objects.meta import name_of
+from skerry.waits import end_tasks
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -162,9 +163,7 @@ async def _forward(
                 giving.result()  # where this side broke off, so does the other
             await taking
         finally:
-            for task in (giving, taking):
-                task.cancel()
-            await asyncio.gather(giving, taking, return_exceptions=True)
+            await end_tasks(giving, taking)
 
 
 async def _give(reader: asyncio.StreamReader, connection: ClientConnection) -> None:

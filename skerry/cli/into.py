@@ -23,6 +23,7 @@ from skerry.errors import BadRequestError, SkerryError
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, maps_at, str_at
 from skerry.objects.meta import name_of
+from skerry.waits import end_tasks
 
 if TYPE_CHECKING:
     from skerry.cli.talking import Ended
@@ -228,7 +229,6 @@ async def until_told_to_end(work: Coroutine[Any, Any, T]) -> T | int:
         await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
         return told.result() if told.done() else working.result()
     finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        await end_tasks(working)
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.remove_signal_handler(number)

@@ -24,6 +24,7 @@ from skerry.errors import SkerryError, UnauthenticatedError, UnavailableError
 from skerry.forms.channels import RESIZE, STATUS, STDERR, STDIN, STDOUT, Channels
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, encode_object, maps_at, str_at
+from skerry.waits import end_tasks
 
 CHANNELS: Final = Channels(name="v5.channel.k8s.io", closes=True)
 PIECE_BYTES: Final = 32 * 1024
@@ -130,9 +131,7 @@ async def converse(client: Client, path: str, query: Query, streams: Streams) ->
                     each.result()
             return hearing.result()
         finally:
-            for each in (hearing, *giving):
-                each.cancel()
-            await asyncio.gather(hearing, *giving, return_exceptions=True)
+            await end_tasks(hearing, *giving)
 
 
 def _givers(connection: ClientConnection, streams: Streams) -> list[Awaitable[None]]:

@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from devices.port import DeviceConfig, Driver, Reading
 from skerry.frozen import Frozen, replace
 from skerry.objects.meta import Key
+from skerry.waits import end_tasks
 
 
 class Form(Frozen, caches=True):
@@ -53,8 +54,7 @@ class Running:
 
     async def __aexit__(self, *_: object) -> None:
         await self.form.driver.close()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
 
 def _on_a_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:

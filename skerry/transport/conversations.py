@@ -29,6 +29,7 @@ from skerry.objects.pod_streams import (
     encode,
 )
 from skerry.ports import Pipe
+from skerry.waits import end_tasks
 
 
 class Terminal(Protocol):
@@ -87,9 +88,7 @@ class Conversation:
                 return None
             return await going
         finally:
-            for task in (coming, going):
-                task.cancel()
-            await asyncio.gather(coming, going, return_exceptions=True)
+            await end_tasks(coming, going)
 
     async def _give_out(self, terminal: Terminal) -> Exited:
         """Everything that the process says, and how it ended."""

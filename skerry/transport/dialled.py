@@ -40,6 +40,7 @@ from skerry.transport.messages import (
 )
 from skerry.transport.proxy import Proxy
 from skerry.transport.wire_bytes import wire_bytes_of
+from skerry.waits import until_set
 from skerry.wire.codec import FRAME_BYTES_MAX
 
 OPEN_S_MAX: Final = 20.0
@@ -250,10 +251,7 @@ class _Wire(asyncio.Protocol):
         if not self._is_reading and not self.transport.is_closing():
             self._is_reading = True
             self.transport.resume_reading()
-        try:
-            async with asyncio.timeout(CLOSE_S_MAX):
-                await self._ended.wait()
-        except TimeoutError:
+        if not await until_set(self._ended, within_s=CLOSE_S_MAX):
             self.transport.abort()
 
     def abort(self) -> None:

@@ -11,13 +11,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol
+from typing import Final
 
 from skerry.errors import BadRequestError, SkerryError
 from skerry.forms.channels import Channels
 from skerry.frozen import Frozen
 from skerry.ports import Pipe
 from skerry.transport.liveness import attended
+from skerry.transport.pipes import relay
 from skerry.transport.sockets import MessageSocket
 
 UNREAD_BYTES_MAX: Final = 256 * 1024
@@ -37,41 +38,6 @@ class ForwardedPod(Frozen):
     def failure(self, port: int, error: SkerryError) -> str:
         """As a kubelet says it."""
         return f"error forwarding port {port} to pod {self.pod}, uid {self.uid}: {error}"
-
-
-class Client(Protocol):
-    """One connection's way to whoever opened it."""
-
-    async def read(self) -> bytes: ...
-    async def write(self, data: bytes) -> None: ...
-    async def end(self) -> None: ...
-
-
-async def carry(client: Client, pipe: Pipe) -> None:
-    """Both ways, until the pod's side is done or the client's broke off. Raises what the pod's side ended with."""
-    up = asyncio.create_task(_up(client, pipe))
-    down = asyncio.create_task(_down(pipe, client))
-    try:
-        await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
-        if not down.done() and up.exception() is not None:
-            return
-        await down
-    finally:
-        for task in (up, down):
-            task.cancel()
-        await asyncio.gather(up, down, return_exceptions=True)
-
-
-async def _up(client: Client, pipe: Pipe) -> None:
-    while data := await client.read():
-        await pipe.write(data)
-    await pipe.end()
-
-
-async def _down(pipe: Pipe, client: Client) -> None:
-    while data := await pipe.read():
-        await client.write(data)
-    await client.end()
 
 
 class _Unread:
@@ -185,7 +151,7 @@ async def _forwarded(
 async def _carry_port(client: _Channel, port: int, where: ForwardedPod) -> None:
     try:
         async with where.open(port) as pipe:
-            await carry(client, pipe)
+            await relay(client, pipe)
     except SkerryError as failure:
         await client.say_error(where.failure(port, failure).encode())
     finally:

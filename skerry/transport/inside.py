@@ -16,6 +16,7 @@ from skerry.sync.effects import StreamEffect, StreamOpened
 from skerry.sync.streams import STREAM_DONE, STREAM_FAILED, STREAM_LOST, Streams
 from skerry.transport.hosting import Talker
 from skerry.transport.pipes import StreamPipe, code_of
+from skerry.waits import end_tasks
 
 
 class _Wire:
@@ -69,8 +70,7 @@ async def talked_to(talker: Talker, params: JsonObject) -> AsyncGenerator[Pipe]:
     try:
         yield near
     finally:
-        talking.cancel()
-        await asyncio.gather(talking, return_exceptions=True)
+        await end_tasks(talking)
 
 
 async def _talk(talker: Talker, params: JsonObject, pipe: StreamPipe) -> None:

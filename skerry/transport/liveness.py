@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
+from skerry.waits import end_tasks
 
 PING_S: Final = 20.0
 UNANSWERED_S: Final = 30.0
@@ -145,6 +146,4 @@ async def attended(work: Coroutine[Any, Any, None], client: Watched, *, every_s:
         if working.done():
             await working
     finally:
-        for task in (working, watching):
-            task.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
+        await end_tasks(working, watching)

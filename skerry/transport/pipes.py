@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from skerry.errors import (
     BadRequestError,
@@ -37,6 +37,7 @@ from skerry.sync.streams import (
     STREAM_UNCERTAIN,
     Streams,
 )
+from skerry.waits import end_tasks
 
 _HUNG_UP: Final = "the other side has hung up"
 
@@ -123,7 +124,18 @@ class StreamPipe:
         self._kick()
 
 
-async def relay(near: Pipe, far: Pipe) -> None:
+class Carried(Protocol):
+    """One connection's way to whoever opened it: a pipe, or less."""
+
+    async def read(self) -> bytes:
+        """The next bytes; b"" where no more comes. Raises `SkerryError`."""
+        ...
+
+    async def write(self, data: bytes) -> None: ...
+    async def end(self) -> None: ...
+
+
+async def relay(near: Carried, far: Pipe) -> None:
     """Carry both ways until the far side is done, or the near one has gone. Raises what the far side ended with."""
     up = asyncio.create_task(_carry(near, far))
     down = asyncio.create_task(_carry(far, near))
@@ -133,12 +145,10 @@ async def relay(near: Pipe, far: Pipe) -> None:
             return  # nobody is there to whom it could be carried
         await down
     finally:
-        for task in (up, down):
-            task.cancel()
-        await asyncio.gather(up, down, return_exceptions=True)
+        await end_tasks(up, down)
 
 
-async def _carry(source: Pipe, sink: Pipe) -> None:
+async def _carry(source: Carried, sink: Carried) -> None:
     while data := await source.read():
         await sink.write(data)
     await sink.end()

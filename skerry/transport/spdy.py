@@ -21,6 +21,7 @@ from skerry.ports import Pipe
 from skerry.transport.conversations import Conversation
 from skerry.transport.liveness import OptionSocket, attended
 from skerry.transport.sockets import GONE, MessageSocket
+from skerry.waits import end_tasks
 from skerry.wire.spdy_server import RESET_REFUSED_STREAM, Arrived, GoneAway, Opened, Reset, Spdy
 
 WAITING_MAX: Final = 256
@@ -217,8 +218,7 @@ async def serving(carrier: Carrier) -> AsyncGenerator[SpdyConnection]:
     try:
         yield connection
     finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        await end_tasks(reading)
 
 
 class SpdyTerminal:
@@ -242,9 +242,7 @@ class SpdyTerminal:
             self._readers.append(asyncio.create_task(self._read_sizes(self._streams["resize"])))
 
     async def stop(self) -> None:
-        for reader in self._readers:
-            reader.cancel()
-        await asyncio.gather(*self._readers, return_exceptions=True)
+        await end_tasks(*self._readers)
 
     async def receive(self) -> Input | InputEnded | Resized | None:
         event = asyncio.create_task(self._events.get())

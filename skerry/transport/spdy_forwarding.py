@@ -10,7 +10,8 @@ import asyncio
 from typing import Final
 
 from skerry.errors import SkerryError, UnavailableError
-from skerry.transport.forwarding import ForwardedPod, carry
+from skerry.transport.forwarding import ForwardedPod
+from skerry.transport.pipes import relay
 from skerry.transport.spdy import SpdyConnection, SpdyStream
 
 CONNECTIONS_MAX: Final = 64
@@ -74,7 +75,7 @@ class SpdyForwarder:
         port = int(data.headers["port"])
         try:
             async with self._where.open(port) as pipe:
-                await carry(data, pipe)
+                await relay(data, pipe)
         except SkerryError as failure:
             await self._tell(error, self._where.failure(port, failure))
         finally:

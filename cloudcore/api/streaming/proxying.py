@@ -27,6 +27,7 @@ from skerry.errors import BadRequestError, SkerryError, UnavailableError
 from skerry.ports import Pipe
 from skerry.transport.liveness import Unasked, attended
 from skerry.transport.sockets import WRITE_S_MAX
+from skerry.waits import end_tasks
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -103,8 +104,7 @@ class _Exchange:
         except h11.RemoteProtocolError as error:
             raise UnavailableError(f"{_UNREACHED}: its answer is no HTTP: {error}") from error
         finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            await end_tasks(sending)
 
     async def _answered(self, sending: asyncio.Task[None]) -> h11.Response | h11.InformationalResponse:
         """The head of the answer. Raises what a request that can't be sent fails with: nobody will answer that."""
@@ -238,9 +238,7 @@ async def _between(carrier: SocketCarrier, pipe: Pipe, first: bytes) -> None:
     try:
         await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (up, down):
-            task.cancel()
-        await asyncio.gather(up, down, return_exceptions=True)
+        await end_tasks(up, down)
 
 
 async def _up(carrier: SocketCarrier, pipe: Pipe) -> None:

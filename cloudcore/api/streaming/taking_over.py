@@ -14,6 +14,7 @@ from aiohttp import web
 from skerry.errors import UnavailableError
 from skerry.transport.liveness import OptionSocket
 from skerry.transport.sockets import GONE, WRITE_S_MAX
+from skerry.waits import until_set
 
 _READ_BYTES: Final = 64 * 1024
 
@@ -74,11 +75,8 @@ class SocketCarrier(asyncio.Protocol):
         if self._lost:
             raise UnavailableError(GONE)
         self._transport.write(data)
-        try:
-            async with asyncio.timeout(WRITE_S_MAX):
-                await self._writable.wait()
-        except TimeoutError as error:
-            raise UnavailableError(GONE) from error
+        if not await until_set(self._writable, within_s=WRITE_S_MAX):
+            raise UnavailableError(GONE)
 
 
 def taken_over(request: web.BaseRequest) -> SocketCarrier:

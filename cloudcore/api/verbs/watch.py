@@ -28,6 +28,7 @@ from skerry.forms.status import answer_for
 from skerry.forms.watching import EventType, WatchOptions, WatchQuery, asked_watch, bookmark
 from skerry.objects.meta import Key, Revision
 from skerry.objects.node_leases import LEASES
+from skerry.waits import end_tasks
 
 BOOKMARK_S: Final = 60.0
 """Between bookmarks of a quiet watch (apiserver: about a minute)."""
@@ -124,7 +125,7 @@ class _Writer:
 async def _events(call: Call, writer: _Writer, options: WatchOptions) -> AsyncGenerator[bytes, None]:
     cache = call.parts.cache
     resource = call.kind.stored_as
-    end = asyncio.get_running_loop().time() + options.seconds
+    end_s = asyncio.get_running_loop().time() + options.seconds
     after = options.after
     if after is None:
         snapshot = cache.snapshot(resource, namespace=writer.selection.namespace)
@@ -136,7 +137,7 @@ async def _events(call: Call, writer: _Writer, options: WatchOptions) -> AsyncGe
         if options.initial_end:
             yield writer.bookmark(after, initial_end=True)
     try:
-        async with aclosing(_live(call, writer, options, after, end)) as live:
+        async with aclosing(_live(call, writer, options, after, end_s)) as live:
             async for event in live:
                 yield event
     except GoneError as error:
@@ -147,7 +148,7 @@ async def _events(call: Call, writer: _Writer, options: WatchOptions) -> AsyncGe
 
 
 async def _live(
-    call: Call, writer: _Writer, options: WatchOptions, after: Revision, end: float
+    call: Call, writer: _Writer, options: WatchOptions, after: Revision, end_s: float
 ) -> AsyncGenerator[bytes, None]:
     """Changes after a revision, with bookmarks, until the end."""
     cache = call.parts.cache
@@ -158,11 +159,11 @@ async def _live(
     marked = loop.time()
     coming: asyncio.Task[Change] | None = None
     try:
-        while loop.time() < end:
+        while loop.time() < end_s:
             if coming is None:
                 coming = asyncio.create_task(_next(changes))
-            due = min(marked + BOOKMARK_S, end - _LAST_BOOKMARK_S)
-            wake = end if not options.bookmarks or due <= marked else due
+            due = min(marked + BOOKMARK_S, end_s - _LAST_BOOKMARK_S)
+            wake = end_s if not options.bookmarks or due <= marked else due
             done, _ = await asyncio.wait((coming,), timeout=max(0.0, wake - loop.time()))
             if done:
                 change = coming.result()
@@ -176,8 +177,7 @@ async def _live(
                 yield writer.bookmark(cache.revision if seen >= cache.changed(call.kind.stored_as) else seen)
     finally:
         if coming is not None:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
+            await end_tasks(coming)
         await changes.aclose()
 
 

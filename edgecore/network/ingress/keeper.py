@@ -38,6 +38,7 @@ from skerry.objects.ingresses import CLASSES, INGRESS_REPORT, INGRESSES, NOTHING
 from skerry.objects.json import JsonObject, decode_object, encode_object
 from skerry.objects.meta import Key
 from skerry.ports import Clock
+from skerry.waits import longer_s, until_set
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class IngressKeeper:
     async def run(self) -> None:
         """Until cancelled; HAProxy goes on."""
         stop_listening = self._parts.store.listen(self.committed)
-        again_s = AGAIN_S
+        again_s = 0.0
         try:
             for held in self._parts.store.list(INGRESSES):
                 self._ingresses[held.key] = decode_object(held.body)
@@ -125,13 +126,11 @@ class IngressKeeper:
                 except UnavailableError as error:
                     await self._tell_fault(str(error))
                     await self._tell(NOTHING_SERVED)
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(again_s):
-                            await self._changed.wait()
-                    again_s = min(2 * again_s, AGAIN_S_MAX)
+                    again_s = longer_s(again_s, least_s=AGAIN_S, most_s=AGAIN_S_MAX)
+                    await until_set(self._changed, within_s=again_s)
                     self.poke()
                 else:
-                    again_s = AGAIN_S
+                    again_s = 0.0
                     await self._tell_fault("")
         finally:
             stop_listening()

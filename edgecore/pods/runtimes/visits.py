@@ -20,6 +20,7 @@ from typing import Final
 from edgecore.pods.dialing import dial_fault
 from edgecore.pods.port import ExecResult, ExecStream, Size, Streamed
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
+from skerry.waits import end_tasks
 
 _HERE: Final = str(Path(__file__).parent / "apart")
 PROGRAM: Final = f"import sys; sys.path[:0] = [{_HERE!r}]; import visitor; visitor.main(sys.argv[1:])"
@@ -117,8 +118,7 @@ class Visit:
         os.close(self._control)
         self._control = -1
         if self._code is not None and not self._code.done():
-            self._code.cancel()
-            await asyncio.gather(self._code, return_exceptions=True)
+            await end_tasks(self._code)
         for transport in self._transports:
             if not isinstance(transport, asyncio.WriteTransport):
                 transport.close()

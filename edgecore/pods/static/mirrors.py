@@ -24,7 +24,7 @@ from skerry.objects.json import decode_object
 from skerry.objects.meta import Key
 from skerry.objects.mirror_pods import may_mirror
 from skerry.ports import Clock, Ids
-from skerry.waits import until_set
+from skerry.waits import longer_s, until_set
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class Mirrors:
             return _Try(steps=steps, again_s=now_s + SHOWN_S, delay_s=0.0, why="")
         if before is None or before.why != why:
             log.warning("a static pod is not shown by the cloud pod=%s/%s reason=%s", key.namespace, key.name, why)
-        delay_s = AGAIN_S_MIN if before is None else min(AGAIN_S_MAX, max(AGAIN_S_MIN, 2 * before.delay_s))
+        delay_s = longer_s(before.delay_s if before else 0.0, least_s=AGAIN_S_MIN, most_s=AGAIN_S_MAX)
         return _Try(steps=steps, again_s=now_s + delay_s, delay_s=delay_s, why=why)
 
     async def _ask(self, step: Step) -> None:

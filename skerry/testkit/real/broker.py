@@ -30,6 +30,7 @@ from skerry.listening import listening_socket
 from skerry.mqtt.kept import Message
 from skerry.testkit.mqtt import LIMITS, PUBLISHED_MAX, Devices
 from skerry.testkit.real.namespaces import bound_in
+from skerry.waits import end_tasks
 
 LINE_BYTES_MAX: Final = 4 << 20
 """Of one order on standard input."""
@@ -153,8 +154,7 @@ async def stewarded(port: int) -> None:
     while line := await reader.readline():
         sys.stdout.write(json.dumps(await steward.obey(json.loads(line))) + "\n")
         sys.stdout.flush()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await end_tasks(running)
 
 
 async def alone(port: int, book: Book) -> None:
@@ -170,8 +170,7 @@ async def alone(port: int, book: Book) -> None:
     sys.stdout.flush()
     await stopped.wait()
     listener.close()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await end_tasks(running)
     dropped = server.broker.figures["publish/messages/dropped"]
     if dropped:
         sys.stderr.write(f"{dropped} messages were dropped from queues that were full\n")
