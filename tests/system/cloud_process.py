@@ -37,6 +37,7 @@ class CloudProcess:
     """What stands before its commands and those of its clients, to run them in a namespace, say."""
     bind: str = "127.0.0.1"
     _log: IO[bytes] | None = field(default=None, repr=False)
+    _client: tuple[int, Client] | None = field(default=None, repr=False)
 
     @property
     def kubeconfig(self) -> Path:
@@ -65,8 +66,14 @@ class CloudProcess:
         self, method: str, path: str, body: JsonObject | None = None, *, content_type: str = "application/json"
     ) -> JsonObject:
         """One request as the administrator, for what an older kubectl can't say."""
-        client = Client(cluster=kubeconfig.load(self.kubeconfig))
-        return client.request(method, path, body=body, content_type=content_type).obj
+        return self.client().request(method, path, body=body, content_type=content_type).obj
+
+    def client(self) -> Client:
+        """The administrator's; what it knows of the cloud is read once for each life of that."""
+        written = self.kubeconfig.stat().st_mtime_ns
+        if self._client is None or self._client[0] != written:
+            self._client = written, Client(cluster=kubeconfig.load(self.kubeconfig))
+        return self._client[1]
 
     def token_of(self, account: str) -> str:
         """A token of a ServiceAccount in `default` (`kubectl create token` came with 1.24)."""

@@ -21,7 +21,6 @@ import socket
 import subprocess
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.system.levels import reached
 
 NAMESPACE = "k8s.io"
 """containerd's own for what comes through CRI."""
@@ -379,10 +380,7 @@ def until(
     holds: Callable[[], object], what: str, explain: Callable[[], str] = lambda: "", seconds: float = START_S_MAX
 ) -> None:
     """Poll a level, with a deadline."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}\n{explain()}"
-        time.sleep(0.02)
+    reached(holds, lambda: f"{what}\n{explain()}", within_s=seconds)
 
 
 def free_subnet() -> IPv4Network:

@@ -27,6 +27,7 @@ from skerry.objects.meta import name_of
 from tests.system import forked
 from tests.system.cloud_process import CloudProcess
 from tests.system.containerd import unmount_below
+from tests.system.levels import reached
 
 NODE = "eu-1"
 CORE = "/api/v1/namespaces/default"
@@ -213,9 +214,7 @@ def real_fleet(directory: Path, *flags: str) -> Generator[RealFleet]:
 def until(level: Callable[[], object], what: str, *, deadline_s: float = 30.0) -> float:
     """Wait for a level; how long it took."""
     began = time.monotonic()
-    while not level():
-        assert time.monotonic() - began < deadline_s, f"not reached in {deadline_s:.0f} s: {what}"
-        time.sleep(0.05)
+    reached(level, lambda: what, within_s=deadline_s)
     return time.monotonic() - began
 
 

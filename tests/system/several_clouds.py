@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from skerry.cli import kubeconfig
-from skerry.cli.client import Client
 from skerry.errors import SkerryError
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import JsonObject, maps_at, str_at
@@ -119,7 +117,7 @@ def leader_of(clouds: SeveralClouds) -> CloudProcess | None:
 def find(cloud: CloudProcess, path: str) -> JsonObject | None:
     """The object as this replica shows it; None when it is not there, or the replica does not answer."""
     try:
-        return Client(cluster=kubeconfig.load(cloud.kubeconfig)).request("GET", path).obj
+        return cloud.client().request("GET", path).obj
     except (SkerryError, OSError):
         return None
 

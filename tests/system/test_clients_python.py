@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.system.cloud_process import CloudProcess, cloud_process
+from tests.system.levels import reached
 from tests.system.pretended_node import pretended_node
 from tests.system.test_clients_kubectl import APP, DEFINITION
 
@@ -47,10 +47,7 @@ def client(cloud: CloudProcess) -> Iterator[Any]:
 
 def until(holds: Callable[[], bool], *, seconds: float = 30.0) -> None:
     """Wait for a level, with a deadline."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come to hold in time"
-        time.sleep(0.05)
+    reached(holds, lambda: "it did not come to hold", within_s=seconds)
 
 
 # --- the official client -------------------------------------------------------------------------------------------

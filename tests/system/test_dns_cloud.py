@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from skerry.objects.json import JsonObject
 from tests.system.cloud_process import CloudProcess, cloud_process
 from tests.system.dns_process import DnsProcess, dns_server
+from tests.system.levels import reached
 
 pytestmark = pytest.mark.system
 
@@ -145,10 +145,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[CloudProcess]:
 
 
 def until(what: Callable[[], bool], server: DnsProcess) -> None:
-    deadline = time.monotonic() + WAIT_S_MAX
-    while not what():
-        assert time.monotonic() < deadline, server.log
-        time.sleep(0.05)
+    reached(what, lambda: server.log, within_s=WAIT_S_MAX)
 
 
 def follow(cloud: CloudProcess) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.system.dns_peers import free_dns_port, knot
 from tests.system.dns_process import DnsProcess, dns_server, told
+from tests.system.levels import reached
 
 pytestmark = pytest.mark.system
 
@@ -74,10 +75,7 @@ def their_bind(directory: Path) -> Generator[int]:
 
 
 def until(what: Callable[[], bool], server: DnsProcess) -> None:
-    deadline = time.monotonic() + 30
-    while not what():
-        assert time.monotonic() < deadline, server.log
-        time.sleep(0.1)
+    reached(what, lambda: server.log, within_s=30)
 
 
 @pytest.mark.parametrize(("program", "theirs"), [("knotd", their_knot), ("named", their_bind)])

@@ -12,6 +12,7 @@ import pytest
 
 from tests.system.dns_peers import free_dns_port, knot
 from tests.system.dns_process import DnsProcess, dns_server
+from tests.system.levels import reached
 
 pytestmark = pytest.mark.system
 
@@ -34,10 +35,7 @@ OPTIONS = "    notify: us\n    acl: them\n"
 
 
 def until(what: Callable[[], bool], server: DnsProcess) -> None:
-    deadline = time.monotonic() + 30
-    while not what():
-        assert time.monotonic() < deadline, server.log
-        time.sleep(0.05)
+    reached(what, lambda: server.log, within_s=30)
 
 
 def test_a_zone_is_fetched_kept_and_fetched_again_at_a_notify(tmp_path: Path) -> None:

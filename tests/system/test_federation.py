@@ -16,6 +16,7 @@ import yaml
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import str_at
 from tests.system.cloud_process import CloudProcess, cloud_process
+from tests.system.levels import reached
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 
@@ -94,11 +95,7 @@ NODE: Any = {
 
 def until(look: Callable[[], Any], *, within_s: float = 30.0) -> Any:
     """What `look` finds, once it finds something."""
-    deadline = time.monotonic() + within_s
-    while not (found := look()):
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.1)
-    return found
+    return reached(look, lambda: "", within_s=within_s)
 
 
 def free_port() -> int:
@@ -208,7 +205,7 @@ def test_what_nobody_has_room_for_is_parked_and_shown(fed: Federation) -> None:
         heartbeat(west)
         return sum(each.get("parked", 0) for each in get(fed.world, "rsp", "heavy")["status"]["clusters"])
 
-    until(lambda: parked() == 3, within_s=90)
+    until(lambda: parked() == 3, within_s=150)
 
 
 def heartbeat(cloud: CloudProcess) -> Any:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from tests.system import forked
 from tests.system.cloud_process import CloudProcess, cloud_process
+from tests.system.levels import reached
 
 pytestmark = pytest.mark.system
 
@@ -76,10 +76,7 @@ def skerry(data: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    reached(true, lambda: "it did not come to hold", within_s=30)
 
 
 @pytest.fixture(scope="module")

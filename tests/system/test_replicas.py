@@ -53,7 +53,7 @@ def clouds(server: PostgresServer, tmp_path: Path) -> Generator[SeveralClouds]:
 
 
 def client_of(cloud: CloudProcess) -> Client:
-    return Client(cluster=kubeconfig.load(cloud.kubeconfig))
+    return cloud.client()
 
 
 def others(clouds: SeveralClouds, cloud: CloudProcess | None) -> list[CloudProcess]:
@@ -130,7 +130,7 @@ def test_three_that_start_at_once_are_one_cloud_with_one_leader(server: Postgres
         assert f"leading identity={shown} " in leader.log
         # What one process alone gave is good everywhere: the client certificate of one replica's administrator, and
         # the tokens that another signed.
-        client = Client(cluster=kubeconfig.load(leader.kubeconfig))
+        client = leader.client()
         assert client.request("GET", "/api/v1/namespaces").obj
         check_one_at_a_time(reigns(clouds))
 

@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 
 from cloudcore.runtime.replicas import PREFIX
-from skerry.cli import kubeconfig
-from skerry.cli.client import Client
 from skerry.objects.json import Json, JsonObject, maps_at, str_at
 from tests.postgres_server import PostgresServer, postgres_server
 from tests.system.cloud_process import CloudProcess
@@ -208,7 +206,7 @@ def history(cloud: CloudProcess) -> list[int]:
     """The gateway's own numbers of all readings, as this replica shows them."""
     numbers: list[int] = []
     after = "0"
-    client = Client(cluster=kubeconfig.load(cloud.kubeconfig))
+    client = cloud.client()
     while after:
         query = {"property": "level", "after": after, "limit": "5000"}
         page = client.request("GET", f"{DEVICES}/devices/boiler/history", query=query).obj

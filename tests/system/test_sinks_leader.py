@@ -19,8 +19,6 @@ import pytest
 
 from cloudcore.store.port import Batch, Record
 from cloudcore.store.postgres import open_postgres_store
-from skerry.cli import kubeconfig
-from skerry.cli.client import Client
 from skerry.clocks import SystemIds
 from skerry.objects.json import JsonObject, int_at
 from tests.postgres_server import PASSWORD, PostgresServer, postgres_server
@@ -94,7 +92,7 @@ class Readings:
 
 
 def make(cloud: CloudProcess, name: str, **spec: Any) -> None:
-    client = Client(cluster=kubeconfig.load(cloud.kubeconfig))
+    client = cloud.client()
     body: JsonObject = {"from": "Beginning", "batch": 25, **spec}
     client.request(
         "POST", SINKS, body={"apiVersion": "skerry.dev/v1", "kind": "Sink", "metadata": {"name": name}, "spec": body}
@@ -127,7 +125,7 @@ def test_over_changes_of_leader_every_row_arrives_in_order_and_only_a_kill_has_s
         first = leading(clouds)
         name = server.create_database()
         secret = {key: base64.b64encode(value.encode()).decode() for key, value in credentials().items()}
-        client = Client(cluster=kubeconfig.load(first.kubeconfig))
+        client = first.client()
         obj: JsonObject = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "table"}, "data": {**secret}}
         client.request("POST", "/api/v1/namespaces/default/secrets", body=obj)
         with Readings(clouds.dsn) as readings:

@@ -19,6 +19,7 @@ import yaml
 
 from tests.system.cloud_process import CloudProcess
 from tests.system.conformance.protobuf import MEDIA, encoded
+from tests.system.levels import reached
 
 Obj = dict[str, Any]
 
@@ -256,10 +257,7 @@ class Cluster:
 
 def eventually(true: Callable[[], bool], what: str, wait_s: float = WAIT_S) -> None:
     """Wait for a level."""
-    deadline = time.monotonic() + wait_s
-    while not true():
-        assert time.monotonic() < deadline, f"not within {wait_s:g} s: {what}"
-        time.sleep(0.05)
+    reached(true, lambda: what, within_s=wait_s)
 
 
 def revision(obj: Obj) -> int:
