@@ -10,12 +10,13 @@ from cloudcore.api.call import Call, Reply, Stream
 from cloudcore.api.ports import LogQuery
 from cloudcore.api.verbs.delete import delete_options
 from cloudcore.api.writing import parse, plain_reply
-from cloudcore.registry.port import DeleteOptions
+from cloudcore.registry.port import DeleteOptions, WriteOptions
 from cloudcore.registry.refusals import not_found
 from skerry.errors import BadRequestError, Cause, InvalidError
 from skerry.frozen import replace
+from skerry.objects.disruption import disrupted
 from skerry.objects.json import Json, JsonObject, encode_object, map_at, maps_at, str_at
-from skerry.objects.meta import uid_of
+from skerry.objects.meta import revision_of, uid_of
 from skerry.objects.times import parse_time
 
 _CREATED: Final[JsonObject] = {
@@ -49,17 +50,30 @@ async def evict(call: Call) -> Reply:
     name = str_at(eviction, "metadata", "name")
     if name and name != call.target.name:
         raise BadRequestError("name in URL does not match name in Eviction object")
-    said = delete_options(_with_body(call, map_at(eviction, "deleteOptions")))
-    options = DeleteOptions(
-        actor=call.actor,
-        dry_run=said.dry_run,
-        grace_s=said.grace_s,
-        propagation=said.propagation,
-        uid=said.uid,
-        revision=said.revision,
-    )
-    await call.parts.objects.delete(call.kind, call.key, options)
+    said = replace(delete_options(_with_body(call, map_at(eviction, "deleteOptions"))), actor=call.actor)
+    told = await _disrupt(call, said)
+    if told is not None and said.revision is not None:
+        said = replace(said, revision=revision_of(told))
+    await call.parts.objects.delete(call.kind, call.key, said)
     return plain_reply(call, dict(_CREATED), code=201)
+
+
+async def _disrupt(call: Call, said: DeleteOptions) -> JsonObject | None:
+    """Tell in the pod's status why it ends; as it is then. None where nothing is to be written."""
+    if said.dry_run:
+        return None
+    now_ms = call.parts.clock.wall_ms()
+
+    def transform(current: JsonObject) -> JsonObject:
+        if said.uid and uid_of(current) != said.uid:
+            return current  # the deletion says so
+        told = disrupted(current, reason="EvictionByEvictionAPI", message="Eviction API: evicting", now_ms=now_ms)
+        if said.revision is None:
+            return told
+        return {**told, "metadata": {**map_at(told, "metadata"), "resourceVersion": str(said.revision)}}
+
+    options = WriteOptions(actor=call.actor)
+    return (await call.parts.objects.update(call.kind, call.key, transform, options, subresource="status")).obj
 
 
 def _with_body(call: Call, options: JsonObject) -> Call:

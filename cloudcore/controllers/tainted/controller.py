@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from cloudcore.controllers.tainted.plan import leaves_ms, ousting
@@ -16,6 +17,7 @@ from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import PODS_BY_NODE, Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import NotFoundError
+from skerry.objects.disruption import disrupted
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import Key, uid_of
 from skerry.objects.taints import Taint
@@ -84,6 +86,7 @@ class TaintedController:
         # Only then it is forgotten and told: who can't be deleted now has no other while for it, and is told of once.
         # (A conflict is for the queue: the next look knows whether the name is another pod's now.)
         with contextlib.suppress(NotFoundError):
+            await self._tools.objects.update(self._kind, key, partial(_ousted, pod, now_ms), subresource="status")
             await self._tools.objects.delete(self._kind, key, DeleteOptions(uid=uid_of(pod)))
         self._since.pop(key, None)
         await self._say(pod, f"Marking for deletion Pod {key.namespace}/{key.name}")
@@ -91,6 +94,14 @@ class TaintedController:
 
     async def _say(self, pod: JsonObject, message: str) -> None:
         await self._events.say(pod, Saying(type="Normal", reason="TaintManagerEviction", message=message))
+
+
+def _ousted(pod: JsonObject, now_ms: int, current: JsonObject) -> JsonObject:
+    """`current`, where it is that pod yet, with why it ends."""
+    if uid_of(current) != uid_of(pod):
+        return current
+    message = "Taint manager: deleting due to NoExecute taint"
+    return disrupted(current, reason="DeletionByTaintManager", message=message, now_ms=now_ms)
 
 
 def _concerns(pod: JsonObject) -> tuple[object, ...]:

@@ -257,6 +257,22 @@ async def test_binding_gives_a_pod_its_node_once_and_eviction_deletes_gracefully
     assert (await world.get(f"{PODS}/p"))["metadata"]["deletionGracePeriodSeconds"] == 30
 
 
+async def test_an_evicted_pod_says_so_and_one_that_was_not_meant_says_nothing(world: ApiWorld) -> None:
+    await world.post(PODS, {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+    await world.ask("POST", f"{PODS}/p/binding", {"target": {"kind": "Node", "name": "n1"}})
+    pod = await world.get(f"{PODS}/p")
+    for wrong in ({"uid": "another"}, {"resourceVersion": "1"}):
+        refused = await world.ask("POST", f"{PODS}/p/eviction", {"deleteOptions": {"preconditions": wrong}})
+        assert refused.code == 409
+    assert (await world.get(f"{PODS}/p")) == pod
+    meant = {"resourceVersion": pod["metadata"]["resourceVersion"], "uid": pod["metadata"]["uid"]}
+    assert (await world.ask("POST", f"{PODS}/p/eviction", {"deleteOptions": {"preconditions": meant}})).code == 201
+    evicted = await world.get(f"{PODS}/p")
+    assert evicted["metadata"]["deletionTimestamp"]
+    [told] = [each for each in evicted["status"]["conditions"] if each["type"] == "DisruptionTarget"]
+    assert (told["reason"], told["message"]) == ("EvictionByEvictionAPI", "Eviction API: evicting")
+
+
 async def test_a_log_comes_from_the_gateway_and_a_gateway_out_of_reach_says_so(world: ApiWorld) -> None:
     await world.post(PODS, {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
     unbound = await world.ask("GET", f"{PODS}/p/log")

@@ -10,6 +10,7 @@ from cloudcore.store.cache import following
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Batch
 from skerry.errors import ConflictError, SkerryError, UnavailableError
+from skerry.objects.conditions import condition_of
 from skerry.objects.meta import Revision
 from tests.cloudcore.worlds import World, make_world
 
@@ -54,6 +55,9 @@ async def test_who_does_not_bear_it_goes_at_once_and_is_told_of():
         assert [each["message"] for each in world.events("TaintManagerEviction")] == [
             "Marking for deletion Pod d/goes"
         ]
+        told = condition_of(world.get("pods", "goes"), "DisruptionTarget") or {}
+        assert told["reason"] == "DeletionByTaintManager"
+        assert condition_of(world.get("pods", "stays"), "DisruptionTarget") is None
         await world.create("pods", pod("comes"))
         await world.settle(controller)
         assert "comes" not in there(world)
