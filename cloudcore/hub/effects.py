@@ -141,10 +141,10 @@ class Reporter(Frozen):
 
     def _pod(self, dated: DatedReport) -> Outcome:
         told = PodStatusReport.decode(body_of(dated))
-        transform = partial(with_pod_status, node=self.node, status=told.status)
         key = self.kinds.pod.key(told.namespace, told.name)
         pod = self.lookup(key)
         gone = told.gone and self._is_here(pod, told.uid)
+        transform = partial(with_pod_status, node=self.node, status=told.status, gone=gone)
         return Outcome(
             effects=(
                 Effect(

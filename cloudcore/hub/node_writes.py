@@ -21,11 +21,14 @@ _ASKED_FOR: Final = frozenset({CAPABILITY, LOGS, LOCAL_RULES, NO_BROKER, CAN_SER
 _WHILE_IT_LASTS: Final = frozenset({"PodResizePending", "PodResizeInProgress"})
 
 
-def with_pod_status(pod: JsonObject, *, node: str, status: JsonObject) -> JsonObject:
+def with_pod_status(pod: JsonObject, *, node: str, status: JsonObject, gone: bool = False) -> JsonObject:
     """The whole status as told, with the conditions that only the cloud writes (PodScheduled) kept. Those of a resize
-    are there only while it lasts."""
+    are there only while it lasts. Where nothing of a pod is left it is over: one that was deleted before it began has
+    failed, as a kubelet tells it; who keeps it until it has ended (a Job, by a finalizer) would keep it for ever."""
     if str_at(pod, "spec", "nodeName") != node:
         return pod
+    if gone and str_at(status, "phase") not in ("Succeeded", "Failed"):
+        status = {**status, "phase": "Failed"}
     told = maps_at(status, "conditions")
     kept = [
         old
