@@ -15,7 +15,7 @@ from cloudcore.registry.go_fields import go_fields
 from cloudcore.registry.port import Subresource
 from cloudcore.registry.schema import Decoded, Shape, Shapes, Walk, decode
 from cloudcore.registry.structural import pruned, set_defaults, validate
-from cloudcore.registry.validation import CHECKS, STATUS_DECIDES
+from cloudcore.registry.validation import CHECKS, STATUS_CHECKS, STATUS_DECIDES
 from cloudcore.registry.validation.definitions import rules_not_evaluated
 from cloudcore.registry.validation.federation import preference_warnings
 from cloudcore.registry.validation.gslb import global_service_warnings
@@ -107,6 +107,9 @@ class KindRules:
             # it is a decision that others act on.
             if check is not None and (subresource in ("", "scale") or kind.resource in STATUS_DECIDES):
                 causes += check(obj, old)
+            check_status = STATUS_CHECKS.get((kind.group, kind.kind)) if subresource == "status" else None
+            if check_status is not None and old is not None:
+                causes += check_status(obj, old)
         return tuple(causes)
 
     def warnings(self, kind: Kind, obj: JsonObject, old: JsonObject | None) -> tuple[str, ...]:

@@ -255,14 +255,12 @@ def _workloads() -> list[Kind]:
             short_names=("cj",),
             categories=_ALL,
             subresources=_STATUS,
-            acted_on=False,
         ),
         replace(
             _in("batch", "v1", "Job", "jobs"),
             categories=_ALL,
             subresources=_STATUS,
             selectable=("status.successful",),
-            acted_on=False,
         ),
         replace(
             _in("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),

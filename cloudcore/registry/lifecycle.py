@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from cloudcore.registry.bodies import same
+from cloudcore.registry.job_selectors import lacks_selector, with_selector
 from cloudcore.registry.pod_parts import PARTS
 from cloudcore.registry.port import DeleteOptions, Subresource
 from cloudcore.registry.refusals import conflict, invalid
@@ -59,7 +60,8 @@ _STATUS_ALONE: Final = frozenset({"customresourcedefinitions.apiextensions.k8s.i
 """Kinds whose /status takes no metadata along, as that of every custom kind."""
 _STATUS_WITHOUT_LABELS: Final = frozenset({"deployments.apps"})
 _DECISIONS: Final = ("Approved", "Denied")
-_ORPHANS_BY_DEFAULT: Final = frozenset({"jobs.batch", "replicationcontrollers"})
+_JOBS: Final = "jobs.batch"
+_ORPHANS_BY_DEFAULT: Final = frozenset({_JOBS, "replicationcontrollers"})
 _JOB_WARNING: Final = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them "
     "or set propagationPolicy=Orphan to suppress this warning"
@@ -138,7 +140,7 @@ def born(kind: Kind, namespace: str, obj: JsonObject, birth: Birth) -> JsonObjec
         new["status"] = {"phase": "Pending", "qosClass": qos_class(new)}
     if kind.resource == "namespaces":
         _bear_namespace(new, birth.name)
-    return new
+    return with_selector(new) if kind.resource == _JOBS else new
 
 
 def updated(kind: Kind, wanted: JsonObject, old: JsonObject, subresource: Subresource, *, now_ms: int) -> JsonObject:
@@ -210,7 +212,7 @@ def deleted(kind: Kind, old: JsonObject, options: DeleteOptions, *, now_ms: int)
             metadata["generation"] = int_at(old, "metadata", "generation") + 1
     elif not first and grace_s < int_at(old, "metadata", "deletionGracePeriodSeconds"):
         _shorten(metadata, grace_s)
-    warnings = (_JOB_WARNING,) if orphaning and kind.resource == "jobs.batch" else ()
+    warnings = (_JOB_WARNING,) if orphaning and kind.resource == _JOBS else ()
     return Deletion(obj=obj, gone=not held, warnings=warnings)
 
 
@@ -288,6 +290,8 @@ def _main(kind: Kind, wanted: JsonObject, old: JsonObject) -> JsonObject:
     if kind.resource == "namespaces":
         # Only /finalize changes these.
         _take(new, old, "spec")
+    if kind.resource == _JOBS and lacks_selector(old):
+        new = with_selector(new)
     if kind.has_generation and not same(_said(kind, new), _said(kind, old)):
         ensure_map(new, "metadata")["generation"] = int_at(old, "metadata", "generation") + 1
     return new

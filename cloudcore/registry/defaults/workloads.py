@@ -80,6 +80,7 @@ def default_job(obj: JsonObject) -> None:
     spec.setdefault("backoffLimit", _BACKOFF_UNLIMITED if "backoffLimitPerIndex" in spec else 6)
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
+    spec.setdefault("manualSelector", False)
     failure = map_at(spec, "podFailurePolicy")
     spec.setdefault("podReplacementPolicy", "Failed" if failure else "TerminatingOrFailed")
     for rule in maps_at(failure, "rules"):

@@ -14,12 +14,15 @@ from cloudcore.registry.validation import (
     certificates,
     cluster,
     commands,
+    cron_jobs,
     definitions,
     device_rules,
     devices,
     federation,
     federation_config,
     gslb,
+    job_status,
+    jobs,
     multicluster_dns,
     rules,
     services,
@@ -51,8 +54,8 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     ("apps", "ReplicaSet"): workloads.validate_replicaset,
     ("apps", "StatefulSet"): workloads.validate_statefulset,
     ("apps", "DaemonSet"): workloads.validate_daemonset,
-    ("batch", "Job"): workloads.validate_job,
-    ("batch", "CronJob"): workloads.validate_cron_job,
+    ("batch", "Job"): jobs.validate_job,
+    ("batch", "CronJob"): cron_jobs.validate_cron_job,
     ("discovery.k8s.io", "EndpointSlice"): services.validate_endpoint_slice,
     ("networking.k8s.io", "Ingress"): services.validate_ingress,
     (_RBAC, "Role"): cluster.validate_role,
@@ -98,3 +101,8 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
 
 STATUS_DECIDES: Final = frozenset({"certificatesigningrequests.certificates.k8s.io"})
 """Resources whose status is checked as well: it grants something."""
+
+STATUS_CHECKS: Final[Mapping[tuple[str, str], Callable[[JsonObject, JsonObject], Iterator[Cause]]]] = {
+    ("batch", "Job"): job_status.validate_job_status,
+}
+"""(group, kind) -> faults of a status that is written over another, where clients rely on it."""

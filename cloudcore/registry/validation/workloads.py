@@ -1,4 +1,4 @@
-"""What workloads may say (`pkg/apis/{apps,batch}/validation`), as far as users meet it. Pure."""
+"""What workloads may say (`pkg/apis/apps/validation`, ReplicationController's), as far as users meet it. Pure."""
 
 from __future__ import annotations
 
@@ -30,8 +30,6 @@ _STATEFUL_MAY_CHANGE: Final = (
     "persistentVolumeClaimRetentionPolicy",
     "minReadySeconds",
 )
-_CRON_MACROS: Final = frozenset({"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"})
-_CRON_FIELD: Final = re.compile(r"(?i)(\*|\?|[0-9]+|[a-z]{3})(-([0-9]+|[a-z]{3}))?(/[0-9]+)?")
 
 
 def validate_deployment(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
@@ -151,64 +149,6 @@ def validate_replication_controller(obj: JsonObject, _old: JsonObject | None) ->
         yield invalid("spec.template.metadata.labels", {**labels}, "`selector` does not match template `labels`")
     yield from validate_pod_template("spec.template", template)
     yield from _validate_always(template, "ReplicationController")
-
-
-def validate_job(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
-    spec = map_at(obj, "spec")
-    yield from validate_job_spec("spec", spec)
-    if old is None:
-        return
-    before = map_at(old, "spec")
-    if "completions" in before and str_at(spec, "completionMode") != "Indexed":
-        yield from immutable("spec.completions", spec.get("completions"), before.get("completions"))
-    for name in ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex"):
-        yield from immutable(f"spec.{name}", spec.get(name), before.get(name))
-    if not (before.get("suspend") is True and not str_at(old, "status", "startTime")):
-        yield from immutable("spec.template", spec.get("template"), before.get("template"))
-
-
-def validate_job_spec(field: str, spec: JsonObject) -> Iterator[Cause]:
-    for name in ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"):
-        yield from at_least(field, spec, name, 0)
-    yield from one_of(
-        f"{field}.completionMode", str_at(spec, "completionMode"), ("NonIndexed", "Indexed"), needed=False
-    )
-    template = map_at(spec, "template")
-    yield from validate_pod_template(f"{field}.template", template)
-    restart = str_at(template, "spec", "restartPolicy")
-    if restart == "Always":
-        yield unsupported(f"{field}.template.spec.restartPolicy", restart, ("OnFailure", "Never"))
-
-
-def validate_cron_job(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
-    spec = map_at(obj, "spec")
-    schedule = str_at(spec, "schedule")
-    if not schedule:
-        yield required("spec.schedule")
-    else:
-        fault = _schedule_fault(schedule)
-        if fault:
-            yield invalid("spec.schedule", schedule, fault)
-    yield from one_of("spec.concurrencyPolicy", str_at(spec, "concurrencyPolicy"), ("Allow", "Forbid", "Replace"))
-    for name in ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
-        yield from at_least("spec", spec, name, 0)
-    yield from validate_job_spec("spec.jobTemplate.spec", map_at(spec, "jobTemplate", "spec"))
-
-
-def _schedule_fault(schedule: str) -> str:
-    if "TZ" in schedule:
-        return "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
-    if schedule.startswith("@"):
-        known = schedule in _CRON_MACROS or schedule.startswith("@every ")
-        return "" if known else f"unrecognized descriptor: {schedule}"
-    fields = schedule.split()
-    if len(fields) != 5:
-        return f"expected exactly 5 fields, found {len(fields)}: [{' '.join(fields)}]"
-    for field in fields:
-        for part in field.split(","):
-            if not _CRON_FIELD.fullmatch(part):
-                return f"failed to parse {part}"
-    return ""
 
 
 def _validate_replicas(spec: JsonObject) -> Iterator[Cause]:

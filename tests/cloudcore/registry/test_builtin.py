@@ -375,8 +375,8 @@ def test_a_device_model_that_writes_an_input_register_is_refused() -> None:
 
 
 def test_writers_of_kinds_that_nothing_acts_on_are_told() -> None:
-    assert RULES.warnings(KINDS["Job"], {}, None)
-    assert not RULES.warnings(KINDS["Job"], {}, {})
+    assert RULES.warnings(KINDS["ResourceQuota"], {}, None)
+    assert not RULES.warnings(KINDS["ResourceQuota"], {}, {})
     assert not RULES.warnings(KINDS["Deployment"], {}, None)
 
 
