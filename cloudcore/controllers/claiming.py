@@ -17,8 +17,9 @@ def owned(tools: Tools, owner: JsonObject, kind: Kind) -> list[JsonObject]:
     return list(_claims(owner, [cache.obj(item) for item in found]).mine)
 
 
-async def claim_all(tools: Tools, owner: JsonObject, kind: Kind) -> None:
-    """Adopt what matches and nobody controls; release what the owner controls and no longer matches.
+async def claim_all(tools: Tools, owner: JsonObject, kind: Kind, *, finalizer: str = "") -> None:
+    """Adopt what matches and nobody controls; release what the owner controls and no longer matches. The owner keeps
+    what is its own by that finalizer, if any: it comes with the one and goes with the other.
 
     Raises what writing raises: a refusal leaves the rest for the next pass.
     """
@@ -32,9 +33,12 @@ async def claim_all(tools: Tools, owner: JsonObject, kind: Kind) -> None:
             candidates.append(cache.obj(stored))
     claims = _claims(owner, candidates)
     for each in claims.adopt:
-        await tools.objects.update(kind, kind.key(namespace_of(each), name_of(each)), adopted_by(owner, uid_of(each)))
+        adopted = adopted_by(owner, uid_of(each), finalizer=finalizer)
+        await tools.objects.update(kind, kind.key(namespace_of(each), name_of(each)), adopted)
     for each in claims.release:
-        await tools.objects.update(kind, kind.key(namespace_of(each), name_of(each)), released_by(owner))
+        await tools.objects.update(
+            kind, kind.key(namespace_of(each), name_of(each)), released_by(owner, finalizer=finalizer)
+        )
 
 
 def _claims(owner: JsonObject, candidates: list[JsonObject]) -> Claims:

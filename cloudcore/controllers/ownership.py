@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at, str_map_at
+from skerry.objects.json import Json, JsonObject, list_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import being_deleted, controller_of, name_of, uid_of
 from skerry.objects.select import NOTHING, LabelSelector, label_selector, map_selector
 
@@ -62,28 +62,39 @@ def controller_reference(owner: JsonObject) -> JsonObject:
     }
 
 
-def adopted_by(owner: JsonObject, uid: str) -> Callable[[JsonObject], JsonObject]:
-    """A transform that makes `owner` the controller of the object `uid`, if it is still that and still free."""
+def adopted_by(owner: JsonObject, uid: str, *, finalizer: str = "") -> Callable[[JsonObject], JsonObject]:
+    """A transform that makes `owner` the controller of the object `uid`, if it is still that and still free, and
+    gives it the finalizer."""
 
     def transform(obj: JsonObject) -> JsonObject:
         if uid_of(obj) != uid or controller_of(obj) is not None or being_deleted(obj):
             return obj
         references: list[Json] = [*maps_at(obj, "metadata", "ownerReferences"), controller_reference(owner)]
-        return with_metadata(obj, ownerReferences=references)
+        adopted = with_metadata(obj, ownerReferences=references)
+        return with_finalizer(adopted, finalizer) if finalizer else adopted
 
     return transform
 
 
-def released_by(owner: JsonObject) -> Callable[[JsonObject], JsonObject]:
-    """A transform that takes `owner` out of an object's owners."""
+def released_by(owner: JsonObject, *, finalizer: str = "") -> Callable[[JsonObject], JsonObject]:
+    """A transform that takes `owner` out of an object's owners, and the finalizer away."""
 
     def transform(obj: JsonObject) -> JsonObject:
         references: list[Json] = [
             found for found in maps_at(obj, "metadata", "ownerReferences") if str_at(found, "uid") != uid_of(owner)
         ]
-        return with_metadata(obj, ownerReferences=references)
+        finalizers = [found for found in list_at(obj, "metadata", "finalizers") if found != finalizer]
+        return with_metadata(obj, ownerReferences=references, finalizers=finalizers)
 
     return transform
+
+
+def with_finalizer(obj: JsonObject, finalizer: str) -> JsonObject:
+    """The object kept by the finalizer; itself where it is, or is going, to which none may be added."""
+    finalizers = list_at(obj, "metadata", "finalizers")
+    if finalizer in finalizers or being_deleted(obj):
+        return obj
+    return with_metadata(obj, finalizers=[*finalizers, finalizer])
 
 
 def with_metadata(obj: JsonObject, **fields: Json) -> JsonObject:

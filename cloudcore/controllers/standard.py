@@ -17,6 +17,7 @@ from cloudcore.controllers.garbage.controller import GarbageController
 from cloudcore.controllers.gslb.controller import GslbController
 from cloudcore.controllers.gslb.plan import Judge
 from cloudcore.controllers.ingress.controller import IngressController
+from cloudcore.controllers.job.controller import JobController
 from cloudcore.controllers.jointoken.controller import JoinTokenController
 from cloudcore.controllers.namespace.controller import NamespaceController
 from cloudcore.controllers.node.controller import NodeController
@@ -45,6 +46,7 @@ def standard_controllers(
         DaemonSetController(tools),
         ReplicaSetController(tools),
         ReplicationControllerController(tools),
+        JobController(tools),
         NamespaceController(tools),
         GarbageController(tools),
         ServiceAccountController(tools, ca_pem=ca_pem),

@@ -1,0 +1,1 @@
+"""Jobs: pods that are to end well, so many times."""
