@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudcore.controllers.command.controller import CommandController
 from cloudcore.controllers.crd.controller import DefinitionController
+from cloudcore.controllers.cronjob.controller import CronJobController
 from cloudcore.controllers.daemonset.controller import DaemonSetController
 from cloudcore.controllers.deployment.controller import DeploymentController
 from cloudcore.controllers.devicerule.controller import DeviceRuleController
@@ -13,6 +14,7 @@ from cloudcore.controllers.endpoints.controller import (
     EndpointSliceController,
     EndpointSliceMirroringController,
 )
+from cloudcore.controllers.expiry.controller import ExpiryController
 from cloudcore.controllers.garbage.controller import GarbageController
 from cloudcore.controllers.gslb.controller import GslbController
 from cloudcore.controllers.gslb.plan import Judge
@@ -47,6 +49,8 @@ def standard_controllers(
         ReplicaSetController(tools),
         ReplicationControllerController(tools),
         JobController(tools),
+        CronJobController(tools),
+        ExpiryController(tools),
         NamespaceController(tools),
         GarbageController(tools),
         ServiceAccountController(tools, ca_pem=ca_pem),

@@ -1,0 +1,1 @@
+"""CronJobs: Jobs that begin at times of day."""
