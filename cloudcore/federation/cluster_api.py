@@ -10,6 +10,7 @@ import base64
 import json
 import ssl
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -51,7 +52,7 @@ _ERRORS: Final[dict[int, type[CallerError]]] = {
 _REGION: Final = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
 _ZONE: Final = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 _NAMES_ALONE: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
-"""Labels are all that is looked at of nodes."""
+"""Metadata is all that is looked at of what is listed."""
 _PAGES_MAX: Final = 40
 
 
@@ -160,10 +161,16 @@ class ClusterApi:
 
     async def path_of(self, target: Target) -> str:
         """Raises `NotFoundError` for a kind that is not served there."""
-        group, _, version = target.api_version.rpartition("/")
+        base, plural, namespaced = await self._served(target.api_version, target.kind)
+        place = f"/namespaces/{quote(target.namespace, safe='')}" if namespaced else ""
+        return f"{base}{place}/{plural}"
+
+    async def _served(self, api_version: str, kind: str) -> tuple[str, str, bool]:
+        """Where its version is, its plural name, and whether it is in namespaces."""
+        group, _, version = api_version.rpartition("/")
         base = f"/apis/{group}/{version}" if group else f"/api/{version}"
-        kinds = self._kinds.get(target.api_version)
-        if kinds is None or target.kind not in kinds:
+        kinds = self._kinds.get(api_version)
+        if kinds is None or kind not in kinds:
             try:
                 listed = maps_at(await self._ask("GET", base), "resources")
             except NotFoundError:  # nothing of the group
@@ -173,18 +180,42 @@ class ClusterApi:
                 for each in listed
                 if "/" not in str_at(each, "name")
             }
-            self._kinds[target.api_version] = kinds
-        if target.kind not in kinds:
-            raise NotFoundError(f"{target.api_version} {target.kind} is not served there")
-        plural, namespaced = kinds[target.kind]
-        place = f"/namespaces/{quote(target.namespace, safe='')}" if namespaced else ""
-        return f"{base}{place}/{plural}"
+            self._kinds[api_version] = kinds
+        if kind not in kinds:
+            raise NotFoundError(f"{api_version} {kind} is not served there")
+        return (base, *kinds[kind])
 
     async def read(self, path: str, name: str) -> JsonObject | None:
         try:
             return await self._ask("GET", f"{path}/{quote(name, safe='')}")
         except NotFoundError:
             return None
+
+    async def labelled(self, api_version: str, kind: str, selector: str) -> list[JsonObject]:
+        """Metadata of all objects of a kind that a selector matches, as far as the pages go."""
+        base, plural, _ = await self._served(api_version, kind)
+        found: list[JsonObject] = []
+        async for page in self._pages(f"{base}/{plural}?labelSelector={quote(selector, safe='')}&limit=500"):
+            found += maps_at(page, "items")
+        return found
+
+    async def unlabel(self, target: Target, obj: JsonObject, label: str) -> None:
+        """`obj`: as it was seen; raises `ConflictError` where it is another one, or changed, by now."""
+        metadata = map_at(obj, "metadata")
+        seen: JsonObject = {field: str_at(metadata, field) for field in ("uid", "resourceVersion")}
+        body: JsonObject = {"metadata": {**seen, "labels": {label: None}}}
+        path = f"{await self.path_of(target)}/{quote(target.name, safe='')}"
+        await self._ask("PATCH", path, body, content_type="application/merge-patch+json")
+
+    async def _pages(self, path: str) -> AsyncIterator[JsonObject]:
+        more = ""
+        for _ in range(_PAGES_MAX):
+            page = await self._ask("GET", path + more, accept=_NAMES_ALONE)
+            yield page
+            token = str_at(page, "metadata", "continue")
+            if not token:
+                return
+            more = f"&continue={quote(token, safe='')}"
 
     async def backed(self, namespace: str, service: str) -> bool | None:
         """Whether a Service has a ready endpoint there; None where that can't be known."""
@@ -198,18 +229,13 @@ class ClusterApi:
 
     async def place(self) -> Place | None:
         """Where its nodes are; None where that can't be known."""
-        regions, zones, more = set[str](), set[str](), ""
+        regions, zones = set[str](), set[str]()
         try:
-            for _ in range(_PAGES_MAX):
-                page = await self._ask("GET", f"/api/v1/nodes?limit=500{more}", accept=_NAMES_ALONE)
+            async for page in self._pages("/api/v1/nodes?limit=500"):
                 for node in maps_at(page, "items"):
                     labels = labels_of(node)
                     regions.update(labels[name] for name in _REGION if name in labels)
                     zones.update(labels[name] for name in _ZONE if name in labels)
-                token = str_at(page, "metadata", "continue")
-                if not token:
-                    break
-                more = f"&continue={quote(token, safe='')}"
         except (NotFoundError, ForbiddenError):
             return None
         return Place(region=min(regions, default=""), zones=tuple(sorted(zones)))
@@ -231,7 +257,15 @@ class ClusterApi:
             options["gracePeriodSeconds"] = how.grace_s
         await self._ask("DELETE", f"{path}/{quote(name, safe='')}", options)
 
-    async def _ask(self, method: str, path: str, body: JsonObject | None = None, *, accept: str = "") -> JsonObject:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: JsonObject | None = None,
+        *,
+        accept: str = "",
+        content_type: str = "application/json",
+    ) -> JsonObject:
         assert self._session is not None, "it was entered"
         try:
             async with self._session.request(
@@ -239,7 +273,7 @@ class ClusterApi:
                 self._access.url.rstrip("/") + path,
                 data=None if body is None else encode_object(body),
                 headers={
-                    **({} if body is None else {"Content-Type": "application/json"}),
+                    **({} if body is None else {"Content-Type": content_type}),
                     **({"Accept": accept} if accept else {}),
                 },
                 proxy=self._access.proxy or None,

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from cloudcore.federation.apply import Decision, anew, decide, may_recreate, release, trial_of, version_of
 from cloudcore.federation.cluster_api import Access, ClusterApi, Place, access_of
 from cloudcore.federation.rounds import Rounds
+from cloudcore.federation.unclaimed_marks import UnclaimedMarks
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER, Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import (
@@ -63,6 +64,10 @@ class MemberApi(Protocol):
 
     async def version(self) -> str: ...
 
+    async def labelled(self, api_version: str, kind: str, selector: str) -> list[JsonObject]: ...
+
+    async def unlabel(self, target: Target, obj: JsonObject, label: str) -> None: ...
+
     async def path_of(self, target: Target) -> str: ...
 
     async def read(self, path: str, name: str) -> JsonObject | None: ...
@@ -98,6 +103,7 @@ class PushController:
         """By member."""
         self._placed_s: dict[str, float] = {}
         """By member: when it was asked last where it is, monotonic."""
+        self._marks = UnclaimedMarks(tools)
 
     def watches(self) -> Sequence[Keys]:
         return [
@@ -113,6 +119,7 @@ class PushController:
             self._successes.pop(key.name, None)
             self._rounds.pop(key.name, None)
             self._placed_s.pop(key.name, None)
+            self._marks.forget(key.name)
             return None
         health = self._health_check()
         secret = self._tools.objects.read(Key("secrets", NAMESPACE, str_at(member, "spec", "secretRef", "name")))
@@ -153,6 +160,7 @@ class PushController:
         others = [obj for obj in due if str_at(obj, "spec", "object", "kind") != "Namespace"]
         for part in (spaces, others):  # what is in namespaces needs them
             await self._each(part, api, rounds)
+        await self._marks.look(name_of(member), [*found.values()], api)
 
     async def _each(self, rows: Sequence[JsonObject], api: MemberApi, rounds: Rounds) -> None:
         """A few at a time: one that takes long holds up none of the others. Raises as `_one`."""

@@ -71,6 +71,12 @@ class FakeApi:
                 raise UnansweredError("no route")
         return "v1.36.0"
 
+    async def labelled(self, api_version: str, kind: str, selector: str) -> list[Any]:
+        return []
+
+    async def unlabel(self, target: Target, obj: Any, label: str) -> None:
+        raise AssertionError(target)
+
     async def path_of(self, target: Target) -> str:
         if self.unserved:
             raise NotFoundError("no such kind")
