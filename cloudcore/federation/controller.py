@@ -53,6 +53,7 @@ from skerry.objects.meta import (
 )
 from skerry.objects.placement_policies import targets_of
 from skerry.objects.sealed_versions import SEALED_TYPE
+from skerry.objects.strays import strays_of
 from skerry.objects.times import ms_at, time_text
 
 _UNDER_WAY: Final = ("Progressing", "RollingBack")
@@ -87,6 +88,7 @@ class FederationController:
         elif resource == MEMBERS:
             if _matters(change):
                 yield from self._all()
+            yield from _strayed(change)
         elif resource == SECRETS:
             if change.deleted and str_at(change.last, "type") == SEALED_TYPE:
                 yield from self._version_owners(change.last)
@@ -143,6 +145,8 @@ class FederationController:
             if key.resource in self._types and key not in found:
                 found.add(key)
                 yield key
+        for member in self._members().values():
+            yield from (stray.source.key for stray in strays_of(member))
 
     async def reconcile(self, key: Key) -> float | None:
         of = self._type(key.resource)
@@ -159,11 +163,23 @@ class FederationController:
         if federated is None:
             self._rollouts.forget(key)
             await self._ledger.keep(key, _NOTHING.plan, members)
+            await self._bury_strays(key, _NOTHING.plan, members)
             return seal_s
         staged = await self._planned(key, federated, of, members)
         await self._ledger.keep(key, staged.plan, members)
+        await self._bury_strays(key, staged.plan, members)
         waits = [await self._tell(key, federated, of, staged, members), staged.again_s, seal_s]
         return min((each for each in waits if each is not None), default=None)
+
+    async def _bury_strays(self, key: Key, found: Plan, members: Mapping[str, JsonObject]) -> None:
+        """What a member has of it without a row, as it was set back to an older state: in this life of the store it
+        was cleaned up there before. What is of another life is left, as nothing is known of it."""
+        rows = {str_at(obj, "spec", "member") for obj in self._ledger.of(key)}
+        for name, member in members.items():
+            for stray in strays_of(member):
+                known = stray.source.key == key and stray.epoch == self._tools.cache.epoch
+                if known and name not in rows | found.rows.keys() | found.faults.keys():
+                    await self._ledger.bury(stray, member)
 
     async def _planned(
         self, key: Key, federated: JsonObject, of: FederatedType, members: Mapping[str, JsonObject]
@@ -285,6 +301,12 @@ class FederationController:
         if str_at(staged.told or {}, "phase") not in _UNDER_WAY:  # each of a thousand members would write it anew
             await self._propagated.keep(key, federated, of, rows)
         return None
+
+
+def _strayed(change: Seen) -> Iterable[Key]:
+    """Sources of what a member says that it has without a row."""
+    before, after = ([] if side is None else strays_of(side) for side in (change.before, change.after))
+    return {stray.source.key for stray in after if stray not in before}
 
 
 def _matters(change: Seen) -> bool:

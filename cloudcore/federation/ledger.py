@@ -29,6 +29,7 @@ from skerry.objects.federation import (
 )
 from skerry.objects.json import JsonObject, bool_at, map_at, str_at
 from skerry.objects.meta import Key, being_deleted, name_of, uid_of
+from skerry.objects.strays import Stray, tombstone_of
 from skerry.objects.times import time_text
 
 _AT_ONCE: Final = 32
@@ -80,16 +81,7 @@ class Ledger:
 
         key = self._rows.key("", row.name)
         if present is None:
-            obj: JsonObject = {
-                "apiVersion": self._rows.api_version,
-                "kind": self._rows.kind,
-                "metadata": {
-                    "name": row.name,
-                    "labels": {"skerry.dev/member": row.member},
-                    "annotations": {MEMBERSHIP_ID: membership_of(members[row.member])},
-                },
-                "spec": spec_of(replace(row, revision=max(at, 1), planned_at=now)),
-            }
+            obj = self._object(replace(row, revision=max(at, 1), planned_at=now), members[row.member])
             try:
                 await self._tools.objects.create(self._rows, "", obj)
             except AlreadyExistsError:
@@ -128,6 +120,28 @@ class Ledger:
                 await self._tools.objects.update(self._rows, key, burying)
         except NotFoundError:
             return
+
+    async def bury(self, stray: Stray, member: JsonObject) -> None:
+        """Write a tombstone for what has no row any more, and is there."""
+        row = replace(
+            tombstone_of(stray, name_of(member)),
+            revision=max(self._tools.cache.revision, 1),
+            planned_at=time_text(self._tools.clock.wall_ms()),
+        )
+        with suppress(AlreadyExistsError):
+            await self._tools.objects.create(self._rows, "", self._object(row, member))
+
+    def _object(self, row: MemberObject, member: JsonObject) -> JsonObject:
+        return {
+            "apiVersion": self._rows.api_version,
+            "kind": self._rows.kind,
+            "metadata": {
+                "name": row.name,
+                "labels": {"skerry.dev/member": row.member},
+                "annotations": {MEMBERSHIP_ID: membership_of(member)},
+            },
+            "spec": spec_of(row),
+        }
 
     async def _forget(self, obj: JsonObject) -> None:
         with suppress(NotFoundError):

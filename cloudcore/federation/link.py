@@ -14,6 +14,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from cloudcore.federation.apply import release
@@ -41,6 +42,7 @@ from skerry.objects.federation import (
 from skerry.objects.json import JsonObject, decode_object, encode_object, map_at, str_at, str_map_at
 from skerry.objects.meta import Key, Revision, Stamp, annotations_of, uid_of, with_annotations
 from skerry.objects.scheme import split_api_version
+from skerry.objects.strays import STRAY, is_stray
 from skerry.sync.dial import DialPolicy
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import BeginLife, CloseLink, EdgeEffect, Prune, Welcomed, Write
@@ -340,6 +342,8 @@ class RegionMember:
         """Of the rows that are held."""
         found: dict[Key, Stamp] = {}
         for stored in self._tools.cache.select(REGION_OBJECTS):
+            if is_stray(self._tools.cache.obj(stored)):
+                continue
             uid, _, number = annotations_of(self._tools.cache.obj(stored)).get(STAMP, "").partition(" ")
             revision = int(number) if number.isdecimal() else 0
             found[Key(MEMBER_OBJECTS, "", stored.key.name)] = Stamp(uid, Revision(revision))
@@ -390,9 +394,12 @@ class RegionMember:
         key = self._rows.key("", put.key.name)
 
         def written(current: JsonObject) -> JsonObject:
-            return {**with_annotations(current, {STAMP: stamp}), "spec": spec}
+            return {**_annotated(current, STAMP, stamp, without=STRAY), "spec": spec}
 
-        if self._tools.objects.read(key) is not None:
+        before = self._tools.objects.read(key)
+        if before is not None:
+            if is_stray(self._tools.cache.obj(before)):
+                self._news.set()
             try:
                 await self._tools.objects.update(self._rows, key, written)
             except NotFoundError:
@@ -410,15 +417,38 @@ class RegionMember:
             await self._tools.objects.update(self._rows, key, written)
 
     async def let_go(self, key: Key) -> None:
-        """Forget one row. What it put here stays."""
+        """Forget one row. What it put here stays; it is remembered that it strays."""
         if key == TRUST:
             await self._keep(self._belongs_to, {_TRUST_PEM: "", _TRUST_STAMP: ""})
             return
         self._told.pop(("member_object", key.name), None)
+        own = self._rows.key("", key.name)
+        stored = self._tools.objects.read(own)
+        if stored is None:
+            return
+        obj = self._tools.cache.obj(stored)
         try:
-            await self._tools.objects.delete(self._rows, self._rows.key("", key.name), DeleteOptions())
+            if not self._is_here(read_member_object(obj)):
+                await self._tools.objects.delete(self._rows, own, DeleteOptions())
+                return
+            await self._tools.objects.update(self._rows, own, partial(_strayed, epoch=self._epoch_of(obj)))
         except NotFoundError:
             return
+        self._news.set()
+
+    def _epoch_of(self, row: JsonObject) -> str:
+        """Of the global cloud in which it was seen last; "" where that is over."""
+        membership = self._membership()
+        is_void = annotations_of(row).get(STAMP, "").endswith(" 0")
+        return "" if membership is None or is_void else membership.epoch
+
+    def _is_here(self, row: MemberObject) -> bool:
+        """Whether there is something here that a row put here."""
+        kind = self._tools.scheme.named(*split_api_version(row.target.api_version), row.target.kind)
+        if kind is None or kind.namespaced != bool(row.target.namespace):
+            return False
+        stored = self._tools.objects.read(kind.key(row.target.namespace, row.target.name))
+        return stored is not None and annotations_of(self._tools.cache.obj(stored)).get(ROW) == row.name
 
     async def _void(self) -> None:
         """Another epoch of the global cloud: revisions held mean nothing in it."""
@@ -434,6 +464,19 @@ class RegionMember:
                 await self._tools.objects.update(self._rows, self._rows.key("", key.name), voided)
             except NotFoundError:
                 continue
+
+
+def _annotated(obj: JsonObject, name: str, text: str, *, without: str) -> JsonObject:
+    metadata = map_at(obj, "metadata")
+    kept = {key: value for key, value in map_at(metadata, "annotations").items() if key != without}
+    return {**obj, "metadata": {**metadata, "annotations": {**kept, name: text}}}
+
+
+def _strayed(row: JsonObject, *, epoch: str) -> JsonObject:
+    """A RegionObject whose row is gone: nothing is wanted of what it put here, and no lease holds it."""
+    dropped = ("remove", "leaseSeconds", "heldLeaseSeconds")
+    spec: JsonObject = {name: value for name, value in map_at(row, "spec").items() if name not in dropped}
+    return {**_annotated(row, STRAY, epoch, without=STAMP), "spec": spec}
 
 
 def _data(secret: JsonObject) -> dict[str, str]:

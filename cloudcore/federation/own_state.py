@@ -1,4 +1,5 @@
-"""What a region says of itself to the global cloud: where it is, what is free on its nodes, whose pods find no node.
+"""What a region says of itself to the global cloud: where it is, what is free on its nodes, whose pods find no node,
+what it has of the federation without a row.
 
 Looks at all nodes and pods each time, with pauses, as it is asked about once a minute. Keeps nothing.
 """
@@ -22,6 +23,7 @@ from skerry.objects.pods import is_over
 from skerry.objects.quantity import parse_quantity
 from skerry.objects.rooms import ROWS_MAX, WAITS_S_MIN, Room, rooms_of, shown_rooms
 from skerry.objects.select import LabelSelector, label_selector
+from skerry.objects.strays import is_stray, told_strays
 from skerry.objects.times import ms_at
 
 Requests: TypeAlias = "Callable[[JsonObject], Mapping[str, int]]"
@@ -49,7 +51,9 @@ async def own_state(tools: Tools, requests: Requests) -> JsonObject:
     free = [await _free_on(tools, node, requests) for node in takes]
     bound, waiting = await _pods(tools)
     named: list[Json] = [*zones]
+    rows = [tools.cache.obj(each) for each in tools.cache.select(REGION_OBJECTS)]
     return {
+        "strays": told_strays([row for row in rows if is_stray(row)]),
         "kubernetesVersion": _KUBERNETES,
         "zones": named,
         "region": regions[0] if regions else "",
@@ -119,8 +123,9 @@ def _finds_none(pod: JsonObject, now_ms: int) -> bool:
 
 def _workloads(tools: Tools) -> Iterable[_Workload]:
     for stored in tools.cache.select(REGION_OBJECTS):
-        row = read_member_object(tools.cache.obj(stored))
-        if row.target.kind not in _REPLICATED or row.removal:
+        obj = tools.cache.obj(stored)
+        row = read_member_object(obj)
+        if row.target.kind not in _REPLICATED or row.removal or is_stray(obj):
             continue
         selector = map_at(row.manifest, "spec").get("selector")
         try:

@@ -8,6 +8,7 @@ write and its note leaves a write that is done again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from cloudcore.federation.apply import (
@@ -46,6 +47,7 @@ from skerry.objects.meta import Key as ObjectKey
 from skerry.objects.meta import annotations_of, generation_of, labels_of, uid_of
 from skerry.objects.scheme import Kind, split_api_version
 from skerry.objects.sites import ZONE_LABEL
+from skerry.objects.strays import is_stray
 from skerry.objects.times import time_text
 
 REMOTE_BYTES_MAX: Final = 64 * 1024
@@ -151,6 +153,8 @@ class RegionController:
             return None
         obj = self._tools.cache.obj(stored)
         row = read_member_object(obj)
+        if is_stray(obj):
+            return await self._look_after_stray(key, row)
         kind = self._tools.scheme.named(*split_api_version(row.target.api_version), row.target.kind)
         if kind is None or kind.namespaced != bool(row.target.namespace):
             if row.removal:
@@ -200,6 +204,16 @@ class RegionController:
         if left_s is not None:
             waits.append(min(left_s, _LOOK_AGAIN_S if carried else _STOPPED_LOOK_S))
         return min(waits, default=None)
+
+    async def _look_after_stray(self, key: ObjectKey, row: MemberObject) -> None:
+        """It is left alone, and remembered for as long as it is there and nobody took the mark from it."""
+        await self._marks.free(key.name)
+        kind = self._tools.scheme.named(*split_api_version(row.target.api_version), row.target.kind)
+        present = None if kind is None else self._read(kind.key(row.target.namespace, row.target.name))
+        if present is None or annotations_of(present).get(ROW) != row.name:
+            with suppress(NotFoundError):
+                await self._tools.objects.delete(self._rows, key, DeleteOptions())
+            self._noticed()
 
     async def _stop(self, key: ObjectKey, obj: JsonObject, row: MemberObject, kind: Kind, target: ObjectKey) -> float:
         """Its lease has ended: nothing of it runs here until it is lent again."""

@@ -57,6 +57,7 @@ from skerry.objects.json import (
 from skerry.objects.meta import Key, Revision, Stamp, uid_of
 from skerry.objects.rooms import read_pods, read_rooms, shown_rooms
 from skerry.objects.scheme import Kind
+from skerry.objects.strays import read_strays
 from skerry.objects.times import time_text
 from skerry.ports import Clock, Link
 from skerry.sync.effects import DatedReport
@@ -515,7 +516,10 @@ class RegionReporter(Frozen):
             told[kind] = {row: count for row, count in pods.items() if row.startswith(f"{self.member}.")}
 
         def transform(obj: JsonObject) -> JsonObject:
-            return {**obj, "status": {**map_at(obj, "status"), **told}}
+            status: JsonObject = {**map_at(obj, "status"), **told}
+            status.pop("strays", None)
+            strays = read_strays(map_at(body, "strays"), obj)
+            return {**obj, "status": {**status, "strays": strays} if strays else status}
 
         effect = Effect(
             kind=self.kinds.member,

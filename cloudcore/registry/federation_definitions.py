@@ -29,6 +29,7 @@ def federation_definitions() -> dict[str, JsonObject]:
     """Definitions by name, `$ref`s in the carrier's own form (`#/$defs/NAME`)."""
     return (
         _member()
+        | _strays()
         | _type()
         | _config()
         | _versions()
@@ -72,6 +73,7 @@ def _member() -> dict[str, JsonObject]:
             room=_CORE.list_of("ClusterRoom", "Ours: what is free on its nodes, those alike together."),
             bound=_counts("Ours: pods that have a node, by member object."),
             waiting=_counts("Ours: pods that found no node for a minute, by member object."),
+            strays=_CORE.ref("ClusterStrays", "Ours: what it has of this federation that is in no ledger any more."),
         ),
         p + "ClusterRoom": obj(
             "What is free on each of some nodes, rounded down.",
@@ -96,6 +98,25 @@ def _member() -> dict[str, JsonObject]:
             message=string("Why."),
             lastProbeTime=string("When it was looked at."),
             lastTransitionTime=string("When the status changed."),
+        ),
+    }
+
+
+def _strays() -> dict[str, JsonObject]:
+    p = _CORE.prefix
+    return {
+        p + "ClusterStrays": obj(
+            "Objects that a federation put into a member, and that are in no ledger any more.",
+            count=int32("How many there are."),
+            membership=string("In which it said so."),
+            objects=_CORE.list_of("ClusterStray", "Some of them."),
+        ),
+        p + "ClusterStray": obj(
+            "An object that is in no ledger.",
+            object=free("Which: apiVersion, kind, namespace, name."),
+            source=free("The federated object that it came from: resource, namespace, name, uid."),
+            orphan=boolean("Its clean-up takes only the mark."),
+            epoch=string("Life of the global cloud in which it knew it; none: another one than this."),
         ),
     }
 

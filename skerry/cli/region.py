@@ -44,6 +44,7 @@ from skerry.objects.names import label_1123_faults
 from skerry.objects.placement_policies import targets_of
 from skerry.objects.scheme import Kind
 from skerry.objects.select import label_selector
+from skerry.objects.strays import strays_of
 from skerry.objects.times import human_duration, ms_at, time_text
 
 _SECRETS: Final = Kind(group="", version="v1", kind="Secret", plural="secrets", namespaced=True)
@@ -251,9 +252,12 @@ def list_members(target: Target, form: str) -> None:
         observed = str_at(member, "status", "observedAt")
         age = human_duration(max(0.0, now_ms - ms_at(observed)) / 1000) if observed else "-"
         mode = str_at(member, "spec", "syncMode") or PUSH
+        counts.append(str(int_at(member, "status", "strays", "count")))
         heard = "yes" if is_true(member, "Ready") else "no"
         rows.append([name_of(member), mode, heard, *counts, age, str_at(member, "status", "region") or "-"])
-    print_table(["NAME", "MODE", "HEARD", "WANTED", "PENDING", "FAILING", "CLEANUP", "OBSERVED", "REGION"], rows)
+    print_table(
+        ["NAME", "MODE", "HEARD", "WANTED", "PENDING", "FAILING", "CLEANUP", "STRAYS", "OBSERVED", "REGION"], rows
+    )
 
 
 @region.command("pending")
@@ -270,6 +274,26 @@ def pending(target: Target, name: str | None) -> None:
         since = str_at(row, "spec", "plannedAt")
         rows.append([str_at(row, "spec", "member"), *place, str_at(row, "spec", "remove"), since])
     print_table(["MEMBER", "KIND", "NAMESPACE", "NAME", "REMOVE", "SINCE"], rows)
+
+
+@region.command("strays")
+@click.argument("name", required=False)
+@with_target
+def strays(target: Target, name: str | None) -> None:
+    """List what members (or NAME) have of this federation and no ledger knows: made after the backup that this cloud
+    was restored from, say. It is left as it is; a federated object of its name takes it over."""
+    listed = target.client().request("GET", path_of(_MEMBERS, NAMESPACE)).obj
+    rows: list[list[str]] = []
+    for member in maps_at(listed, "items"):
+        if name and name_of(member) != name:
+            continue
+        found = strays_of(member)
+        for stray in found:
+            row = [name_of(member), stray.target.kind, stray.target.namespace, stray.target.name]
+            rows.append([*row, "is cleaned up" if stray.epoch else "is not known here, and left"])
+        if (more := int_at(member, "status", "strays", "count") - len(found)) > 0 and found:
+            rows.append([name_of(member), f"and {more} more", "", "", ""])
+    print_table(["MEMBER", "KIND", "NAMESPACE", "NAME", "STATE"], rows)
 
 
 @region.command("unjoin")

@@ -8,6 +8,7 @@ from skerry.forms.tables.table import NONE, Printer, age, columns
 from skerry.objects.conditions import condition_of
 from skerry.objects.federation import CORE_GROUP, PULL, PUSH, SCHEDULING_GROUP
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, maps_at, str_at, strs_at
+from skerry.objects.strays import is_stray
 from skerry.objects.times import human_duration, ms_at
 
 
@@ -128,6 +129,8 @@ def _row(obj: JsonObject, now_ms: int) -> list[Json]:
 def _state(obj: JsonObject) -> str:
     """In a word."""
     remove = str_at(obj, "spec", "remove")
+    if is_stray(obj):
+        return "Stray"
     if int_at(obj, "status", "revision") != int_at(obj, "spec", "revision"):
         return "CleanupPending" if remove else "Pending"
     if bool_at(obj, "status", "removed"):

@@ -1,0 +1,197 @@
+"""What a region has of a federation without a row: remembered, told, and cleaned up where it is known what it was."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from cloudcore.controllers.crd.controller import DefinitionController
+from cloudcore.federation.controller import FederationController
+from cloudcore.federation.link import RegionMember
+from cloudcore.federation.own_state import own_state
+from cloudcore.federation.region_controller import STAMP, RegionController
+from cloudcore.federation.type_controller import FederatedTypeController
+from skerry.objects.federation import (
+    MEMBER_OBJECTS,
+    MEMBERS,
+    MEMBERSHIP,
+    NAMESPACE,
+    REGION_OBJECTS,
+    ROW,
+    TYPES,
+    Target,
+    membership_of,
+    row_name,
+)
+from skerry.objects.meta import Key
+from skerry.objects.strays import STRAY, STRAYS_MAX, read_strays, strays_of
+from tests.cloudcore.federation.test_types import config
+from tests.cloudcore.worlds import World, make_world
+
+FEDERATED = "federatedconfigmaps.types.kubefed.io"
+TARGET = Target(api_version="v1", kind="ConfigMap", namespace="d", name="a")
+NAME = row_name("north", TARGET)
+OBJECT = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": "d", "name": "a"}
+EPOCH = "e1"
+
+
+# --- in the region ---
+
+
+@pytest.fixture
+async def region() -> AsyncIterator[World]:
+    async with make_world() as made:
+        for name in (NAMESPACE, "d"):
+            await made.create("namespaces", {"metadata": {"name": name}})
+        data = {name: base64.b64encode(text.encode()).decode() for name, text in (("cloud", "a:1"), ("epoch", EPOCH))}
+        await made.create("secrets", {"metadata": {"name": MEMBERSHIP}, "data": data}, NAMESPACE)
+        yield made
+
+
+async def has(region: World, *, stamp: str = "u 7", mark: str = NAME, **spec: Any) -> None:
+    """A row, and what it put there."""
+    metadata: Any = {"name": NAME, "annotations": {STAMP: stamp}}
+    source = {"resource": FEDERATED, "namespace": "d", "name": "a", "uid": "s"}
+    wanted = {"member": "north", "object": OBJECT, "source": source, "revision": 7, "manifest": {}, **spec}
+    await region.create(REGION_OBJECTS, {"metadata": metadata, "spec": wanted})
+    await region.create("configmaps", {"metadata": {"name": "a", "annotations": {ROW: mark}}})
+
+
+async def strays(region: World) -> Any:
+    return (await own_state(region.tools, lambda _: {}))["strays"]
+
+
+def controller(region: World, told: list[Any]) -> RegionController:
+    return RegionController(
+        region.tools,
+        in_touch=lambda: True,
+        tell=lambda _, said: told.append(said),
+        noticed=lambda: None,
+        lease_left_s=lambda _: 0.0,
+        proven=lambda: False,
+    )
+
+
+@pytest.mark.parametrize(("stamp", "epoch"), [("u 7", EPOCH), ("u 0", "")], ids=["set back", "not known any more"])
+async def test_what_a_row_leaves_behind_is_remembered_and_told(region: World, stamp: str, epoch: str) -> None:
+    await has(region, stamp=stamp, leaseSeconds=60, remove="Delete")
+    member = RegionMember(region.tools, lambda _: {})
+    await member.let_go(Key(MEMBER_OBJECTS, "", NAME))
+    (row,) = region.all(REGION_OBJECTS)
+    assert row["metadata"]["annotations"] == {STRAY: epoch}
+    assert not {"leaseSeconds", "remove"} & row["spec"].keys(), "no lease ends, and nothing is carried out"
+    assert member.stamps() == {}, "it is in no inventory"
+    await region.settle(controller(region, []))
+    told = await strays(region)
+    assert (told["count"], [(each["object"], each["epoch"]) for each in told["objects"]]) == (1, [(OBJECT, epoch)])
+
+
+async def test_what_strays_is_left_alone_until_it_is_gone(region: World) -> None:
+    await has(region)
+    await RegionMember(region.tools, lambda _: {}).let_go(Key(MEMBER_OBJECTS, "", NAME))
+    told: list[Any] = []
+    await region.settle(controller(region, told))
+    assert told == []
+    assert region.get("configmaps", "a") is not None
+    await region.delete("configmaps", "a")
+    await region.settle(controller(region, told))
+    assert region.all(REGION_OBJECTS) == []
+
+
+async def test_what_is_there_by_somebody_else_does_not_stray(region: World) -> None:
+    await has(region, mark="another")
+    await RegionMember(region.tools, lambda _: {}).let_go(Key(MEMBER_OBJECTS, "", NAME))
+    assert region.all(REGION_OBJECTS) == []
+
+
+# --- in the global cloud ---
+
+
+def said(epoch: str, name: str = "a") -> Any:
+    source = {"resource": FEDERATED, "namespace": "d", "name": name, "uid": "s"}
+    return {"count": 1, "objects": [{"object": {**OBJECT, "name": name}, "source": source, "epoch": epoch}]}
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with make_world(real_rules=True) as made:
+        await made.create("namespaces", {"metadata": {"name": NAMESPACE}})
+        for name, kind in (("configmaps", "ConfigMap"), ("namespaces", "Namespace")):
+            federated = config(name, kind)
+            if name == "namespaces":
+                federated["spec"]["targetType"]["scope"] = "Cluster"
+            await made.create(TYPES, federated, NAMESPACE)
+        await made.settle(FederatedTypeController(made.tools), DefinitionController(made.tools, made.custom))
+        await made.create(MEMBERS, {"metadata": {"name": "north"}, "spec": {"syncMode": "Pull"}}, NAMESPACE)
+        everywhere = {"placement": {"clusterSelector": {}}}
+        await made.create("federatednamespaces.types.kubefed.io", {"metadata": {"name": "d"}, "spec": everywhere})
+        yield made
+
+
+async def tells(world: World, told: Any, **more: Any) -> None:
+    key = world.kind(MEMBERS).key(NAMESPACE, "north")
+
+    def telling(obj: Any) -> Any:
+        return {**obj, "status": {"strays": {**read_strays(told, obj), **more}}}
+
+    await world.objects.update(world.kind(MEMBERS), key, telling, subresource="status")
+
+
+def rows(world: World) -> Any:
+    found = [each["spec"] for each in world.all(MEMBER_OBJECTS) if each["spec"]["object"]["kind"] == "ConfigMap"]
+    return {row["object"]["name"]: row.get("remove", "there") for row in found}
+
+
+async def federate(world: World, **placement: Any) -> None:
+    spec = {"template": {"data": {"k": "v"}}, "placement": placement}
+    await world.create(FEDERATED, {"metadata": {"name": "a"}, "spec": spec})
+
+
+async def test_what_was_deleted_meanwhile_is_cleaned_up_in_a_region_that_was_set_back(world: World) -> None:
+    plans = FederationController(world.tools)
+    await world.settle(plans)
+    await tells(world, said(world.cache.epoch))
+    await world.settle(plans)
+    assert rows(world) == {"a": "Delete"}
+
+
+async def test_what_is_elsewhere_meanwhile_is_cleaned_up_too_and_what_is_to_be_there_is_not(world: World) -> None:
+    plans = FederationController(world.tools)
+    await federate(world, clusters=[])
+    await world.settle(plans)
+    await tells(world, said(world.cache.epoch))
+    await world.settle(plans)
+    assert rows(world) == {"a": "Delete"}
+    await world.set_spec(FEDERATED, "a", placement={"clusterSelector": {}})
+    await world.settle(plans)
+    await tells(world, {})
+    await tells(world, said(world.cache.epoch))
+    await world.settle(plans)
+    assert rows(world) == {"a": "there"}
+
+
+async def test_nothing_is_removed_by_a_global_cloud_that_does_not_know_it(world: World) -> None:
+    plans = FederationController(world.tools)
+    for epoch in ("", "another"):
+        await tells(world, said(epoch))
+        await world.settle(plans)
+    assert rows(world) == {}
+
+
+async def test_what_another_under_the_name_said_counts_for_nothing(world: World) -> None:
+    plans = FederationController(world.tools)
+    await tells(world, said(world.cache.epoch), membership="another/")
+    await world.settle(plans)
+    assert rows(world) == {}
+
+
+def test_what_a_region_says_is_bounded_and_of_the_types_that_others_rely_on() -> None:
+    member: Any = {"metadata": {"uid": "m"}}
+    many: Any = {"count": "many", "objects": [{"object": 7, "orphan": "yes", "epoch": ["x"]}] * (STRAYS_MAX + 9)}
+    kept: Any = read_strays(many, member)
+    assert (kept["count"], len(strays_of({**member, "status": {"strays": kept}}))) == (STRAYS_MAX, STRAYS_MAX)
+    assert kept["membership"] == membership_of(member)
+    assert read_strays({"objects": 3}, member) == {}
