@@ -204,7 +204,7 @@ def _config() -> dict[str, JsonObject]:
             },
             clusterHealthCheck=obj(
                 "Of members that are dialled.",
-                period=string("Between two looks, such as 10s."),
+                period=string("Between two looks, such as 10s; a second at least."),
                 failureThreshold=int64("Looks in a row without an answer until it counts as gone."),
                 successThreshold=int64("Looks in a row with an answer until it counts as back."),
                 timeout=string("Kept: a request to a member has 10 s here."),

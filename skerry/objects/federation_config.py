@@ -14,6 +14,8 @@ from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, ensure_map, int_at, map_at, maps_at, str_at
 
 NAME: Final = "kubefed"
+PERIOD_S_MIN: Final = 1.0
+"""No member is looked at more often, whatever period is said: each look is a handshake and several requests."""
 
 ENABLED: Final = "Enabled"
 DISABLED: Final = "Disabled"
@@ -103,7 +105,7 @@ def health_check(obj: JsonObject) -> HealthCheck:
     said, usual = map_at(obj, "spec", "clusterHealthCheck"), HealthCheck()
     period_s = seconds_of(str_at(said, "period")) or 0.0
     return HealthCheck(
-        period_s=period_s if period_s > 0 else usual.period_s,
+        period_s=max(period_s, PERIOD_S_MIN) if period_s > 0 else usual.period_s,
         failures=int_at(said, "failureThreshold") or usual.failures,
         successes=int_at(said, "successThreshold") or usual.successes,
     )

@@ -59,3 +59,7 @@ def test_the_health_check_is_as_said_or_as_usual() -> None:
     assert health_check({}) == HealthCheck(period_s=10.0, failures=3, successes=1)
     said: Any = {"period": "2s", "failureThreshold": 5, "successThreshold": 2}
     assert health_check({"spec": {"clusterHealthCheck": said}}) == HealthCheck(period_s=2.0, failures=5, successes=2)
+
+
+def test_nobody_is_looked_at_without_a_pause() -> None:
+    assert health_check({"spec": {"clusterHealthCheck": {"period": "1ns"}}}).period_s == 1.0
