@@ -18,6 +18,7 @@ from skerry.forms.tables.custom import PrinterColumn
 from skerry.frozen import Frozen, field
 from skerry.objects.device_questions import Question
 from skerry.objects.json import JsonObject
+from skerry.objects.logs import LogRequest
 from skerry.objects.patches import MergeRules
 from skerry.objects.scheme import Kind, Scheme
 from skerry.objects.traffic import TrafficBook
@@ -147,27 +148,8 @@ class AccountKeys(Protocol):
     def algorithms(self) -> Sequence[str]: ...
 
 
-class LogQuery(Frozen):
-    """Which lines of a container's log (core/v1 PodLogOptions)."""
-
-    namespace: str
-    pod: str
-    uid: str
-    container: str
-    follow: bool = False
-    previous: bool = False
-    timestamps: bool = False
-    tail_lines: int | None = None
-    since_s: int | None = None
-    since_time: str = ""
-    """RFC 3339; "" for none."""
-    limit_bytes: int | None = None
-    stream: str = ""
-    """`stdout` or `stderr` alone; "" for both."""
-
-
 class PodLogs(Protocol):
-    def read(self, node: str, query: LogQuery) -> AsyncGenerator[bytes, None]:
+    def read(self, node: str, request: LogRequest) -> AsyncGenerator[bytes, None]:
         """The log as the gateway has it, in pieces, until its end (with `follow`: until the container ends).
 
         The first step raises `UnavailableError` when the gateway can't be asked now, `NotFoundError` and

@@ -67,57 +67,14 @@ async def _send(pipe: Pipe, body: bytes) -> None:
         await pipe.write(body)
 
 
-class LogQuery(Protocol):
-    """Which lines: the API's own record has these, too."""
-
-    @property
-    def namespace(self) -> str: ...
-    @property
-    def pod(self) -> str: ...
-    @property
-    def uid(self) -> str: ...
-    @property
-    def container(self) -> str: ...
-    @property
-    def follow(self) -> bool: ...
-    @property
-    def previous(self) -> bool: ...
-    @property
-    def timestamps(self) -> bool: ...
-    @property
-    def tail_lines(self) -> int | None: ...
-    @property
-    def since_s(self) -> int | None: ...
-    @property
-    def since_time(self) -> str: ...
-    @property
-    def limit_bytes(self) -> int | None: ...
-    @property
-    def stream(self) -> str: ...
-
-
 class NodeLogs:
     """Pod logs through the hub: the API's `PodLogs`. Of a node at another hub, through that one's replica."""
 
     def __init__(self, pipes: NodePipes) -> None:
         self._pipes = pipes
 
-    async def read(self, node: str, query: LogQuery) -> AsyncGenerator[bytes]:
+    async def read(self, node: str, request: LogRequest) -> AsyncGenerator[bytes]:
         """The log in pieces. The first step raises `UnavailableError` when the gateway is not connected."""
-        request = LogRequest(
-            namespace=query.namespace,
-            pod=query.pod,
-            uid=query.uid,
-            container=query.container,
-            follow=query.follow,
-            previous=query.previous,
-            timestamps=query.timestamps,
-            tail_lines=query.tail_lines,
-            since_s=query.since_s,
-            since_time=query.since_time,
-            limit_bytes=query.limit_bytes,
-            stream=query.stream,
-        )
         async with aclosing(self._pipes.read(node, LOGS, encode_object(request.params()))) as chunks:
             async for chunk in chunks:
                 yield chunk

@@ -10,7 +10,6 @@ What follows the question mark are fields of `spec.protocol.configData` (docs/re
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Final, ParamSpec
@@ -24,9 +23,9 @@ from devices.modbus.endpoints import Endpoint, SerialEndpoint, parse_endpoint, p
 from devices.modbus.frames import FRAMINGS
 from devices.modbus.settings import WireSettings
 from devices.modbus.wire import StreamWire, Trace
-from skerry.cli.target import DeadlineError, RefusedError, fail
+from skerry.cli.target import DeadlineError, RefusedError, failures_told
 from skerry.clocks import SystemIds
-from skerry.errors import BadRequestError, InvalidError, SkerryError
+from skerry.errors import BadRequestError, InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 
@@ -101,23 +100,17 @@ def told(command: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            asyncio.run(command(*args, **kwargs))
-        except ExceptionAnswerError as error:
-            fail(RefusedError(f"the device refuses: {error}"))
-        except SilentError as error:
-            fail(DeadlineError(str(error)))
-        except LineDownError as error:
-            in_use = "is in use" in str(error)
-            hint = "; if it is a running agent, `skerry device read` asks through it" if in_use else ""
-            fail(LineDownError(f"{error}{hint}"))
-        except SkerryError as error:
-            fail(error)
-        except KeyboardInterrupt:
-            sys.exit(130)
-        except BrokenPipeError:
-            sys.stderr.close()
-            sys.exit(141)
+        with failures_told():
+            try:
+                asyncio.run(command(*args, **kwargs))
+            except ExceptionAnswerError as error:
+                raise RefusedError(f"the device refuses: {error}") from error
+            except SilentError as error:
+                raise DeadlineError(str(error)) from error
+            except LineDownError as error:
+                in_use = "is in use" in str(error)
+                hint = "; if it is a running agent, `skerry device read` asks through it" if in_use else ""
+                raise LineDownError(f"{error}{hint}") from error
 
     return run
 

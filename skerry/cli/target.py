@@ -131,26 +131,31 @@ def fail(error: SkerryError) -> NoReturn:
     sys.exit(exit_code(error))
 
 
+@contextmanager
+def failures_told() -> Generator[None]:
+    """Failures become messages and exit codes: nobody sees a traceback of a refusal."""
+    try:
+        yield
+    except SkerryError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
 def with_target(command: Callable[Concatenate[Target, P], None]) -> Callable[P, None]:
     """Give a command the options that say which server is meant, and the `Target` they add up to.
 
-    They stand before the command's name or after it, as people type them. Errors of the tree become messages
-    and exit codes here; nobody sees a traceback of a refusal.
+    They stand before the command's name or after it, as people type them. Failures are told (`failures_told`).
     """
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         target = click.get_current_context().find_object(Target) or Target()
-        try:
-            with _heard_interrupts():
-                command(target, *args, **kwargs)
-        except SkerryError as error:
-            fail(error)
-        except KeyboardInterrupt:
-            sys.exit(130)
-        except BrokenPipeError:
-            sys.stderr.close()
-            sys.exit(141)
+        with failures_told(), _heard_interrupts():
+            command(target, *args, **kwargs)
 
     return target_options(run)
 

@@ -7,7 +7,6 @@ import re
 from typing import Final
 
 from cloudcore.api.call import Call, Reply, Stream
-from cloudcore.api.ports import LogQuery
 from cloudcore.api.verbs.delete import delete_options
 from cloudcore.api.writing import parse, plain_reply
 from cloudcore.registry.port import DeleteOptions, WriteOptions
@@ -16,6 +15,7 @@ from skerry.errors import BadRequestError, Cause, InvalidError
 from skerry.frozen import replace
 from skerry.objects.disruption import disrupted
 from skerry.objects.json import Json, JsonObject, encode_object, map_at, maps_at, str_at
+from skerry.objects.logs import LogRequest
 from skerry.objects.meta import revision_of, uid_of
 from skerry.objects.times import parse_time
 
@@ -97,17 +97,17 @@ async def log(call: Call) -> Reply:
         raise BadRequestError(
             f'container "{container}" in pod "{call.target.name}" is waiting to start: the pod has no node yet'
         )
-    pieces = call.parts.logs.read(node, _query(call, pod, container))
+    pieces = call.parts.logs.read(node, _log_request(call, pod, container))
     return Stream(pieces=pieces, media_type="text/plain", framed=False)
 
 
-def _query(call: Call, pod: JsonObject, container: str) -> LogQuery:
+def _log_request(call: Call, pod: JsonObject, container: str) -> LogRequest:
     since = call.query.text("sinceTime")
     if since:
         parse_time(since)
     if since and call.query.text("sinceSeconds"):
         raise BadRequestError("at most one of `sinceTime` or `sinceSeconds` may be specified")
-    return LogQuery(
+    return LogRequest(
         namespace=call.target.namespace,
         pod=call.target.name,
         uid=uid_of(pod),
@@ -124,7 +124,7 @@ def _query(call: Call, pod: JsonObject, container: str) -> LogQuery:
 
 
 def _stream(call: Call) -> str:
-    """core/v1 PodLogOptions.stream, as `LogQuery` has it."""
+    """core/v1 PodLogOptions.stream, as `LogRequest` has it."""
     match call.query.text("stream"):
         case "" | "All":
             return ""

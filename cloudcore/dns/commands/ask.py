@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -14,8 +13,8 @@ from typing import Final, ParamSpec, TypeVar
 import click
 
 from skerry.cli.output import print_data, print_table, say
-from skerry.cli.target import fail
-from skerry.errors import BadRequestError, SkerryError, UnavailableError
+from skerry.cli.target import failures_told
+from skerry.errors import BadRequestError, UnavailableError
 from skerry.objects.json import JsonObject, bool_at, float_at, int_at, list_at, map_at, maps_at, str_at
 from skerry.objects.times import human_duration
 
@@ -42,15 +41,8 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
+        with failures_told():
             command(*args, **kwargs)
-        except SkerryError as error:
-            fail(error)
-        except KeyboardInterrupt:
-            sys.exit(130)
-        except BrokenPipeError:
-            sys.stderr.close()
-            sys.exit(141)
 
     return run
 

@@ -13,7 +13,7 @@ import pytest
 from cloudcore.api.bootstrap import Address, bootstrap
 from cloudcore.api.call import Reply, Stream, Whole
 from cloudcore.api.dispatch import Incoming, dispatch
-from cloudcore.api.ports import Document, LogQuery, Parts, Presented
+from cloudcore.api.ports import Document, Parts, Presented
 from cloudcore.api.protobuf import ProtobufDecoder
 from cloudcore.api.routing import clean_path, parse_query, target_of, verb_of
 from cloudcore.api.shapes import KindShapes
@@ -36,6 +36,7 @@ from skerry.errors import SkerryError, UnavailableError
 from skerry.forms.status import answer_for
 from skerry.objects.device_questions import Question
 from skerry.objects.json import JsonObject
+from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key, name_of
 from skerry.objects.scheme import Kind
 from skerry.objects.traffic import TrafficBook, Usage
@@ -104,10 +105,10 @@ class Shelf:
     """Logs of gateways by name; a name that is not there is a gateway out of reach."""
 
     logs: dict[str, list[bytes]] = field(default_factory=dict)
-    queries: list[LogQuery] = field(default_factory=list)
+    requests: list[LogRequest] = field(default_factory=list)
 
-    async def read(self, node: str, query: LogQuery) -> AsyncGenerator[bytes, None]:
-        self.queries.append(query)
+    async def read(self, node: str, request: LogRequest) -> AsyncGenerator[bytes, None]:
+        self.requests.append(request)
         if node not in self.logs:
             raise UnavailableError(f"node {node} is not connected")
         for piece in self.logs[node]:

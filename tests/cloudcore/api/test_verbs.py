@@ -283,14 +283,14 @@ async def test_a_log_comes_from_the_gateway_and_a_gateway_out_of_reach_says_so(w
     assert isinstance(reply, Stream)
     assert [piece async for piece in reply.pieces] == [b"one\n", b"two\n"]
     assert reply.media_type == "text/plain"
-    query = world.shelf.queries[0]
+    query = world.shelf.requests[0]
     assert (query.container, query.tail_lines, query.timestamps, query.follow) == ("c", 2, True, False)
     assert (await world.ask("GET", f"{PODS}/p/log?container=z")).message == "container z is not valid for pod p"
     for asked, stream in (("All", ""), ("Stdout", "stdout"), ("Stderr", "stderr")):
         reply = await world.reply("GET", f"{PODS}/p/log?stream={asked}")
         assert isinstance(reply, Stream)
         assert [piece async for piece in reply.pieces]
-        assert world.shelf.queries[-1].stream == stream
+        assert world.shelf.requests[-1].stream == stream
     for wrong, why in (
         ("stream=Both", 'stream: Unsupported value: "Both": supported values: "All", "Stderr", "Stdout"'),
         ("stream=Stdout&tailLines=1", "`tailLines` and specific `stream` are mutually exclusive"),
