@@ -7,7 +7,7 @@ import mmap
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from cloudcore.dns.responder import Reply
+from cloudcore.dns.replies import Reply
 from skerry.dns.numbers import RCODES
 
 _NAMES: Final = ("ready", "made", "dropped", "unsent", "truncated", "limited", "streams", "stream_answers")

@@ -24,7 +24,8 @@ from typing import Any, Final
 
 from cloudcore.dns.counts import Counts
 from cloudcore.dns.recent import Recent
-from cloudcore.dns.responder import Client, Responder
+from cloudcore.dns.replies import Client
+from cloudcore.dns.responder import Responder
 from skerry.errors import UnavailableError
 
 BATCH: Final = 64

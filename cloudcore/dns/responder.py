@@ -10,7 +10,7 @@ the zones.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, Protocol
 
 from cloudcore.dns.access import Access
@@ -25,20 +25,17 @@ from cloudcore.dns.options import (
     EDE_NOT_READY,
     EDE_NOT_SUPPORTED,
     EDE_PROHIBITED,
-    Subnet,
-    extended_error,
-    padding,
     plain_options,
     subnet_of,
 )
 from cloudcore.dns.places import Places
+from cloudcore.dns.replies import Client, Draft, Reply, bare
 from cloudcore.dns.shapes import SHAPES_MAX, SUBNET_AT, Shape, key_of, shape_of
 from cloudcore.dns.steering import SIZES, Choice, Service, choose, classes_of
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.transfer import Delta, changed_rows, messages, serial_of, whole_rows
-from cloudcore.dns.tsig import Signature, Signer, verify
+from cloudcore.dns.tsig import Signer, verify
 from cloudcore.dns.zone import Zone
-from skerry.dns.edns import SIZE, opt_record
 from skerry.dns.names import LABEL_MAX, NAME_MAX, is_within, name_of
 from skerry.dns.numbers import (
     AA,
@@ -46,12 +43,10 @@ from skerry.dns.numbers import (
     AXFR,
     BADCOOKIE,
     BADVERS,
-    CD,
     CHAOS,
     CLIENT_SUBNET,
     COOKIE,
     FORMERR,
-    HEADER,
     HEADER_SIZE,
     IN,
     IXFR,
@@ -63,12 +58,8 @@ from skerry.dns.numbers import (
     NOTIMP,
     NSEC,
     NXDOMAIN,
-    OPCODE_MASK,
     OPT,
-    PADDING,
-    QR,
     QUERY,
-    RD,
     REFUSED,
     RRSIG,
     SERVFAIL,
@@ -78,12 +69,10 @@ from skerry.dns.numbers import (
     TXT,
     MalformedError,
 )
-from skerry.dns.queries import Query, parse_query, question_end
+from skerry.dns.queries import Query, parse_query
 from skerry.dns.records import Rrset
 from skerry.frozen import Frozen
 
-UDP_PLAIN_MAX: Final = 512
-STREAM_MAX: Final = 65535
 KEPT_MAX: Final = 100_000
 """Choices that are kept (names times regions, mostly), and sections of other than a record set asked for by its type:
 referrals, aliases, that there is no such type. When they are so many they are all forgotten."""
@@ -93,7 +82,6 @@ _QUICK_HEAD: Final = struct.Struct("!HHHHH")
 _WHO: Final = (name_of("id.server"), name_of("hostname.bind"))
 _VERSION: Final = (name_of("version.server"), name_of("version.bind"))
 
-Transport = Literal["udp", "tcp", "tls"]
 Keeping = Literal["long", "passing", "never"]
 """Whether the same bytes would be answered the same, whoever asks. Of names that are in a zone by themselves there
 are so many and no more; of others, and of client subnets, there is no end: what is said to them is kept for a
@@ -109,26 +97,6 @@ class Identity(Frozen):
     """Its name among several (RFC 5001, `id.server`); "": it says none."""
     version: str = ""
     """For `version.bind`; "": refused."""
-
-
-class Client(Frozen):
-    address: bytes
-    """Packed: 4 or 16 bytes."""
-    transport: Transport
-
-
-class Reply(Frozen):
-    data: bytes
-    rcode: int
-    lasting: bool = False
-    truncated: bool = False
-    limited: bool = False
-    steered: bool = False
-    """Whether it depends on who is up."""
-    notified: bytes = b""
-    """A zone that is a copy of ours and may have changed."""
-    more: Iterator[bytes] | None = None
-    """Messages that follow, of a transfer over a stream."""
 
 
 class Desk(Frozen):
@@ -209,7 +177,7 @@ class Responder:
         try:
             query = parse_query(packet)
         except MalformedError:
-            return _bare(packet, FORMERR if opcode == QUERY else NOTIMP)
+            return bare(packet, FORMERR if opcode == QUERY else NOTIMP)
         return self._answered(packet, query, client, now_s)
 
     def quick(self, packet: bytes, name_end: int, address: bytes, now_s: float) -> Quick | None:
@@ -337,12 +305,12 @@ class Responder:
         return seen
 
     def _answered(self, packet: bytes, query: Query, client: Client, now_s: float) -> Reply:
-        draft = _Draft(query, client, now_s)
+        draft = Draft(query, client, now_s)
         if query.tsig_at:
             try:
                 draft.signature = verify(packet, query.tsig_at, self.desk.access.keys, int(now_s))
             except MalformedError:
-                return _bare(packet, FORMERR)
+                return bare(packet, FORMERR)
             draft.lasting = False
             if draft.signature.error:
                 return draft.reply(NOTAUTH, EMPTY, flags=0)
@@ -363,14 +331,14 @@ class Responder:
         reply = self._to_question(draft)
         return self._within_limits(packet, draft, reply, now_s)
 
-    def _learn(self, packet: bytes, draft: _Draft) -> None:
+    def _learn(self, packet: bytes, draft: Draft) -> None:
         shape = shape_of(packet, draft.query, draft.options, draft.subnet, draft.size_max())
         if shape is not None:
             if len(self._shapes) >= SHAPES_MAX:
                 self._shapes.clear()
             self._shapes[key_of(packet, HEADER_SIZE + len(draft.query.name))] = shape
 
-    def _notified(self, draft: _Draft) -> Reply:
+    def _notified(self, draft: Draft) -> Reply:
         """A primary says that its zone has changed (RFC 1996); whoever else says it is refused."""
         draft.lasting = False
         if draft.client.address not in self.desk.primaries.get(draft.query.name, frozenset()):
@@ -379,7 +347,7 @@ class Responder:
         reply = draft.reply(NOERROR, EMPTY, flags=AA)
         return Reply(data=reply.data, rcode=NOERROR, notified=draft.query.name)
 
-    def _options(self, draft: _Draft, now_s: float) -> bool:
+    def _options(self, draft: Draft, now_s: float) -> bool:
         """Prepare the answer's options; False: the query's are malformed."""
         opt = draft.query.opt
         assert opt is not None, "asked where there is one"
@@ -405,7 +373,7 @@ class Responder:
                 draft.options.append((COOKIE, made))
         return True
 
-    def _to_question(self, draft: _Draft) -> Reply:
+    def _to_question(self, draft: Draft) -> Reply:
         query = draft.query
         if query.cls == CHAOS:
             return self._chaos(draft)
@@ -426,7 +394,7 @@ class Responder:
         except SpentError:
             return self._unsigned(draft)
 
-    def _to_name(self, draft: _Draft) -> Reply:
+    def _to_name(self, draft: Draft) -> Reply:
         """Raises `SpentError`."""
         query, wants = draft.query, draft.asked().wants
         sections = self._made.get((query.name, query.type, wants))
@@ -454,7 +422,7 @@ class Responder:
             return draft.reply(sections.rcode, body, flags=flags)
         return draft.reply(sections.rcode, EMPTY, flags=flags | TC)
 
-    def _transfer(self, draft: _Draft) -> Reply:
+    def _transfer(self, draft: Draft) -> Reply:
         """A whole zone, or what has changed in it."""
         query, zone = draft.query, self.desk.zones.get(draft.query.name)
         if signer := self.desk.signers.get(query.name):
@@ -484,7 +452,7 @@ class Responder:
             sent = (signer.signed(message, int(draft.now_s)) for message in sent)
         return Reply(data=next(sent), rcode=NOERROR, more=sent)
 
-    def _to_absent(self, draft: _Draft, zone: Zone) -> Reply:
+    def _to_absent(self, draft: Draft, zone: Zone) -> Reply:
         body = self._absent_from(zone, len(draft.query.name))
         draft.lasting = False
         if len(body.data) > draft.room():
@@ -498,7 +466,7 @@ class Responder:
             body = self._absent[about] = absent_body(zone, name_size)
         return body
 
-    def _chosen(self, draft: _Draft, sections: _Sections, service: Service) -> _Sections:
+    def _chosen(self, draft: Draft, sections: _Sections, service: Service) -> _Sections:
         """The same with what the service has for this client. Made for a choice once: there are few."""
         query, subnet = draft.query, draft.subnet
         tells = subnet is not None and subnet.source > 0
@@ -549,7 +517,7 @@ class Responder:
             self._steered[about] = made
         return made
 
-    def _unsigned(self, draft: _Draft) -> Reply:
+    def _unsigned(self, draft: Draft) -> Reply:
         """No more signatures are made just now: who might not be where he says comes back over TCP or with the right
         cookie; anybody else asks another server."""
         draft.lasting = False
@@ -594,7 +562,7 @@ class Responder:
             self._made[about] = sections
         return sections
 
-    def _chaos(self, draft: _Draft) -> Reply:
+    def _chaos(self, draft: Draft) -> Reply:
         """`id.server` and its like (RFC 4892)."""
         name, identity = draft.query.name, self.desk.identity
         text = identity.nsid if name in _WHO else identity.version if name in _VERSION else ""
@@ -605,7 +573,7 @@ class Responder:
         body = Body(data=record + bytes([len(data)]) + data, answers=1, authorities=0, additionals=0)
         return draft.reply(NOERROR, body, flags=AA)
 
-    def _within_limits(self, packet: bytes, draft: _Draft, reply: Reply, now_s: float) -> Reply:
+    def _within_limits(self, packet: bytes, draft: Draft, reply: Reply, now_s: float) -> Reply:
         """Large answers to whom has not proven where they are wait for TCP, beyond some a second."""
         limiter = self.desk.limiter
         if limiter is None or draft.client.transport != "udp" or draft.proven:
@@ -620,99 +588,6 @@ class Responder:
         if draft.has_cookie and self.desk.cookies is not None:
             return draft.reply(BADCOOKIE, EMPTY, flags=0)
         return draft.reply(reply.rcode & 15, EMPTY, flags=TC)
-
-
-class _Draft:
-    """What is gathered for one answer."""
-
-    def __init__(self, query: Query, client: Client, now_s: float) -> None:
-        self.query = query
-        self.client = client
-        self.now_s = now_s
-        self.signature: Signature | None = None
-        self.subnet: Subnet | None = None
-        self.options: list[tuple[int, bytes]] = []
-        self.lasting = client.transport == "udp"
-        self.has_cookie = False
-        self.proven = False
-        self.limited = False
-        self.steered = False
-
-    def asked(self) -> Asked:
-        query = self.query
-        wants = query.opt is not None and query.opt.dnssec
-        proven = self.proven or self.client.transport != "udp"
-        return Asked(name=query.name, kind=query.type, now_s=self.now_s, wants=wants, proven=proven)
-
-    def explain(self, code: int, text: str = "") -> None:
-        if self.query.opt is not None:
-            self.options.append(extended_error(code, text))
-
-    def scope(self, bits: int) -> None:
-        """How much of the client's subnet the answer depends on."""
-        assert self.subnet is not None, "a scope is of a subnet"
-        self.options = [
-            (code, self.subnet.option(bits) if code == CLIENT_SUBNET else data) for code, data in self.options
-        ]
-
-    def room(self) -> int:
-        """Bytes for the sections."""
-        taken = HEADER_SIZE + len(self.query.question)
-        if self.query.opt is not None:
-            taken += 11 + sum(4 + len(data) for _, data in self.options)
-        if self.signature is not None:
-            taken += self.signature.size
-        return self.size_max() - taken
-
-    def size_max(self) -> int:
-        if self.client.transport != "udp":
-            return STREAM_MAX
-        if self.query.opt is None:
-            return UDP_PLAIN_MAX
-        return min(max(self.query.opt.size, UDP_PLAIN_MAX), SIZE)
-
-    def reply(self, rcode: int, body: Body, *, flags: int) -> Reply:
-        query = self.query
-        opt = b""
-        if query.opt is not None:
-            options = self.options
-            if self.client.transport == "tls" and query.opt.option(PADDING) is not None:
-                rest = HEADER_SIZE + len(query.question) + len(body.data) + 11
-                rest += sum(4 + len(data) for _, data in options)
-                options = [*options, padding(rest)]
-            opt = opt_record(query.opt, extended_rcode=rcode >> 4, options=options)
-        head = HEADER.pack(
-            query.id,
-            QR | query.flags & (OPCODE_MASK | RD | CD) | flags | rcode & 15,
-            1 if query.question else 0,
-            body.answers,
-            body.authorities,
-            body.additionals + (1 if opt else 0),
-        )
-        data = head + query.question + body.data + opt
-        if self.signature is not None:
-            data = Signer(self.signature).signed(data, int(self.now_s))
-        return Reply(
-            data=data,
-            rcode=rcode,
-            lasting=self.lasting and not flags & TC,
-            truncated=bool(flags & TC),
-            limited=self.limited,
-            steered=self.steered,
-        )
-
-
-def _bare(packet: bytes, rcode: int) -> Reply:
-    """For what could not be read: its header, and its question where there is one that can be."""
-    identity, flags, questions, *_ = HEADER.unpack_from(packet)
-    question = b""
-    if questions == 1:
-        try:
-            question = packet[HEADER_SIZE : question_end(packet)]
-        except MalformedError:
-            question = b""
-    head = HEADER.pack(identity, QR | flags & (OPCODE_MASK | RD | CD) | rcode, 1 if question else 0, 0, 0, 0)
-    return Reply(data=head + question, rcode=rcode)
 
 
 def _service_in(zone: Zone, found: Found) -> Service | None:

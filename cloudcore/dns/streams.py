@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, cast
 
 from cloudcore.dns.counts import Counts
-from cloudcore.dns.responder import Client, Responder, Transport
+from cloudcore.dns.replies import Client, Transport
+from cloudcore.dns.responder import Responder
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
 from skerry.listening import listening_socket

@@ -32,7 +32,8 @@ from skerry.objects.enrolment import split_address
 from skerry.sync.ages import clock_is_wrong
 from skerry.transport.datagrams import BatchedDatagrams
 from skerry.transport.identity import SESSION_PATH, Identity
-from skerry.transport.quic_link import OPEN_S_MAX, Carrier, LinkConnection, QuicLink, protocol_of, quic_configuration
+from skerry.transport.quic_connection import LinkConnection, quic_configuration
+from skerry.transport.quic_link import OPEN_S_MAX, Carrier, QuicLink, protocol_of
 from skerry.transport.quic_tls import GatewayTls, Kept, PeerCertificate, Tickets, authorities, check_server, judged_at
 
 IDLE_S: Final = 3 * 3600.0 + 60

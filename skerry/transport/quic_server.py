@@ -48,16 +48,8 @@ from skerry.ports import Clock
 from skerry.transport.allowance import Allowance, Others
 from skerry.transport.datagrams import BatchedDatagrams
 from skerry.transport.door import Shutters
-from skerry.transport.quic_link import (
-    OPEN_S_MAX,
-    RESET_BYTES_MIN,
-    RESET_TOKEN_BYTES,
-    Carrier,
-    LinkConnection,
-    QuicLink,
-    protocol_of,
-    quic_configuration,
-)
+from skerry.transport.quic_connection import RESET_TOKEN_BYTES, LinkConnection, quic_configuration
+from skerry.transport.quic_link import OPEN_S_MAX, RESET_BYTES_MIN, Carrier, QuicLink, protocol_of
 from skerry.transport.quic_tls import HubTls, PeerCertificate, ServerKeys, Tickets, authorities, check_client
 
 LOG: Final = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ import dns.edns
 import dns.message
 import pytest
 
-from cloudcore.dns.responder import Client, Desk, Identity, Responder
+from cloudcore.dns.replies import Client
+from cloudcore.dns.responder import Desk, Identity, Responder
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import parse_zone
 from skerry.dns.names import name_of

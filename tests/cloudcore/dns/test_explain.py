@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudcore.dns.explain import explain
-from cloudcore.dns.responder import Client, Desk, Responder
+from cloudcore.dns.replies import Client
+from cloudcore.dns.responder import Desk, Responder
 from cloudcore.dns.servicefile import services_of
 from cloudcore.dns.steering import POLICIES
 from cloudcore.dns.table import HealthTable

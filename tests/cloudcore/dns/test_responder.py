@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from cloudcore.dns.cookies import Cookies, siphash
 from cloudcore.dns.limiter import Limiter, LimiterSettings
 from cloudcore.dns.lookup import Found
-from cloudcore.dns.responder import Client, Desk, Identity, Responder
+from cloudcore.dns.replies import Client
+from cloudcore.dns.responder import Desk, Identity, Responder
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import parse_zone
 from skerry.dns.names import name_of

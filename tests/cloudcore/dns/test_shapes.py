@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cloudcore.dns.cookies import Cookies
 from cloudcore.dns.limiter import Limiter, LimiterSettings
-from cloudcore.dns.responder import Client, Desk, Identity, Responder
+from cloudcore.dns.replies import Client
+from cloudcore.dns.responder import Desk, Identity, Responder
 from cloudcore.dns.servicefile import services_of
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.zone import Zone

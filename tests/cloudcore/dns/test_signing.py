@@ -18,7 +18,8 @@ import pytest
 from cloudcore.dns.access import Access, read_networks
 from cloudcore.dns.keys import by_zone, generate, read_keys, set_state
 from cloudcore.dns.limiter import Pace
-from cloudcore.dns.responder import Client, Desk, Responder
+from cloudcore.dns.replies import Client
+from cloudcore.dns.responder import Desk, Responder
 from cloudcore.dns.signing import ZoneSigner
 from cloudcore.dns.zonefile import parse_zone
 from skerry.dns.names import name_of

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from cloudcore.dns.lookup import Found
 from cloudcore.dns.places import NOWHERE, Places
-from cloudcore.dns.responder import Client, Desk, Responder
+from cloudcore.dns.replies import Client
+from cloudcore.dns.responder import Desk, Responder
 from cloudcore.dns.servicefile import read_services
 from cloudcore.dns.steering import GOOD_NOW, Endpoint, Policy, Service, choose
 from cloudcore.dns.zone import Zone

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudcore.dns.access import Access, read_keys, read_networks
-from cloudcore.dns.responder import Client, Desk, Responder
+from cloudcore.dns.replies import Client
+from cloudcore.dns.responder import Desk, Responder
 from cloudcore.dns.transfer import Delta, changed_rows, delta_of, is_newer
 from cloudcore.dns.tsig import Key
 from cloudcore.dns.zone import Zone, build

@@ -12,15 +12,14 @@ from aioquic.tls import Epoch
 
 from skerry.errors import ProtocolError
 from skerry.transport.framing import varint
-from skerry.transport.quic_link import (
+from skerry.transport.quic_connection import (
     CRYPTO_HOLES_MAX,
     HOLES_MAX,
     SESSION_STREAM,
-    STREAM_FRAME_BYTES_MAX,
     LinkConnection,
-    _Lane,
     quic_configuration,
 )
+from skerry.transport.quic_link import STREAM_FRAME_BYTES_MAX, _Lane
 from skerry.wire.codec import FRAME_BYTES_MAX
 
 
