@@ -11,6 +11,7 @@ is whatever holds a pod. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -27,6 +28,9 @@ _POD_AT: Final[Mapping[str, tuple[str, ...]]] = {
 _IN_TEMPLATE: Final = ("spec", "template", "spec")
 _SCALED: Final = ("Deployment", "ReplicaSet", "StatefulSet", "ReplicationController", "Job")
 _AMOUNTS: Final = ("requests", "limits")
+_TAG: Final = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+_DIGEST: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}", re.ASCII)
+"""Both as in distribution's reference grammar."""
 _REPLICAS: Final[Mapping[str, str]] = {"Job": "parallelism"}
 
 
@@ -160,13 +164,21 @@ def _changed_image(text: str, told: JsonObject, at: str) -> str:
         case "Registry":
             return replace(image, registry=part(image.registry)).text
         case "Repository":
-            return replace(image, repository=part(image.repository)).text
+            if not (repository := part(image.repository)):
+                raise InvalidError(f"{at}: the image {text} would have no repository")
+            return replace(image, repository=repository).text
         case "Tag":
-            if image.digest:
-                return replace(image, tag="", digest=part(image.digest)).text
-            return replace(image, tag=part(image.tag)).text
+            return _tagged(image, part(image.tag or image.digest), at).text
         case _:
             raise InvalidError(f'{at}.component: Unsupported value: "{component}": Registry, Repository or Tag')
+
+
+def _tagged(image: Image, text: str, at: str) -> Image:
+    """Of a tag and a digest the image has the one that the text is; without a text neither."""
+    if text and not _TAG.fullmatch(text) and not _DIGEST.fullmatch(text):
+        raise InvalidError(f'{at}.value: Invalid value: "{text}": is neither a tag nor a digest')
+    is_digest = _DIGEST.fullmatch(text) is not None
+    return replace(image, tag="" if is_digest else text, digest=text if is_digest else "")
 
 
 def _operator(told: JsonObject, at: str, allowed: Sequence[str]) -> str:
@@ -188,7 +200,9 @@ def _env(container: JsonObject, told: JsonObject, at: str) -> None:
         case "remove":
             found = [each for each in before if str_at(each, "name") not in values]
         case "replace":
-            found = [values.get(str_at(each, "name"), each) for each in before]
+            # In its place; what is not there yet comes after the others, as in KubeEdge.
+            kept = [values.pop(str_at(each, "name"), each) for each in before]
+            found = [*kept, *values.values()]
         case _:
             # The last of a name is what counts, and a name stands once.
             found = [each for each in before if str_at(each, "name") not in values]

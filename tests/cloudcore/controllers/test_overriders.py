@@ -83,6 +83,44 @@ def test_parts_of_an_image(component: str, operator: str, value: str, image: str
     assert found["init"]["image"] == "busybox"
 
 
+DIGEST = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("image", "operator", "value", "found"),
+    [
+        (f"r.io/a@{DIGEST}", "replace", "1.2", "r.io/a:1.2"),
+        ("r.io/a:1", "replace", DIGEST, f"r.io/a@{DIGEST}"),
+        (f"r.io/a:1@{DIGEST}", "replace", "1.2", "r.io/a:1.2"),
+        (f"r.io/a:1@{DIGEST}", "add", "-slim", "r.io/a:1-slim"),
+        (f"r.io/a@{DIGEST}", "remove", "", "r.io/a"),
+    ],
+)
+def test_an_image_goes_by_its_tag_or_by_its_digest(image: str, operator: str, value: str, found: str) -> None:
+    told: JsonObject = {"component": "Tag", "operator": operator, "value": value}
+    assert _image_after(image, told) == found
+
+
+@pytest.mark.parametrize(
+    ("component", "operator", "value", "said"),
+    [
+        ("Tag", "replace", "a/b", "neither a tag nor a digest"),
+        ("Tag", "replace", "sha256:12", "neither a tag nor a digest"),
+        ("Repository", "remove", "", "would have no repository"),
+    ],
+)
+def test_no_image_comes_of_it_that_can_not_be_pulled(component: str, operator: str, value: str, said: str) -> None:
+    told: JsonObject = {"component": component, "operator": operator, "value": value}
+    with pytest.raises(InvalidError, match=said):
+        _image_after("r.io/a:1", told)
+
+
+def _image_after(image: str, told: JsonObject) -> Any:
+    pod: JsonObject = {"kind": "Pod", "spec": {"containers": [{"name": "c", "image": image}]}}
+    found: Any = overridden(pod, {"imageOverriders": [told]})
+    return found["spec"]["containers"][0]["image"]
+
+
 def test_without_a_place_images_of_all_containers_are_meant_and_none_that_begin_first() -> None:
     told: JsonObject = {"component": "Registry", "operator": "replace", "value": "r.eu"}
     found = containers({"imageOverriders": [told]})
@@ -101,7 +139,9 @@ def test_environment() -> None:
     assert env("add", ("C", "3")) == {"A": "1", "B": "2", "C": "3"}
     assert env("add", ("A", "9")) == {"B": "2", "A": "9"}
     assert env("remove", ("A", "")) == {"B": "2"}
-    assert env("replace", ("B", "7"), ("X", "0")) == {"A": "1", "B": "7"}
+    assert env("replace", ("A", "7"), ("X", "0")) == {"A": "7", "B": "2", "X": "0"}
+    told: JsonObject = {"containerName": "init", "operator": "replace", "value": [{"name": "X", "value": "0"}]}
+    assert containers({"envOverriders": [told]})["init"]["env"] == [{"name": "X", "value": "0"}]
 
 
 def test_command_arguments_and_resources_of_the_container_that_is_named() -> None:
