@@ -13,7 +13,7 @@ from typing import Final
 from cloudcore.controllers.daemonset.model import DaemonSet, Observed, Place
 from cloudcore.controllers.daemonset.plan import is_proven, suspects
 from skerry.objects.conditions import Condition, find_condition, with_condition, without_condition
-from skerry.objects.json import Json, JsonObject, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, int_at, maps_at, str_at
 
 AWAY: Final = "NodesAway"
 _NAMES_MAX: Final = 10
@@ -107,9 +107,11 @@ def _listed(places: Sequence[Place]) -> str:
 
 
 def news(owner: DaemonSet, status: JsonObject) -> str:
-    """What the condition says, when it was not said before; "" else."""
+    """What the condition says, where it is new or an update begins; "" else: links come and go without a word."""
     now = find_condition(maps_at(status, "conditions"), AWAY)
     before = find_condition(maps_at(owner.obj, "status", "conditions"), AWAY)
-    if now is None or (before is not None and str_at(before, "reason") == str_at(now, "reason")):
+    if now is None:
         return ""
-    return str_at(now, "message")
+    begins = int_at(owner.obj, "status", "observedGeneration") != owner.generation and now != before
+    is_new = before is None or str_at(before, "reason") != str_at(now, "reason")
+    return str_at(now, "message") if is_new or begins else ""
