@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudcore.controllers.ownership import Claims, adopted_by, claim, released_by, selector_of
+from cloudcore.controllers.ownership import Claims, Fits, adopted_by, claim, released_by, selector_of
 from cloudcore.runtime.informer import BY_OWNER
 from cloudcore.runtime.manager import Tools
 from skerry.objects.json import JsonObject
@@ -10,16 +10,19 @@ from skerry.objects.meta import name_of, namespace_of, uid_of
 from skerry.objects.scheme import Kind
 
 
-def owned(tools: Tools, owner: JsonObject, kind: Kind) -> list[JsonObject]:
-    """Objects of a kind that the owner controls and whose labels its selector matches."""
+def owned(tools: Tools, owner: JsonObject, kind: Kind, *, fits: Fits | None = None) -> list[JsonObject]:
+    """Objects of a kind that the owner controls, whose labels its selector matches, and that fit it otherwise."""
     cache = tools.cache
     found = [item for item in cache.indexed(BY_OWNER, uid_of(owner)) if item.key.resource == kind.stored_as]
-    return list(_claims(owner, [cache.obj(item) for item in found]).mine)
+    return list(_claims(owner, [cache.obj(item) for item in found], fits).mine)
 
 
-async def claim_all(tools: Tools, owner: JsonObject, kind: Kind, *, finalizer: str = "") -> None:
+async def claim_all(
+    tools: Tools, owner: JsonObject, kind: Kind, *, finalizer: str = "", fits: Fits | None = None
+) -> None:
     """Adopt what matches and nobody controls; release what the owner controls and no longer matches. The owner keeps
-    what is its own by that finalizer, if any: it comes with the one and goes with the other.
+    what is its own by that finalizer, if any: it comes with the one and goes with the other. What does not fit,
+    matches nobody.
 
     Raises what writing raises: a refusal leaves the rest for the next pass.
     """
@@ -31,7 +34,7 @@ async def claim_all(tools: Tools, owner: JsonObject, kind: Kind, *, finalizer: s
         facts = cache.facts(stored)
         if uid in facts.owner_uids or (not facts.owner_uids and selector.matches(facts.labels)):
             candidates.append(cache.obj(stored))
-    claims = _claims(owner, candidates)
+    claims = _claims(owner, candidates, fits)
     for each in claims.adopt:
         adopted = adopted_by(owner, uid_of(each), finalizer=finalizer)
         await tools.objects.update(kind, kind.key(namespace_of(each), name_of(each)), adopted)
@@ -41,5 +44,5 @@ async def claim_all(tools: Tools, owner: JsonObject, kind: Kind, *, finalizer: s
         )
 
 
-def _claims(owner: JsonObject, candidates: list[JsonObject]) -> Claims:
-    return claim(owner, selector_of(owner), candidates)
+def _claims(owner: JsonObject, candidates: list[JsonObject], fits: Fits | None) -> Claims:
+    return claim(owner, selector_of(owner), candidates, fits)

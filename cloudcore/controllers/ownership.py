@@ -30,8 +30,18 @@ class Claims(Frozen):
     release: tuple[JsonObject, ...]
 
 
-def claim(owner: JsonObject, selector: LabelSelector, candidates: Iterable[JsonObject]) -> Claims:
+Fits = Callable[[JsonObject], bool]
+"""Whether an object is one that the owner could have made, by more than its labels."""
+
+
+def claim(
+    owner: JsonObject, selector: LabelSelector, candidates: Iterable[JsonObject], fits: Fits | None = None
+) -> Claims:
     """Sort out which of the candidates belong to the owner. An owner that is being deleted adopts nothing."""
+
+    def is_own(candidate: JsonObject) -> bool:
+        return selector.selects(candidate) and (fits is None or fits(candidate))
+
     mine: list[JsonObject] = []
     adopt: list[JsonObject] = []
     release: list[JsonObject] = []
@@ -41,11 +51,11 @@ def claim(owner: JsonObject, selector: LabelSelector, candidates: Iterable[JsonO
         if controller is not None:
             if controller.uid != uid_of(owner):
                 continue
-            if selector.selects(candidate):
+            if is_own(candidate):
                 mine.append(candidate)
             elif not leaving:
                 release.append(candidate)
-        elif not leaving and not being_deleted(candidate) and selector.selects(candidate):
+        elif not leaving and not being_deleted(candidate) and is_own(candidate):
             adopt.append(candidate)
     return Claims(mine=tuple(mine), adopt=tuple(adopt), release=tuple(release))
 

@@ -28,6 +28,7 @@ from cloudcore.controllers.nodelease.controller import NodeLeaseController
 from cloudcore.controllers.placement.controller import PlacementController
 from cloudcore.controllers.replicaset.controller import ReplicaSetController, ReplicationControllerController
 from cloudcore.controllers.serviceaccount.controller import ServiceAccountController
+from cloudcore.controllers.statefulset.controller import StatefulSetController
 from cloudcore.controllers.tainted.controller import TaintedController
 from cloudcore.controllers.token.controller import Signer, TokenController
 from cloudcore.controllers.volume.controller import VolumeController
@@ -46,6 +47,7 @@ def standard_controllers(
     return [
         DeploymentController(tools),
         DaemonSetController(tools),
+        StatefulSetController(tools),
         ReplicaSetController(tools),
         ReplicationControllerController(tools),
         JobController(tools),

@@ -214,7 +214,6 @@ def _apps() -> list[Kind]:
             short_names=("sts",),
             categories=_ALL,
             subresources=_STATUS_SCALE,
-            acted_on=False,
         ),
     ]
 

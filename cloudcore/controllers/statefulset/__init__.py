@@ -1,0 +1,1 @@
+"""StatefulSets: pods that have a name, a number and storage of their own."""
