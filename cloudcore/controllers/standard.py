@@ -29,6 +29,7 @@ from cloudcore.controllers.placement.controller import PlacementController
 from cloudcore.controllers.replicaset.controller import ReplicaSetController, ReplicationControllerController
 from cloudcore.controllers.serviceaccount.controller import ServiceAccountController
 from cloudcore.controllers.statefulset.controller import StatefulSetController
+from cloudcore.controllers.stranded.controller import StrandedController
 from cloudcore.controllers.tainted.controller import TaintedController
 from cloudcore.controllers.token.controller import Signer, TokenController
 from cloudcore.controllers.volume.controller import VolumeController
@@ -60,6 +61,7 @@ def standard_controllers(
         NodeController(tools),
         NodeLeaseController(tools),
         TaintedController(tools),
+        StrandedController(tools),
         DefinitionController(tools, custom),
         JoinTokenController(tools),
         CommandController(tools, epoch=epoch),

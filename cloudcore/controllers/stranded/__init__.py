@@ -1,0 +1,1 @@
+"""Pods of Nodes that were deleted."""
