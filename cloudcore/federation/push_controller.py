@@ -109,7 +109,16 @@ class PushController:
         return [
             Keys(resource=MEMBERS, keys=lambda change: [change.key] if _is_news(change) else []),
             Keys(resource=MEMBER_OBJECTS, keys=_member_of),
+            Keys(resource="secrets", keys=self._whose),
         ]
+
+    def _whose(self, change: Seen) -> Iterable[Key]:
+        """Members that are dialled by a Secret."""
+        if change.key.namespace != NAMESPACE:
+            return
+        for stored in self._tools.cache.select(MEMBERS, namespace=NAMESPACE):
+            if str_at(self._tools.cache.obj(stored), "spec", "secretRef", "name") == change.key.name:
+                yield stored.key
 
     async def reconcile(self, key: Key) -> float | None:
         stored = self._tools.cache.read(key)

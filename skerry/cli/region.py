@@ -51,6 +51,9 @@ _SECRETS: Final = Kind(group="", version="v1", kind="Secret", plural="secrets", 
 _MEMBERS: Final = Kind(
     group=CORE_GROUP, version="v1beta1", kind="KubeFedCluster", plural="kubefedclusters", namespaced=True
 )
+_TYPES: Final = Kind(
+    group=CORE_GROUP, version="v1beta1", kind="FederatedTypeConfig", plural="federatedtypeconfigs", namespaced=True
+)
 _POLICIES: Final = Kind(
     group="skerry.dev", version="v1", kind="PlacementPolicy", plural="placementpolicies", namespaced=True
 )
@@ -334,6 +337,8 @@ def explain(target: Target, kind_word: str, name: str, namespace: str) -> None:
             space = client.request("GET", path_of(fns, namespace, namespace)).obj
         except NotFoundError:
             space = {}
+    if halted := _not_propagated(client, kind):
+        say(halted)
     policies = _policies_of(client, kind, namespace, name) if kind.namespaced else []
     counts = next((each for each in policies if "placed" in map_at(each, "status")), None)
     rollout = _rollout_of(client, federated, namespace) if kind.namespaced else None
@@ -358,6 +363,20 @@ def explain(target: Target, kind_word: str, name: str, namespace: str) -> None:
     if rollout is not None:
         heads.append(f"REVISION {int_at(rollout, 'spec', 'revision')}")
     print_table(["MEMBER", "PLACED", "BECAUSE", "STATE", *heads], rows)
+
+
+def _not_propagated(client: Client, kind: Kind) -> str:
+    """Why nothing of a federated kind is carried out; "" where it is."""
+    configs = maps_at(client.request("GET", path_of(_TYPES, NAMESPACE)).obj, "items")
+    for config in configs:
+        federated = map_at(config, "spec", "federatedType")
+        if (str_at(federated, "kind"), str_at(federated, "group")) != (kind.kind, kind.group):
+            continue
+        if str_at(config, "status", "propagationController") == "Running":
+            return ""
+        why = str_at(config, "status", "message") or "not looked at yet"
+        return f"{kind.kind} is not propagated: {why}; what follows is as it was before"
+    return f"{kind.kind} is not propagated: its type is not enabled; what follows is as it was before"
 
 
 def _preference_of(client: Client, kind: Kind, namespace: str, name: str) -> JsonObject | None:
@@ -441,7 +460,8 @@ def _progress(federated: JsonObject, member: str) -> str:
         if str_at(each, "name") == member:
             message = str_at(each, "message")
             told = str_at(each, "status") or ("" if message else "as it is to be")
-            drift = f"; {len(maps_at(each, 'drift'))} fields drifted" if each.get("drift") else ""
+            drifts = len(maps_at(each, "drift"))
+            drift = f"; {drifts} drift{'s' if drifts > 1 else ''}" if drifts else ""
             seen_ms = ms_at(str_at(each, "observedAt"))
             seen = f"; seen {human_duration(max(0.0, time.time() - seen_ms / 1000))} ago" if seen_ms else ""
             return f"{': '.join(each for each in (told, message) if each)}{drift}{seen}"

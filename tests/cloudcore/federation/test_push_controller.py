@@ -10,6 +10,7 @@ import pytest
 
 from cloudcore.federation.cluster_api import Access, Place
 from cloudcore.federation.push_controller import PushController
+from cloudcore.registry.port import DeleteOptions
 from skerry.errors import (
     ConflictError,
     ForbiddenError,
@@ -273,6 +274,20 @@ async def test_it_is_said_where_a_member_is_and_whether_its_services_are_backed(
     assert status(world, name)["backed"] is True
     await look(world, controller)
     assert api.asked.count("place") == 1, "once in a while"
+
+
+async def test_a_member_is_looked_at_when_its_secret_is_another(world: World) -> None:
+    controller = PushController(world.tools, FakeApi())
+    await world.settle(controller)
+    assert ready(world) == "True"
+    await world.objects.delete(world.kind("secrets"), world.kind("secrets").key(NAMESPACE, "far"), DeleteOptions())
+    await world.settle(controller)
+    assert ready(world) == "False"
+
+
+def ready(world: World) -> str:
+    conditions = world.get(MEMBERS, "far", NAMESPACE)["status"]["conditions"]
+    return next(each["status"] for each in conditions if each["type"] == "Ready")
 
 
 async def test_a_kind_that_comes_is_found_at_the_next_pass(world: World) -> None:
