@@ -15,7 +15,7 @@ from cloudcore.federation.handover import NOBODY, Handover, handover
 from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.placement import placed, read_placement
 from cloudcore.federation.planner import IN_TIME_MS, Plan, Scene, plan, status_of, with_times
-from cloudcore.federation.policy_lookup import acts, chosen_by, is_undecided, policy_of
+from cloudcore.federation.policy_lookup import acts, chosen_of, is_undecided, policy_of
 from cloudcore.federation.propagated_versions import PropagatedVersions
 from cloudcore.federation.rollouts import Rollouts, Staged, Subject
 from cloudcore.federation.version_store import SECRETS
@@ -191,7 +191,7 @@ class FederationController:
             members={name: labels_of(member) for name, member in members.items()},
             namespace=self._namespace(key, of, members),
             adopt=self._adopts(),
-            chosen=None if policy is None else chosen_by(policy),
+            chosen=None if policy is None else chosen_of(policy, members),
         )
         leaving = self._handover(key, federated, scene, members)
         scene = replace(scene, keepers=leaving.keepers)

@@ -30,6 +30,7 @@ from skerry.objects.federation import (
     is_pulling,
     is_ready,
     longest_lease_s,
+    membership_of,
     read_member_object,
 )
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at, strs_at
@@ -45,6 +46,7 @@ _KEPT_S: Final = 2 * 3600
 """For who left; the longest lease is an hour, and pods that take another one to end are few."""
 GRACE_S: Final = 30
 """Of pods that say nothing else, to end; what was left of it may have been what they had before it was changed."""
+_MEMBERSHIP_SHOWN: Final = 8
 _LEASES: Final = "LeasesReachAll"
 """Type of a condition."""
 _DIALLED: Final = (
@@ -110,6 +112,7 @@ class PolicyController:
             return None
         now_ms = self._tools.clock.wall_ms()
         members = [self._tools.cache.obj(each) for each in self._tools.cache.select(MEMBERS, namespace=NAMESPACE)]
+        obj = by_membership(obj, members)
         here = [member for member in members if not being_deleted(member)]
         candidates = [candidate_of(each) for each in here if is_pulling(each) or not policy.lease_s]
         self._watch_silence(members, obj)
@@ -129,6 +132,7 @@ class PolicyController:
         status = status_of(obj, verdict, waits_for, now_ms=now_ms)
         if policy.lease_s and not bool_at(obj, "spec", "dryRun"):
             _lend(status, others, policy.lease_s, _had(obj))
+            _name_memberships(status, obj, members)
         untold = self._untold(obj) if policy.lease_s else []
         status["conditions"] = _with_leases(status, dialled, untold, now_ms)
         status["message"] = self._remark(obj, verdict, waits_for)
@@ -306,7 +310,11 @@ def _matters(change: Seen) -> bool:
     before, after = change.before, change.after
     if before is None or after is None:
         return True
-    return candidate_of(before) != candidate_of(after) or being_deleted(before) != being_deleted(after)
+    return (
+        candidate_of(before) != candidate_of(after)
+        or being_deleted(before) != being_deleted(after)
+        or membership_of(before) != membership_of(after)
+    )
 
 
 def candidate_of(member: JsonObject) -> Candidate:
@@ -384,6 +392,34 @@ def _lend(status: JsonObject, others: _Others, lease_s: int, had: Mapping[str, i
     if others.past:
         past: list[Json] = [*sorted(others.past)]
         status["past"] = past
+
+
+def by_membership(obj: JsonObject, members: Sequence[JsonObject]) -> JsonObject:
+    """A PlacementPolicy whose status calls those who are no more what they were under their name by another one: who
+    joined since is somebody else, and the one before may run what it was lent until that is over."""
+    now = {name_of(member): membership_of(member) for member in members}
+
+    def called(entry: JsonObject) -> JsonObject:
+        name, was = str_at(entry, "name"), str_at(entry, "membership")
+        if not was or now.get(name, was) == was:
+            return entry
+        return {**entry, "name": f"{name} (joined before: {was[-_MEMBERSHIP_SHOWN:]})"}
+
+    status: JsonObject = {**map_at(obj, "status")}
+    for field in ("placed", "waitsFor"):
+        if entries := maps_at(status, field):
+            status[field] = [called(entry) for entry in entries]
+    return {**obj, "status": status} if status else obj
+
+
+def _name_memberships(status: JsonObject, before: JsonObject, members: Sequence[JsonObject]) -> None:
+    """Note whom something is lent to, or was. Changes `status`."""
+    told = [*maps_at(before, "status", "placed"), *maps_at(before, "status", "waitsFor")]
+    known = {str_at(each, "name"): str_at(each, "membership") for each in told}
+    known |= {name_of(member): membership_of(member) for member in members}
+    for field in ("placed", "waitsFor"):
+        if entries := maps_at(status, field):
+            status[field] = [{**each, "membership": known.get(str_at(each, "name"), "")} for each in entries]
 
 
 def _conditions(before: Mapping[str, Json], verdict: Verdict, waits_for: Sequence[str], now_ms: int) -> list[Json]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cloudcore.store.cache import WatchCache
-from skerry.frozen import Frozen
-from skerry.objects.federation import POLICIES
+from skerry.frozen import Frozen, replace
+from skerry.objects.federation import POLICIES, membership_of
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import Key, generation_of, name_of
 from skerry.objects.placement_policies import HANDOVER_S, targets_of
@@ -20,6 +20,8 @@ class Chosen(Frozen):
     """Of each: since when it is chosen."""
     handover_s: int = 0
     """How long who had it before keeps it at most."""
+    memberships: Mapping[str, str] = {}
+    """Of those to whom something is lent: under which membership; who joined under the name since is not meant."""
     past: frozenset[str] = frozenset()
     """Who may still have something of it, and runs none: their leases are over."""
 
@@ -62,8 +64,22 @@ def chosen_by(policy: JsonObject) -> Chosen | None:
         lease_s=int_at(acts(policy), "spec", "atMostOnce", "leaseSeconds"),
         since_ms=since_ms,
         handover_s=int_at(acts(policy), "spec", "handoverSeconds", default=HANDOVER_S),
+        memberships={
+            str_at(each, "name"): said for each in maps_at(status, "placed") if (said := str_at(each, "membership"))
+        },
         past=frozenset(strs_at(status, "past")),
     )
+
+
+def chosen_of(policy: JsonObject, members: Mapping[str, JsonObject]) -> Chosen | None:
+    """The same, without those who joined again since they were chosen for what may run once alone."""
+    chosen = chosen_by(policy)
+    if chosen is None or not chosen.memberships:
+        return chosen
+    others = {
+        name for name, said in chosen.memberships.items() if name in members and membership_of(members[name]) != said
+    }
+    return replace(chosen, members=chosen.members - others)
 
 
 def is_undecided(policy: JsonObject) -> bool:

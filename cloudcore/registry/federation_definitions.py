@@ -348,6 +348,7 @@ def _policy() -> dict[str, JsonObject]:
             leaseSeconds=int32(
                 "The longest that it may run after the last answer; 0 of who is waited for: for ever."
             ),
+            membership=string("Of whom something is lent to: which membership under its name it is."),
         ),
         p + "PlacementSpread": obj(
             "Over what members are spread.",

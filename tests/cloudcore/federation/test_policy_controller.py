@@ -14,6 +14,7 @@ from cloudcore.federation.policy_controller import GRACE_S, PolicyController
 from cloudcore.federation.type_controller import FederatedTypeController
 from cloudcore.registry.port import DeleteOptions
 from skerry.errors import InvalidError
+from skerry.objects.enrolment import NODE_KEY_ANNOTATION
 from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, POLICIES, TYPES
 from skerry.objects.times import time_text
 from tests.cloudcore.federation.test_types import config
@@ -286,10 +287,69 @@ async def test_who_is_no_member_any_more_has_its_lease_yet(stage: Stage) -> None
     await stage.world.objects.delete(members, members.key(NAMESPACE, "north"), DeleteOptions())
     await stage.settle()
     assert "south" not in stage.wanted()
-    assert stage.status()["waitsFor"] == [{"name": "north", "leaseSeconds": 60 + GRACE_S}]
+    assert waited_for(stage) == {"north": 60 + GRACE_S}
     stage.world.clock.advance(60 + MARGIN_S + GRACE_S)
     await stage.look()
     assert stage.wanted() == {"south": "there"}
+
+
+def waited_for(stage: Stage) -> dict[str, int]:
+    return {each["name"]: each["leaseSeconds"] for each in stage.status().get("waitsFor", [])}
+
+
+async def joins_again(stage: Stage, name: str, key: str) -> None:
+    """With another key: another cloud may be."""
+    metadata = {NODE_KEY_ANNOTATION: key}
+
+    def joined(obj: Any) -> Any:
+        return {**obj, "metadata": {**obj["metadata"], "annotations": metadata}}
+
+    members = stage.world.kind(MEMBERS)
+    await stage.world.objects.update(members, members.key(NAMESPACE, name), joined)
+
+
+@pytest.mark.parametrize("planner_first", [True, False])
+async def test_who_joins_under_the_name_of_one_that_has_it_waits_for_its_lease(
+    stage: Stage, *, planner_first: bool
+) -> None:
+    await policy(stage, affinities=only("north"), atMostOnce={"leaseSeconds": 60})
+    await federated(stage)
+    await stage.settle()
+    assert stage.wanted() == {"north": "there"}
+    for key in ("second", "third"):
+        await joins_again(stage, "north", key)
+        if planner_first:
+            await stage.world.settle(stage.plans)
+            assert stage.wanted() == {}, "nothing is lent to somebody else"
+            await stage.look()
+        await stage.settle()
+        assert stage.wanted() == {}
+        assert list(waited_for(stage).values()) == [60 + GRACE_S]
+        stage.world.clock.advance(60 + MARGIN_S + GRACE_S - 1)
+        await stage.look()
+        assert stage.wanted() == {}
+        stage.world.clock.advance(1)
+        await stage.look()
+        assert stage.wanted() == {"north": "there"}
+
+
+async def test_who_left_while_it_was_waited_for_and_is_somebody_else_now_has_its_lease_yet(stage: Stage) -> None:
+    choices = [*only("north"), *only("south")]
+    await policy(stage, affinities=choices, atMostOnce={"leaseSeconds": 60})
+    await federated(stage)
+    await stage.settle()
+    members = stage.world.kind(MEMBERS)
+    await stage.world.objects.delete(members, members.key(NAMESPACE, "north"), DeleteOptions())
+    await stage.settle()
+    assert waited_for(stage) == {"north": 60 + GRACE_S}
+    spec = {"syncMode": "Pull"}
+    await stage.world.create(MEMBERS, {"metadata": {"name": "north"}, "spec": spec}, NAMESPACE)
+    await stage.heard("north")
+    await stage.settle()
+    assert stage.wanted() == {}
+    stage.world.clock.advance(60 + MARGIN_S + GRACE_S)
+    await stage.look()
+    assert len(stage.wanted()) == 1
 
 
 async def test_who_is_dialled_and_has_it_is_waited_for(stage: Stage) -> None:
