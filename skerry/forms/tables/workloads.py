@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skerry.forms.tables.selectors import selector_text
 from skerry.forms.tables.table import NONE, Column, Printer, age, columns, joined, labels_text, since
-from skerry.objects.conditions import condition_of
+from skerry.objects.conditions import is_true
 from skerry.objects.json import Json, JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.times import human_duration, ms_at
 
@@ -82,17 +82,12 @@ def _daemon_set(obj: JsonObject, now_ms: int) -> list[Json]:
 
 
 def _job_status(job: JsonObject) -> str:
-    for type_, text in (
-        ("Complete", "Complete"),
-        ("Failed", "Failed"),
-        ("FailureTarget", "FailureTarget"),
-        ("SuccessCriteriaMet", "SuccessCriteriaMet"),
-        ("Suspended", "Suspended"),
-    ):
-        condition = condition_of(job, type_)
-        if condition is not None and str_at(condition, "status") == "True":
-            return text
-    return "Terminating" if str_at(job, "metadata", "deletionTimestamp") else "Running"
+    """As kubectl shows it (`printJob`): an end before a deletion, and that before what is under way."""
+    ends = next((type_ for type_ in ("Complete", "Failed") if is_true(job, type_)), "")
+    if ends or str_at(job, "metadata", "deletionTimestamp"):
+        return ends or "Terminating"
+    under_way = ("Suspended", "FailureTarget", "SuccessCriteriaMet")
+    return next((type_ for type_ in under_way if is_true(job, type_)), "Running")
 
 
 def _job(obj: JsonObject, now_ms: int) -> list[Json]:

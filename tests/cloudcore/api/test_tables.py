@@ -153,6 +153,26 @@ def test_rows_have_the_cells_that_people_know(resource: str, obj: dict[str, Any]
     assert {name: row[name] for name in cells} == cells
 
 
+@pytest.mark.parametrize(
+    ("types", "going", "status"),
+    [
+        ((), False, "Running"),
+        (("Suspended",), False, "Suspended"),
+        (("FailureTarget",), False, "FailureTarget"),
+        (("FailureTarget",), True, "Terminating"),
+        (("Suspended",), True, "Terminating"),
+        (("SuccessCriteriaMet", "Complete"), True, "Complete"),
+        (("FailureTarget", "Failed"), False, "Failed"),
+    ],
+)
+def test_what_becomes_of_a_job_is_shown(types: tuple[str, ...], status: str, *, going: bool) -> None:
+    conditions = [{"type": type_, "status": "True"} for type_ in types]
+    job: dict[str, Any] = {"spec": {}, "status": {"conditions": conditions}}
+    if going:
+        job["metadata"] = {"name": "x", "deletionTimestamp": "2026-11-21T11:59:00Z"}
+    assert shown("jobs.batch", job)["Status"] == status
+
+
 def test_how_far_rollouts_are_is_shown() -> None:
     policy = {
         "spec": {
