@@ -1,6 +1,8 @@
 """Deletes Jobs that have been finished for their `ttlSecondsAfterFinished`, with what is theirs.
 
-(Kubernetes' TTL-after-finished controller.) Keeps nothing; what a crash leaves is looked at when the next one starts.
+(Kubernetes' TTL-after-finished controller.) One that a federation holds in this region stays: it would be made
+anew at once, and run again (docs/decisions/0603). Keeps nothing; what a crash leaves is looked at when the next one
+starts.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import NotFoundError
-from skerry.objects.meta import Key, revision_of, uid_of
+from skerry.objects.federation import REGION_OBJECTS, ROW
+from skerry.objects.json import JsonObject, str_at
+from skerry.objects.meta import Key, annotations_of, revision_of, uid_of
 
 _JOBS: Final = "jobs.batch"
 _LATER_S_MAX: Final = 3600.0
@@ -42,7 +46,7 @@ class ExpiryController:
             return None
         job = self._tools.cache.obj(stored)
         at_ms = expires_ms(job)
-        if at_ms is None:
+        if at_ms is None or self._is_federated(job):
             return None
         left_ms = at_ms - self._tools.clock.wall_ms()
         if left_ms > 0:
@@ -54,3 +58,9 @@ class ExpiryController:
         except NotFoundError:
             return None
         return None
+
+    def _is_federated(self, job: JsonObject) -> bool:
+        """A row of the federation says that it is to be here. What the Job says alone anybody may have written."""
+        name = annotations_of(job).get(ROW, "")
+        row = self._tools.cache.read(Key(REGION_OBJECTS, "", name)) if name else None
+        return row is not None and not str_at(self._tools.cache.obj(row), "spec", "remove")

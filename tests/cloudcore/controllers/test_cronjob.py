@@ -16,6 +16,7 @@ from cloudcore.controllers.cronjob.plan import SCHEDULED_AT, job_name, plan
 from cloudcore.controllers.expiry.controller import ExpiryController
 from cloudcore.controllers.garbage.controller import GarbageController
 from skerry.objects.cron_jobs import parse_schedule
+from skerry.objects.federation import REGION_OBJECTS, ROW
 from skerry.objects.times import ms_at, time_text
 from tests.cloudcore.worlds import World, make_world
 
@@ -261,6 +262,21 @@ async def test_a_job_that_has_ended_goes_after_its_while():
         await expiry.reconcile(world.key("jobs.batch", "one"))
         await world.settle(expiry, garbage)
         assert here.jobs == ["stays"]
+
+
+async def test_a_job_that_a_federation_holds_here_stays_though_its_while_is_over():
+    async with make_world() as world:
+        expiry, garbage = ExpiryController(world.tools), GarbageController(world.tools)
+        await world.create(REGION_OBJECTS, {"metadata": {"name": "row"}, "spec": {}})
+        await world.create(REGION_OBJECTS, {"metadata": {"name": "leaves"}, "spec": {"remove": "Delete"}})
+        for name, row in (("held", "row"), ("left", "leaves"), ("pretends", "nothing")):
+            annotations = {ROW: row}
+            spec = {"ttlSecondsAfterFinished": 0}
+            await world.create("jobs.batch", {"metadata": {"name": name, "annotations": annotations}, "spec": spec})
+            ended = [{"type": "Complete", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}]
+            await world.set_status("jobs.batch", name, conditions=ended)
+        await world.settle(expiry, garbage)
+        assert world.names("jobs.batch") == ["held"]
 
 
 SCHEDULES = st.sampled_from(["* * * * *", "*/7 * * * *", "0 9 * * 1", "* 9 1 1 *", "30 6-16/4 * * 1-5", "@every 90s"])
