@@ -77,7 +77,9 @@ def what_a_file_left_open_is_its_own_fault() -> Iterator[None]:
     gc.collect()
 
 
-_PLACES: Final = Places(run=os.environ.get("PYTEST_XDIST_TESTRUNUID", ""))
+_PLACES: Final = Places(
+    run=os.environ.get("PYTEST_XDIST_TESTRUNUID", ""), workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

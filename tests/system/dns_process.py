@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.system import forked
+
 START_S_MAX = 180.0
 
 
@@ -46,9 +48,7 @@ class DnsProcess:
 
     def skerry(self, *words: str) -> str:
         command = [sys.executable, "-m", "skerry.cli.main", "dns", *words]
-        done = subprocess.run(
-            command, env={**os.environ, "SKERRY_DNS_CONTROL": str(self.control)}, capture_output=True, text=True
-        )
+        done = forked.run(command, timeout_s=60, env={**os.environ, "SKERRY_DNS_CONTROL": str(self.control)})
         return done.stdout + done.stderr
 
 

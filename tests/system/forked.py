@@ -78,10 +78,12 @@ def start(
     )
 
 
-def run(command: Sequence[str], *, timeout_s: float, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run(
+    command: Sequence[str], *, timeout_s: float, stdin: str = "", env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run it to its end; what it said."""
     pipe = subprocess.PIPE
-    with start(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+    with start(command, stdin=pipe, stdout=pipe, stderr=pipe, env=env) as process:
         try:
             out, err = process.communicate(stdin.encode(), timeout=timeout_s)
         except BaseException:

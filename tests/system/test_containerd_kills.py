@@ -28,6 +28,7 @@ from tests.system.test_kubectl_debug import environ, kubectl
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl"),
 ]

@@ -30,7 +30,7 @@ from tests.system.hostile_peers import (
 )
 from tests.system.real_fleet import NODE, until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

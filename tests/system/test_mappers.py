@@ -30,7 +30,7 @@ from tests.system.test_edge_agent import Gateway
 GO = shutil.which("go")
 GO_LIBRARIES = Path("/usr/share/gocode/src/google.golang.org/grpc")
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 agent, gate = test_devices.agent, test_edge_agent.gate
 

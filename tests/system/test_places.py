@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.system.places import MEMORY_MIN, Places, Room, idle_share, may_begin
+from tests.system.places import MEMORY_MIN, Places, Room, Share, idle_share, may_begin, share_of_this_container
 
 FILE, NEXT = Path("test_one.py"), Path("test_next.py")
 FULL = Room(idle=0.0, memory=MEMORY_MIN)
@@ -23,14 +23,16 @@ def worker() -> Iterator[Callable[[Callable[[], Room]], Places]]:
     with ExitStack() as ended:
 
         def made(look: Callable[[], Room]) -> Places:
-            places = Places(run=run, cores=1, look=look)
+            places = Places(run=run, workers=4, look=look)
             ended.callback(places.release)
             return places
 
         yield made
 
 
-def test_two_for_each_core_run_however_busy_the_machine_is(worker: Callable[[Callable[[], Room]], Places]) -> None:
+def test_half_of_the_workers_begin_however_busy_the_machine_is(
+    worker: Callable[[Callable[[], Room]], Places],
+) -> None:
     for _ in range(2):
         worker(lambda: FULL).begin(FILE)
 
@@ -77,3 +79,25 @@ def test_what_waits_for_disks_is_idle_and_what_others_have_of_a_shared_machine_i
     after = "cpu  140 10 60 1030 30 5 5 20 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n"
     assert idle_share(before, after) == pytest.approx(0.4)
     assert idle_share(before, before) == 0.0
+
+
+def test_a_container_knows_its_share_of_the_processors(tmp_path: Path) -> None:
+    assert share_of_this_container(tmp_path) is None
+    (tmp_path / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1\n")
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert share_of_this_container(tmp_path) is None
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert share_of_this_container(tmp_path) == Share(cores=1.5, used_s=1.5)
+
+
+def test_so_does_one_with_cgroups_of_the_first_version(tmp_path: Path) -> None:
+    for name, text in {
+        "cpu/cpu.cfs_quota_us": "-1\n",
+        "cpu/cpu.cfs_period_us": "100000\n",
+        "cpuacct/cpuacct.usage": "2500000000\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert share_of_this_container(tmp_path) is None
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("200000\n")
+    assert share_of_this_container(tmp_path) == Share(cores=2.0, used_s=2.5)

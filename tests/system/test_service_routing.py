@@ -15,7 +15,7 @@ import pytest
 from skerry.errors import UnavailableError
 from skerry.testkit.real.namespaces import PATH, Namespace, new_namespace, tool
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 ANSWERS = """

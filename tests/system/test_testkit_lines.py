@@ -27,7 +27,7 @@ from skerry.testkit.real.pipe import Direction, Shape
 from skerry.testkit.real.rig import may_isolate
 from skerry.testkit.real.sites import Link
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 ECHO = """
 import socket, sys, threading

@@ -19,7 +19,7 @@ from skerry.testkit.real.programs import until
 from skerry.testkit.real.rig import Rig, RigSettings, may_isolate, rig
 from skerry.testkit.real.runs import PREFIX, processes_of, remove_stale
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 SETTINGS = ("--heartbeat-s", "1", "--node-grace-s", "1")
 STRAY = f"sleep {90_000 + os.getpid()}"
