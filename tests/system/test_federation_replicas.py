@@ -63,7 +63,7 @@ WHAT = "federatedsecret/key"
 
 @pytest.fixture(scope="module")
 def server() -> Generator[PostgresServer]:
-    with postgres_server() as found:
+    with postgres_server(durable=False) as found:
         yield found
 
 
