@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from skerry.errors import BadRequestError, Cause
-from skerry.objects.json import Json, JsonObject, int_at, map_at, str_at, str_map_at
+from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, str_map_at
+from skerry.objects.meta import name_of
 from skerry.objects.select import LabelSelector, label_selector
 from skerry.validation.faults import (
     at_least,
@@ -172,9 +173,20 @@ def _validate_owned_template(spec: JsonObject, owner: str, old: JsonObject | Non
         elif not parsed.matches(labels):
             yield invalid("spec.template.metadata.labels", {**labels}, "`selector` does not match template `labels`")
     if old is None or template != map_at(old, "spec", "template"):
-        yield from validate_pod_template("spec.template", template)
+        yield from validate_pod_template("spec.template", _with_claims(template, spec))
         # A Deployment's pods are those of its ReplicaSets.
         yield from _validate_always(template, "ReplicaSet" if owner == "Deployment" else owner)
+
+
+def _with_claims(template: JsonObject, spec: JsonObject) -> JsonObject:
+    """The template with the volumes that a StatefulSet's pods have beside it, or in place of its own."""
+    names = [name_of(each) for each in maps_at(spec, "volumeClaimTemplates")]
+    if not names:
+        return template
+    pod = map_at(template, "spec")
+    volumes: list[Json] = [each for each in maps_at(pod, "volumes") if str_at(each, "name") not in names]
+    volumes.extend({"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names)
+    return {**template, "spec": {**pod, "volumes": volumes}}
 
 
 def _selector(selector: JsonObject) -> LabelSelector | str:

@@ -210,3 +210,13 @@ def test_a_replication_controller_is_refused_in_kubernetes_words():
         "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
         "spec.minReadySeconds: Invalid value: -2: must be greater than or equal to 0",
     ]
+
+
+def test_containers_of_a_stateful_set_may_mount_what_it_claims():
+    container = {**POD["spec"]["containers"][0], "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    template = {**POD, "spec": {**POD["spec"], "containers": [container]}}
+    claims = [{"metadata": {"name": "data"}, "spec": {}}]
+    assert words(validate_statefulset(stateful(template=template, volumeClaimTemplates=claims), None)) == []
+    assert words(validate_statefulset(stateful(template=template), None)) == [
+        'spec.template.spec.containers[0].volumeMounts[0].name: Not found: "data"'
+    ]
