@@ -32,6 +32,8 @@ async def claim_all(
     candidates: list[JsonObject] = []
     for stored in cache.select(kind.stored_as, namespace=namespace_of(owner)):
         facts = cache.facts(stored)
+        if facts.controller_uid == uid and fits is None and selector.matches(facts.labels):
+            continue  # its own, and to stay so: most are, and need no reading
         if uid in facts.owner_uids or (not facts.owner_uids and selector.matches(facts.labels)):
             candidates.append(cache.obj(stored))
     claims = _claims(owner, candidates, fits)

@@ -60,6 +60,8 @@ class Facts(Frozen):
 
     labels: Mapping[str, str]
     owner_uids: tuple[str, ...]
+    controller_uid: str
+    """Of the owner that manages it; "" for none."""
     uid: str
 
 
@@ -437,4 +439,10 @@ def _parse(body: bytes) -> JsonObject:
 
 
 def _facts(stored: Stored, obj: JsonObject) -> Facts:
-    return Facts(labels=labels_of(obj), owner_uids=tuple(owner.uid for owner in owners_of(obj)), uid=stored.uid)
+    owners = owners_of(obj)
+    return Facts(
+        labels=labels_of(obj),
+        owner_uids=tuple(owner.uid for owner in owners),
+        controller_uid=next((owner.uid for owner in owners if owner.controller), ""),
+        uid=stored.uid,
+    )

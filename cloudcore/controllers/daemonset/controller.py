@@ -6,7 +6,6 @@ leaves a step half done, and the next pass plans from what is there.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from cloudcore.controllers.claiming import claim_all, owned
@@ -15,12 +14,12 @@ from cloudcore.controllers.daemonset.model import (
     DaemonPod,
     DaemonSet,
     Observed,
-    Place,
-    daemon_pod,
     daemon_set,
     new_pod,
 )
-from cloudcore.controllers.daemonset.nodes import aim_of, node_facts
+from cloudcore.controllers.daemonset.nodes import node_facts
+from cloudcore.controllers.daemonset.observing import Observer
+from cloudcore.controllers.daemonset.pace import Pace
 from cloudcore.controllers.daemonset.plan import Plan, manage, roll
 from cloudcore.controllers.daemonset.status import news, soonest_s, status_of
 from cloudcore.controllers.history.keeping import RESOURCE as REVISIONS
@@ -56,6 +55,8 @@ class DaemonSetController:
         self._writer = PodWriter(tools, self._events)
         self._history = RevisionKeeper(tools, label=HASH)
         self._failures = Failures()
+        self._observer = Observer(tools)
+        self._pace = Pace()
 
     def watches(self) -> Sequence[Keys]:
         return [
@@ -87,8 +88,20 @@ class DaemonSetController:
     async def reconcile(self, key: Key) -> float | None:
         stored = self._tools.cache.read(key)
         if stored is None:
+            self._observer.forget(key)
+            self._pace.forget(key)
             return None
-        obj = self._tools.cache.obj(stored)
+        began_s = self._tools.clock.monotonic_s()
+        wait_s = self._pace.wait_s(key, now_s=began_s)
+        if wait_s > 0:
+            return wait_s
+        try:
+            return await self._pass(key, self._tools.cache.obj(stored))
+        finally:
+            nodes, now_s = self._tools.cache.count("nodes"), self._tools.clock.monotonic_s()
+            self._pace.looked(key, nodes=nodes, began_s=began_s, now_s=now_s)
+
+    async def _pass(self, key: Key, obj: JsonObject) -> float | None:
         owner = daemon_set(obj)
         if owner.leaving:
             return None
@@ -103,17 +116,19 @@ class DaemonSetController:
             await self._tell(replace(owner, collisions=owner.collisions + 1), None)
             raise UnfinishedError("another object has the name of the new revision")
         await self._unite(owner, history.present, history.twins)
-        failure, wait_s = await self._sync(owner, history.present)
-        observed = self._observe(owner, history.present)
+        failure, wait_s = await self._sync(key, owner, history.present)
+        observed = await self._observer.observe(key, owner, history.present.hash)
         live = {pod.hash for place in observed.places for pod in place.pods if pod.hash}
         await self._history.drop(expired(history.older, live, limit=owner.history_limit))
         await self._tell(owner, observed)
         if failure is not None:
             raise UnfinishedError(failure.message)
-        return min((each for each in (wait_s, soonest_s(observed)) if each is not None), default=None)
+        return min((each for each in (wait_s, soonest_s(owner, observed)) if each is not None), default=None)
 
     async def _unite(self, owner: DaemonSet, present: Revision, twins: Sequence[Revision]) -> None:
         """Several revisions of one template: pods of any are of the one that is kept."""
+        if not twins:
+            return
         hashes = {twin.hash for twin in twins} - {present.hash}
         for pod in owned(self._tools, owner.obj, self._pods):
             if labels_of(pod).get(HASH) in hashes:
@@ -124,15 +139,16 @@ class DaemonSetController:
                 )
         await self._history.drop(twins)
 
-    async def _sync(self, owner: DaemonSet, present: Revision) -> tuple[Failure | None, float | None]:
+    async def _sync(self, key: Key, owner: DaemonSet, present: Revision) -> tuple[Failure | None, float | None]:
         """Manage, then roll what is there after that. A refusal, and seconds until a pod that failed may go."""
-        planned = manage(owner, self._observe(owner, present))
+        planned = manage(owner, await self._observer.observe(key, owner, present.hash))
         ripe, wait_s = self._ripe(owner, planned.replace)
         for pod in ripe:
             await self._tell_over(owner, pod)
         failure = await self._carry_out(owner, present, planned, ripe)
         if failure is None and not owner.on_delete:
-            failure = await self._carry_out(owner, present, roll(owner, self._observe(owner, present)), ())
+            step = roll(owner, await self._observer.observe(key, owner, present.hash))
+            failure = await self._carry_out(owner, present, step, ())
         return failure, wait_s
 
     def _ripe(self, owner: DaemonSet, over: Sequence[DaemonPod]) -> tuple[list[DaemonPod], float | None]:
@@ -149,7 +165,7 @@ class DaemonSetController:
         return ripe, min((each for each in waits.values() if each), default=None)
 
     async def _tell_over(self, owner: DaemonSet, pod: DaemonPod) -> None:
-        where = f"{namespace_of(pod.obj)}/{name_of(pod.obj)} on node {pod.node}"
+        where = f"{pod.key.namespace}/{pod.key.name} on node {pod.node}"
         if pod.phase == "Failed":
             text = f"Found failed daemon pod {where}, will try to kill it"
             await self._say(owner, "FailedDaemonPod", text)
@@ -160,27 +176,11 @@ class DaemonSetController:
     async def _carry_out(
         self, owner: DaemonSet, present: Revision, planned: Plan, ripe: Sequence[DaemonPod]
     ) -> Failure | None:
-        going = [pod.obj for pod in (*planned.delete, *ripe)]
+        going = [pod.reference for pod in (*planned.delete, *ripe)]
         coming = [new_pod(owner, node, present.hash) for node in planned.create]
         failure = await self._writer.create_all(owner.obj, coming[:BURST_MAX])
         await self._writer.delete_all(owner.obj, going[:BURST_MAX])
         return failure
-
-    def _observe(self, owner: DaemonSet, present: Revision) -> Observed:
-        pods: defaultdict[str, list[DaemonPod]] = defaultdict(list)
-        for obj in owned(self._tools, owner.obj, self._pods):
-            pod = daemon_pod(obj, owner.min_ready_s)
-            if not (pod.is_over and pod.leaving):
-                pods[pod.node].append(pod)
-        cache = self._tools.cache
-        aim = aim_of(owner.template)
-        places: list[Place] = []
-        for stored in cache.select("nodes"):
-            facts = node_facts(cache.obj(stored))
-            places.append(Place(node=facts, verdict=aim.judge(facts), pods=tuple(pods.pop(facts.name, ()))))
-        # Of nodes that are gone: what was never bound goes with them; what was, is for who looks after lost pods.
-        lost = [pod for found in pods.values() for pod in found if not pod.is_bound]
-        return Observed(hash=present.hash, places=places, lost=lost, now_ms=self._tools.clock.wall_ms())
 
     async def _tell(self, owner: DaemonSet, observed: Observed | None) -> None:
         if observed is None:

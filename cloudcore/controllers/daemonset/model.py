@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from cloudcore.controllers.daemonset.nodes import NodeFacts, Verdict, aimed_spec, node_of
 from cloudcore.controllers.history.revisions import HASH
-from cloudcore.controllers.pod_state import available_at_ms
+from cloudcore.controllers.pod_state import ready_since_ms
 from cloudcore.controllers.pod_templates import templated_pod
 from cloudcore.controllers.portions import portion
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, dig, int_at, map_at, str_at
-from skerry.objects.meta import being_deleted, generation_of, labels_of, name_of
+from skerry.objects.meta import Key, being_deleted, generation_of, labels_of, name_of, uid_of
 from skerry.objects.pods import is_ready
 from skerry.objects.times import ms_at
 
@@ -64,7 +64,8 @@ def daemon_set(obj: JsonObject) -> DaemonSet:
 class DaemonPod(Frozen):
     """One pod of the set."""
 
-    obj: JsonObject
+    key: Key
+    uid: str
     node: str
     """Where it is, or is to go."""
     is_bound: bool
@@ -72,9 +73,14 @@ class DaemonPod(Frozen):
     phase: str
     leaving: bool
     ready: bool
-    available_ms: int | None
-    """From when on it counts as available; None while it isn't ready."""
+    ready_ms: int
+    """Since when it is ready; of no meaning while it isn't."""
     created_ms: int
+
+    @property
+    def reference(self) -> JsonObject:
+        """Enough of it to delete it, and to say so."""
+        return {"metadata": {"namespace": self.key.namespace, "name": self.key.name, "uid": self.uid}}
 
     @property
     def is_over(self) -> bool:
@@ -83,23 +89,24 @@ class DaemonPod(Frozen):
     @property
     def age(self) -> tuple[int, int, str]:
         """Sorts those first that would be kept: bound ones, then the oldest."""
-        return (0 if self.is_bound else 1, self.created_ms, name_of(self.obj))
+        return (0 if self.is_bound else 1, self.created_ms, self.key.name)
 
     def is_available(self, min_ready_s: int, now_ms: int) -> bool:
         """Without `minReadySeconds` no clock is asked: the gateway's may be ahead of ours."""
-        return self.available_ms is not None and (min_ready_s == 0 or self.available_ms <= now_ms)
+        return self.ready and (min_ready_s == 0 or self.ready_ms + min_ready_s * 1000 <= now_ms)
 
 
-def daemon_pod(obj: JsonObject, min_ready_s: int) -> DaemonPod:
+def daemon_pod(key: Key, obj: JsonObject) -> DaemonPod:
     return DaemonPod(
-        obj=obj,
+        key=key,
+        uid=uid_of(obj),
         node=node_of(obj),
         is_bound=bool(str_at(obj, "spec", "nodeName")),
         hash=labels_of(obj).get(HASH, ""),
         phase=str_at(obj, "status", "phase"),
         leaving=being_deleted(obj),
         ready=is_ready(obj),
-        available_ms=available_at_ms(obj, min_ready_s),
+        ready_ms=ready_since_ms(obj),
         created_ms=ms_at(str_at(obj, "metadata", "creationTimestamp")),
     )
 

@@ -64,16 +64,19 @@ def is_settled(owner: DaemonSet, observed: Observed, place: Place) -> bool:
     )
 
 
-def soonest_s(observed: Observed) -> float | None:
+def soonest_s(owner: DaemonSet, observed: Observed) -> float | None:
     """Seconds until one more ready pod becomes available; None when no clock can change the status."""
+    if owner.min_ready_s == 0:
+        return None
     instants = [
-        pod.available_ms
+        pod.ready_ms + owner.min_ready_s * 1000
         for place in observed.places
         if place.node.silent_since_ms is None
         for pod in place.pods
-        if pod.available_ms is not None and pod.available_ms > observed.now_ms
+        if pod.ready
     ]
-    return (min(instants) - observed.now_ms) / 1000 if instants else None
+    waits = [instant - observed.now_ms for instant in instants if instant > observed.now_ms]
+    return min(waits) / 1000 if waits else None
 
 
 def _conditions(owner: DaemonSet, observed: Observed) -> list[Json]:

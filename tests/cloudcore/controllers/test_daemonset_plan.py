@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudcore.controllers.daemonset.failures import Failures
-from cloudcore.controllers.daemonset.model import Observed, Place, daemon_pod, daemon_set, new_pod
+from cloudcore.controllers.daemonset.model import DaemonPod, Observed, Place, daemon_pod, daemon_set, new_pod
 from cloudcore.controllers.daemonset.nodes import Verdict, aim_of, node_facts, node_of
+from cloudcore.controllers.daemonset.pace import Pace
 from cloudcore.controllers.daemonset.plan import manage, roll, suspects
 from cloudcore.controllers.daemonset.status import news, status_of
+from skerry.objects.meta import Key
 from skerry.objects.times import time_text
 
 NOW_MS = 1_790_000_000_000
@@ -54,9 +56,13 @@ SILENT = node(ready="Unknown", since_s=50)
 """For 50 s."""
 
 
-def at(one: Any, *pods: Any, min_ready_s: int = 0) -> Place:
+def read(one: Any) -> DaemonPod:
+    return daemon_pod(Key("pods", "d", one["metadata"]["name"]), one)
+
+
+def at(one: Any, *pods: Any) -> Place:
     facts = node_facts(one)
-    found = tuple(daemon_pod(each, min_ready_s) for each in pods)
+    found = tuple(read(each) for each in pods)
     return Place(node=facts, verdict=aim_of(owner().template).judge(facts), pods=found)
 
 
@@ -65,7 +71,7 @@ def seen(*places: Place, lost: Any = ()) -> Observed:
 
 
 def named(pods: Any) -> list[str]:
-    return [each.obj["metadata"]["name"] for each in pods]
+    return [each.key.name for each in pods]
 
 
 # --- nodes ---
@@ -168,7 +174,7 @@ def test_the_oldest_of_several_stays_and_one_that_is_bound_before_all():
 
 
 def test_what_is_over_is_replaced_and_what_is_to_go_nowhere_ends():
-    found = manage(owner(), seen(at(node(), pod(phase="Failed", name="f")), lost=[daemon_pod(pod(name="l"), 0)]))
+    found = manage(owner(), seen(at(node(), pod(phase="Failed", name="f")), lost=[read(pod(name="l"))]))
     assert (named(found.replace), named(found.delete), found.create) == (["f"], ["l"], ())
 
 
@@ -177,7 +183,7 @@ def test_while_surging_two_revisions_stay_until_the_new_one_works():
     waiting, done = pod(name="w", ready_s=5), pod(name="d", ready_s=20)
     old, broken = pod(OLD, name="o"), pod(OLD, name="b", ready_s=None)
     for pods, gone in (((waiting, old), []), ((done, old), ["o"]), ((waiting, broken), ["b"])):
-        assert named(manage(surge, seen(at(node(), *pods, min_ready_s=10))).delete) == gone
+        assert named(manage(surge, seen(at(node(), *pods))).delete) == gone
 
 
 # --- updates ---
@@ -197,10 +203,7 @@ def test_an_update_takes_as_many_as_may_be_missing_and_those_that_do_not_work_an
 
 def test_a_new_pod_that_does_not_work_holds_the_others_up():
     assert roll(owner(), seen(old_at("a"), at(node("b"), pod(ready_s=None)))).delete == ()
-    assert (
-        roll(owner(minReadySeconds=60), seen(old_at("a"), at(node("b"), pod(ready_s=30), min_ready_s=60))).delete
-        == ()
-    )
+    assert roll(owner(minReadySeconds=60), seen(old_at("a"), at(node("b"), pod(ready_s=30)))).delete == ()
 
 
 def test_a_surge_puts_new_ones_beside_and_ends_old_ones_whose_new_one_works():
@@ -258,9 +261,9 @@ def test_a_revision_that_may_have_silenced_its_first_node_reaches_no_other():
 
 def test_what_a_silent_nodes_pod_did_since_nobody_knows():
     cautious = owner(minReadySeconds=60)
-    just_before = at(SILENT, pod(ready_s=70), min_ready_s=60)
+    just_before = at(SILENT, pod(ready_s=70))
     assert suspects(cautious, seen(just_before)) == (just_before,), "ready for 20 s when it was last heard"
-    long_before = at(SILENT, pod(ready_s=120), min_ready_s=60)
+    long_before = at(SILENT, pod(ready_s=120))
     assert suspects(cautious, seen(long_before)) == ()
 
 
@@ -286,15 +289,14 @@ def test_an_update_never_leaves_more_missing_than_may_be_and_touches_nobody_away
     rolled = owner(maxUnavailable=unavailable, maxSurge=surge)
     observed = seen(*places)
     step = roll(rolled, observed)
-    away = {id(found.obj) for place in places if not place.verdict.open for found in place.pods}
-    assert not any(id(found.obj) in away for found in step.delete)
+    away = {id(found) for place in places if not place.verdict.open for found in place.pods}
+    assert not any(id(found) in away for found in step.delete)
     assert all(found.hash == OLD and not found.leaving for found in step.delete)
     opened = [place for place in places if place.verdict.open]
-    lost = {id(found.obj) for found in step.delete}
+    lost = {id(found) for found in step.delete}
     works = [any(found.ready and not found.leaving for found in place.pods) for place in opened]
     still = [
-        any(found.ready and not found.leaving and id(found.obj) not in lost for found in place.pods)
-        for place in opened
+        any(found.ready and not found.leaving and id(found) not in lost for found in place.pods) for place in opened
     ]
     most_surge, most_missing = rolled.budget(len(opened))
     if most_surge:
@@ -325,3 +327,16 @@ def test_a_pod_that_fails_again_and_again_is_replaced_less_and_less_often():
     now_ms += 3_600_000
     failures.failed("u", "n", now_ms=now_ms)
     assert failures.wait_s("u", "n", now_ms=now_ms) == 1, "an hour later it is forgotten"
+
+
+def test_a_look_at_thousands_is_not_taken_for_each_of_them():
+    pace, key = Pace(), Key("daemonsets.apps", "d", "x")
+    assert pace.wait_s(key, now_s=5) == 0
+    pace.looked(key, nodes=5000, began_s=5, now_s=5.5)
+    assert pace.wait_s(key, now_s=5.5) == 2
+    assert pace.wait_s(key, now_s=7.5) == 0
+    pace.looked(key, nodes=5000, began_s=10, now_s=40)
+    assert pace.wait_s(key, now_s=40) == 10
+    pace.forget(key)
+    pace.looked(key, nodes=10, began_s=10, now_s=40)
+    assert pace.wait_s(key, now_s=40) == 0
