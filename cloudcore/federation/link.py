@@ -473,9 +473,9 @@ def _annotated(obj: JsonObject, name: str, text: str, *, without: str) -> JsonOb
 
 
 def _strayed(row: JsonObject, *, epoch: str) -> JsonObject:
-    """A RegionObject whose row is gone: nothing is wanted of what it put here, and no lease holds it."""
-    dropped = ("remove", "leaseSeconds", "heldLeaseSeconds")
-    spec: JsonObject = {name: value for name, value in map_at(row, "spec").items() if name not in dropped}
+    """A RegionObject whose row is gone: nothing is wanted of what it put here. That it had a lease is kept: it has
+    none now, and may run elsewhere."""
+    spec: JsonObject = {name: value for name, value in map_at(row, "spec").items() if name != "remove"}
     return {**_annotated(row, STRAY, epoch, without=STAMP), "spec": spec}
 
 

@@ -154,7 +154,7 @@ class RegionController:
         obj = self._tools.cache.obj(stored)
         row = read_member_object(obj)
         if is_stray(obj):
-            return await self._look_after_stray(key, row)
+            return await self._look_after_stray(key, obj, row)
         kind = self._tools.scheme.named(*split_api_version(row.target.api_version), row.target.kind)
         if kind is None or kind.namespaced != bool(row.target.namespace):
             if row.removal:
@@ -205,15 +205,21 @@ class RegionController:
             waits.append(min(left_s, _LOOK_AGAIN_S if carried else _STOPPED_LOOK_S))
         return min(waits, default=None)
 
-    async def _look_after_stray(self, key: ObjectKey, row: MemberObject) -> None:
-        """It is left alone, and remembered for as long as it is there and nobody took the mark from it."""
-        await self._marks.free(key.name)
+    async def _look_after_stray(self, key: ObjectKey, obj: JsonObject, row: MemberObject) -> float | None:
+        """It is left alone, and remembered for as long as it is there and nobody took the mark from it. What was lent
+        is stopped: nobody lends it now, and it may run elsewhere."""
         kind = self._tools.scheme.named(*split_api_version(row.target.api_version), row.target.kind)
         present = None if kind is None else self._read(kind.key(row.target.namespace, row.target.name))
-        if present is None or annotations_of(present).get(ROW) != row.name:
+        if kind is None or present is None or annotations_of(present).get(ROW) != row.name:
+            await self._marks.free(key.name)
             with suppress(NotFoundError):
                 await self._tools.objects.delete(self._rows, key, DeleteOptions())
             self._noticed()
+            return None
+        if not row.lease_s:
+            await self._marks.free(key.name)
+            return None
+        return await self._stop(key, obj, row, kind, kind.key(row.target.namespace, row.target.name))
 
     async def _stop(self, key: ObjectKey, obj: JsonObject, row: MemberObject, kind: Kind, target: ObjectKey) -> float:
         """Its lease has ended: nothing of it runs here until it is lent again."""
@@ -364,6 +370,8 @@ class RegionController:
                 await self._tools.objects.update(self._rows, key, noting, subresource="status")
             except NotFoundError:
                 return
+        if is_stray(obj):
+            return  # it has no row to be told of
         told = {name: value for name, value in status.items() if name not in _OWN}
         told["uid"] = annotations_of(obj).get(STAMP, "").partition(" ")[0]
         self._tell(key.name, told)

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from cloudcore.registry.leasing import lent_s
+from cloudcore.registry.leasing import lends_s
 from cloudcore.registry.port import Objects
 from cloudcore.runtime.informer import PODS_BY_NODE
 from cloudcore.store.cache import WatchCache
@@ -109,7 +109,7 @@ class PodLending:
             untold = untold_of(pod)
             if untold and question.untold.get(uid_of(pod)) == untold:
                 await self._tell(stored.key, untold)
-            lease_s = lent_s(self._read, lease_of(pod))
+            lease_s = lends_s(self._read, lease_of(pod))
             if ago_s is not None and lease_s > ago_s:
                 left[uid_of(pod)] = int((lease_s - ago_s) * 1000)
         return left

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from skerry.objects.federation import REGION_OBJECTS, ROW
 from skerry.objects.json import JsonObject, int_at, map_at, str_at
 from skerry.objects.meta import Key, annotations_of, controller_of, name_of, namespace_of, uid_of
+from skerry.objects.strays import is_stray
 
 _PODS: Final = "pods"
 _OWNERS: Final = {
@@ -33,6 +34,12 @@ def lent_s(read: Read, row: str) -> int:
     obj = read(Key(REGION_OBJECTS, "", row)) if row else None
     spec = map_at(obj or {}, "spec")
     return 0 if spec.get("remove") else max(0, int_at(spec, "leaseSeconds"))
+
+
+def lends_s(read: Read, row: str) -> int:
+    """The same of what is lent now: of what strays nobody knows in the global cloud, so it may run elsewhere."""
+    obj = read(Key(REGION_OBJECTS, "", row)) if row else None
+    return 0 if obj is None or is_stray(obj) else lent_s(read, row)
 
 
 def lending_row(read: Read, pod: JsonObject) -> str:

@@ -22,6 +22,7 @@ from skerry.objects.federation import NAMESPACE, REGION_OBJECTS, ROW, Target, ro
 from skerry.objects.json import encode_object
 from skerry.objects.meta import Revision, with_annotations
 from skerry.objects.pod_leases import LEASE, UNTOLD, Question, untold_lease_s
+from skerry.objects.strays import STRAY
 from tests.cloudcore.federation.test_lease import FakeMember
 from tests.cloudcore.worlds import World, make_world
 
@@ -418,6 +419,31 @@ async def test_it_is_news_where_nodes_are_and_not_how_they_are(stage: Stage) -> 
     await stage.world.set_status("nodes", "n1", conditions=[{"type": "Ready", "status": "True"}])
     await stage.world.settle(controller)
     assert news == ["moved"]
+
+
+async def test_what_was_lent_and_strays_is_stopped_and_lent_to_no_gateway(stage: Stage) -> None:
+    """A region that was set back to a time in which it had it: by now another has."""
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    assert (await a_pod(stage, "one", "gateway"))[LEASE] == NAME
+    lending = PodLending(stage.world.cache, stage.world.objects, stage.world.kind("pods"), stage.world.clock)
+    question = Question(pods=(stage.world.get("pods", "one")["metadata"]["uid"],))
+    found: list[dict[str, int]] = []
+
+    async def ask() -> None:
+        found.append(await lending.left_ms("gateway", question))
+
+    await lending.while_leading(lambda: 1.0, ask())
+    assert [*found.pop().values()] == [59_000]
+    rows, told = stage.world.kind(REGION_OBJECTS), len(stage.told)
+    await stage.world.objects.update(rows, rows.key("", NAME), lambda obj: with_annotations(obj, {STRAY: "e"}))
+    await lending.while_leading(lambda: 1.0, ask())
+    assert found == [{}]
+    await stage.look()
+    assert stage.replicas == 0
+    assert LEASE in stage.world.get("pods", "one")["metadata"]["annotations"]
+    assert len(stage.told) == told, "there is no row to be told of"
 
 
 async def test_what_nobody_served_is_tried_when_a_kind_of_that_name_is_defined(stage: Stage) -> None:

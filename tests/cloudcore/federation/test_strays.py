@@ -77,12 +77,12 @@ def controller(region: World, told: list[Any]) -> RegionController:
 
 @pytest.mark.parametrize(("stamp", "epoch"), [("u 7", EPOCH), ("u 0", "")], ids=["set back", "not known any more"])
 async def test_what_a_row_leaves_behind_is_remembered_and_told(region: World, stamp: str, epoch: str) -> None:
-    await has(region, stamp=stamp, leaseSeconds=60, remove="Delete")
+    await has(region, stamp=stamp, remove="Delete")
     member = RegionMember(region.tools, lambda _: {})
     await member.let_go(Key(MEMBER_OBJECTS, "", NAME))
     (row,) = region.all(REGION_OBJECTS)
     assert row["metadata"]["annotations"] == {STRAY: epoch}
-    assert not {"leaseSeconds", "remove"} & row["spec"].keys(), "no lease ends, and nothing is carried out"
+    assert "remove" not in row["spec"], "nothing is carried out"
     assert member.stamps() == {}, "it is in no inventory"
     await region.settle(controller(region, []))
     told = await strays(region)
