@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from skerry.objects.pod_leases import UNTOLD
 from tests.system.cloud_process import CloudProcess, cloud_process
 from tests.system.real_fleet import EdgeProcess
 from tests.system.test_federation import free_port, get, until
@@ -20,6 +21,8 @@ from tests.system.test_federation import free_port, get, until
 pytestmark = pytest.mark.system
 
 LEASE_S = 10
+GRACE_S = 45
+"""Of what does not end when it is told to: longer than the margin."""
 
 OBJECTS = """
 apiVersion: v1
@@ -58,7 +61,45 @@ spec:
             image: sh
             command: [sh, -c, "while :; do date +%%s.%%N >> %(beats)s/$WHERE; sleep 0.1; done"]
             env: [{name: WHERE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
+---
+apiVersion: skerry.dev/v1
+kind: PlacementPolicy
+metadata: {name: till, namespace: shop}
+spec:
+  targets: [{kind: FederatedDeployment, name: till}]
+  affinities: [{name: home, clusters: [{name: north}]}, {name: second, clusters: [{name: south}]}]
+  members: 1
+---
+apiVersion: types.kubefed.io/v1beta1
+kind: FederatedDeployment
+metadata: {name: till, namespace: shop}
+spec:
+  placement: {clusterSelector: {}}
+  template:
+    spec:
+      replicas: 1
+      selector: {matchLabels: {app: till}}
+      template:
+        metadata: {labels: {app: till}}
+        spec:
+          terminationGracePeriodSeconds: %(grace)d
+          containers:
+          - name: till
+            image: sh
+            command:
+            - sh
+            - -c
+            - |
+              trap 'echo >> %(beats)s/till-told-$WHERE' TERM
+              while :; do date +%%s.%%N >> %(beats)s/till-$WHERE; sleep 0.1; done
+            env: [{name: WHERE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
 """
+LATE = {
+    "spec": {
+        "atMostOnce": {"leaseSeconds": LEASE_S},
+        "failover": {"afterSeconds": 1, "freezeAbovePercent": 90},
+    }
+}
 
 
 class Tree:
@@ -67,13 +108,23 @@ class Tree:
         self.edges = {name: EdgeProcess(data=base / f"edge-{name}") for name in ("north", "south")}
         self.directory = base / "beats"
 
-    def beats(self, where: str) -> list[float]:
+    def beats(self, where: str, of: str = "") -> list[float]:
         """When it ran there, by this machine's clock."""
-        path = self.directory / f"gateway-{where}"
+        path = self.directory / f"{of}gateway-{where}"
         return [float(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def beats_now(self, where: str) -> bool:
-        return any(time.time() - at_s < 1 for at_s in self.beats(where)[-1:])
+    def beats_now(self, where: str, of: str = "") -> bool:
+        return any(time.time() - at_s < 1 for at_s in self.beats(where, of)[-1:])
+
+    def till(self) -> Any:
+        """The pod in the north."""
+        pods = json.loads(self.north.kubectl("get", "pods", "-n", "shop", "-l", "app=till", "-o", "json"))["items"]
+        return pods[0] if pods else None
+
+    def told(self) -> Any:
+        """Of whose gateways it is known that they go by the lease."""
+        conditions = get(self.world, "placementpolicy", "till")["status"].get("conditions", [])
+        return next((each for each in conditions if each["type"] == "LeasesReachAll"), None)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +146,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
                 edge.join(region, node=f"gateway-{name}")
                 edge.start()
             until(lambda: "federateddeployments" in world.kubectl("api-resources", "--api-group=types.kubefed.io"))
-            world.kubectl("apply", "-f", "-", stdin=OBJECTS % {"lease": LEASE_S, "beats": made.directory})
+            world.kubectl(
+                "apply", "-f", "-", stdin=OBJECTS % {"lease": LEASE_S, "grace": GRACE_S, "beats": made.directory}
+            )
             yield made
         finally:
             for edge in made.edges.values():
@@ -142,3 +195,34 @@ def test_where_region_and_cloud_are_gone_it_stops_by_itself_before_another_begin
     tree.north.start()
     until(lambda: get(tree.north, "deployment", "ledger") is None, within_s=90)
     assert tree.beats("north")[-1] == last_s, "what came back did not begin again"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_what_runs_and_may_run_once_alone_from_now_on_is_not_restarted_and_never_runs_twice(tree: Tree) -> None:
+    """Its mark comes while its gateway is cut off; then its cloud dies, and its agent is killed while it ends."""
+    until(lambda: tree.beats_now("north", "till-"), within_s=90)
+    edge = tree.edges["north"]
+    before = until(lambda: tree.till()["status"].get("containerStatuses"))[0]
+    edge.api.request("POST", "/skerry/link/cut", body={})
+    tree.world.kubectl("patch", "placementpolicy", "till", "-n", "shop", "--type=merge", "-p", json.dumps(LATE))
+    until(lambda: UNTOLD in tree.till()["metadata"].get("annotations", {}), within_s=60)
+    assert until(tree.told, within_s=60)["reason"] == "GatewaysAreUntold"
+    marked_s = time.time()
+    until(lambda: time.time() > marked_s + 2 * LEASE_S)
+    assert tree.beats_now("north", "till-"), "nobody counts on its end"
+    edge.api.request("POST", "/skerry/link/heal", body={})
+    until(lambda: UNTOLD not in tree.till()["metadata"].get("annotations", {}), within_s=60)
+    until(lambda: tree.told() is None, within_s=60)
+    after = tree.till()["status"]["containerStatuses"][0]
+    assert (after["containerID"], after["restartCount"]) == (before["containerID"], 0), "the mark restarts nothing"
+    tree.north.stop(signal.SIGKILL)
+    until((tree.directory / "till-told-gateway-north").exists, within_s=60)
+    ended_s = time.time()
+    until(lambda: time.time() > ended_s + GRACE_S - 5, within_s=2 * GRACE_S)
+    assert tree.beats_now("north", "till-"), "it does not end when it is told to"
+    edge.stop(signal.SIGKILL)
+    edge.start()
+    until(lambda: tree.beats_now("south", "till-"), within_s=240)
+    last_s, first_s = tree.beats("north", "till-")[-1], tree.beats("south", "till-")[0]
+    assert last_s < first_s, json.dumps({"north until": last_s, "south from": first_s})
