@@ -165,7 +165,7 @@ def status_of(
         row = rows.get(member)
         code, message = _code(row, member, found, heard)
         if row is not None and not code and not row.current:
-            if now_ms - planned_ms.get(member, now_ms) < IN_TIME_MS:
+            if abs(now_ms - planned_ms.get(member, now_ms)) < IN_TIME_MS:  # the clock may have been set back
                 waiting = True
             else:
                 code = "UpdateTimedOut" if row.told else "CreationTimedOut"

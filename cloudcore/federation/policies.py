@@ -37,6 +37,8 @@ class Verdict(Frozen):
     """The affinity that counts."""
     moves_ms: tuple[int, ...]
     """When members were replaced, newest last."""
+    moved: tuple[str, ...] = ()
+    """Who is replaced now, or gives way."""
     frozen: str = ""
     """Why nothing is replaced now."""
     short: str = ""
@@ -111,6 +113,7 @@ def decide(
         seats=tuple(held.get(name) or Seat(member=name, since_ms=now_ms) for name in sorted(chosen)),
         reasons=work.reasons,
         choice=choice.name,
+        moved=tuple(moved),
         moves_ms=tuple([*moves_ms, *([now_ms] * len(moved))][-MOVES_MAX:]),
         frozen=frozen,
         short=short,

@@ -2,8 +2,8 @@
 
 What it chose is in its status, from which the planner narrows the placement of its targets: nothing is written into
 them. Of something that may run once alone the next copy is placed only when the one before is told to be gone, or its
-lease has ended: by a clock that nobody sets, so that one that is set forward ends no lease early. Keeps since when
-members are seen to be silent by that clock; after a crash leases are given their full time again.
+lease has ended. All delays, of leases, failover and failback, count by a clock that nobody sets (`hearing`), as do
+the moves of a minute: after a crash they are given their full time again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from cloudcore.federation.policies import MARGIN_S, Seat, Verdict, decide
+from cloudcore.federation.hearing import Hearing
+from cloudcore.federation.policies import MARGIN_S, MINUTE_MS, MOVES_MAX, Seat, Verdict, decide
 from cloudcore.federation.policy_lookup import held_of, policy_of
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE, Keys, Seen
 from cloudcore.runtime.manager import Tools
@@ -71,8 +72,9 @@ class PolicyController:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._policies = tools.kind(POLICIES)
-        self._silent_s: dict[str, float] = {}
-        """Members that are silent, since when, monotonic."""
+        self._hearing = Hearing(tools.clock)
+        self._moved_s: dict[str, list[float]] = {}
+        """By uid of a policy: its moves, monotonic, as far as they count yet."""
         self._left_s: dict[str, float] = {}
         """Who had something and is no member any more, since when, monotonic."""
 
@@ -103,6 +105,7 @@ class PolicyController:
     async def reconcile(self, key: Key) -> float | None:
         stored = self._tools.cache.read(key)
         if stored is None:
+            self._forget()
             return None
         obj = self._tools.cache.obj(stored)
         try:
@@ -116,13 +119,12 @@ class PolicyController:
         here = [member for member in members if not being_deleted(member)]
         candidates = [candidate_of(each) for each in here if is_pulling(each) or not policy.lease_s]
         self._watch_silence(members, obj)
-        if policy.lease_s:
-            candidates = [self._by_steady_clock(each, now_ms) for each in candidates]
+        candidates = [replace(each, since_ms=now_ms - self._hearing.ms(each.name)) for each in candidates]
         seats = [
             Seat(member=str_at(each, "name"), since_ms=ms_at(str_at(each, "since"), default=now_ms))
             for each in maps_at(obj, "status", "placed")
         ]
-        moves = [ms_at(each) for each in strs_at(map_at(obj, "status"), "moves")]
+        moves = self._moves_ms(obj, now_ms)
         tie = f"{key.namespace}/{key.name}"
         verdict = decide(policy, candidates, seats, moves, now_ms=now_ms, key=tie)
         dialled = _dialled(policy, here)
@@ -130,6 +132,7 @@ class PolicyController:
         others = self._not_gone(obj, policy, verdict, members) if policy.lease_s else _NO_OTHERS
         waits_for = [*others.runs]
         status = status_of(obj, verdict, waits_for, now_ms=now_ms)
+        counts = bool(verdict.moved) and not bool_at(obj, "spec", "dryRun")
         if policy.lease_s and not bool_at(obj, "spec", "dryRun"):
             _lend(status, others, policy.lease_s, _had(obj))
             _name_memberships(status, obj, members)
@@ -137,6 +140,9 @@ class PolicyController:
         status["conditions"] = _with_leases(status, dialled, untold, now_ms)
         status["message"] = self._remark(obj, verdict, waits_for)
         await self._tell(obj, status)
+        if counts:
+            now_s = self._tools.clock.monotonic_s()
+            self._moved_s.setdefault(uid_of(obj), []).extend([now_s] * len(verdict.moved))
         return _LOOK_S if waits_for else verdict.again_s
 
     def _watch_silence(self, members: Sequence[JsonObject], obj: JsonObject) -> None:
@@ -149,16 +155,22 @@ class PolicyController:
             for name in {*left, *self._left_s}
             if now_s - self._left_s.get(name, now_s) < _KEPT_S
         }
-        silent = [name_of(member) for member in members if not is_ready(member)]
-        self._silent_s = {name: self._silent_s.get(name, now_s) for name in silent}
+        self._hearing.see(members)
 
-    def _by_steady_clock(self, candidate: Candidate, now_ms: int) -> Candidate:
-        """Silent for no longer than it was seen to be."""
-        since_s = self._silent_s.get(candidate.name)
-        if since_s is None:
-            return candidate
-        seen_ms = round((self._tools.clock.monotonic_s() - since_s) * 1000)
-        return replace(candidate, since_ms=max(candidate.since_ms, now_ms - seen_ms))
+    def _moves_ms(self, obj: JsonObject, now_ms: int) -> list[int]:
+        """Of the last minute, as it is counted here; what was written before this process began is read once."""
+        now_s, minute_s = self._tools.clock.monotonic_s(), MINUTE_MS / 1000
+        known = self._moved_s.get(uid_of(obj))
+        if known is None:
+            ago_ms = (max(0, now_ms - ms_at(each)) for each in strs_at(map_at(obj, "status"), "moves"))
+            known = [now_s - each / 1000 for each in ago_ms]
+        recent = self._moved_s[uid_of(obj)] = [at_s for at_s in known if now_s - at_s < minute_s]
+        return [now_ms - round((now_s - at_s) * 1000) for at_s in recent]
+
+    def _forget(self) -> None:
+        """Of policies that are gone."""
+        uids = {stored.uid for stored in self._tools.cache.select(POLICIES)}
+        self._moved_s = {uid: moves for uid, moves in self._moved_s.items() if uid in uids}
 
     def _not_gone(self, obj: JsonObject, policy: Policy, verdict: Verdict, members: Sequence[JsonObject]) -> _Others:
         """Who may still run a copy where another is to begin, and who has something of it that runs no more."""
@@ -167,7 +179,7 @@ class PolicyController:
         if verdict.placed <= has and not past:
             return _NO_OTHERS  # nobody begins
         if verdict.placed <= has:
-            return _Others(runs={}, past=past & self._silent_s.keys() & self._with_rows(obj))
+            return _Others(runs={}, past=past & self._hearing.silent & self._with_rows(obj))
         holders = self._holders(obj, verdict.placed)
         there = {name_of(member) for member in members}
         for name, runs_s in self._may_run(obj, policy).items():
@@ -193,8 +205,11 @@ class PolicyController:
 
     def _quiet_s(self, name: str) -> float:
         """How long a member is known to have had no answer."""
-        since_s = self._silent_s.get(name, self._left_s.get(name))
-        return 0.0 if since_s is None else self._tools.clock.monotonic_s() - since_s
+        silent_s = self._hearing.silent_s(name)
+        if silent_s is not None:
+            return silent_s
+        left_s = self._left_s.get(name)
+        return 0.0 if left_s is None else self._tools.clock.monotonic_s() - left_s
 
     def _holders(self, obj: JsonObject, placed: frozenset[str]) -> dict[str, int | None]:
         """Members with rows of its targets, tombstones that are not carried out among them, and their longest lease;
@@ -341,8 +356,8 @@ def status_of(obj: JsonObject, verdict: Verdict, waits_for: Sequence[str], *, no
         told.update({name: before[name] for name in ("placed", "held", "past") if name in before})
     else:
         told["placed"] = placed
-        moves: list[Json] = [time_text(at) for at in verdict.moves_ms]
-        told["moves"] = moves
+        moves: list[Json] = [*strs_at(before, "moves"), *([time_text(now_ms)] * len(verdict.moved))]
+        told["moves"] = moves[-MOVES_MAX:]
         told["held"] = held_of(obj)
     names = sorted(verdict.reasons, key=lambda name: (name not in verdict.placed, name))[:REASONS_MAX]
     reasons: list[Json] = [

@@ -21,6 +21,7 @@ from typing import Final
 from cloudcore.federation.handover import NOBODY, Handover, handover
 from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.moves import kept_back
+from cloudcore.federation.hearing import Hearing
 from cloudcore.federation.overrides import Override, read_overrides, with_override
 from cloudcore.federation.own_state import Requests
 from cloudcore.federation.placement import Placement, placed, read_placement
@@ -30,7 +31,6 @@ from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import CallerError, InvalidError, NotFoundError
 from skerry.frozen import Frozen, replace
-from skerry.objects.conditions import condition_of
 from skerry.objects.federation import (
     MEMBERS,
     NAMESPACE,
@@ -96,6 +96,7 @@ class PreferenceController:
         self._requests = requests
         self._ledger = Ledger(tools)
         self._preferences = tools.kind(PREFERENCES)
+        self._hearing = Hearing(tools.clock)
 
     def watches(self) -> Sequence[Keys]:
         return [Keys(resource="", keys=self._keys)]
@@ -122,13 +123,15 @@ class PreferenceController:
             return None
         obj = self._tools.cache.obj(self._tools.cache.read(workload) or stored)
         members = [self._tools.cache.obj(each) for each in self._tools.cache.select(MEMBERS, namespace=NAMESPACE)]
+        self._hearing.see(members)
         policy = policy_of(self._tools.cache, workload, str_at(preference, "spec", "targetKind"))
         chosen = None if policy is None else chosen_by(policy)
         leaving = self._handover(workload, obj, chosen, members)
         if chosen is not None:
             members = [member for member in members if name_of(member) in chosen.members]
         try:
-            seats = seats_of(preference, obj, members, self._tools.clock.wall_ms(), self._requests)
+            silent_ms = {name: self._hearing.ms(name) for name in self._hearing.silent}
+            seats = seats_of(preference, obj, members, silent_ms, self._tools.clock.wall_ms(), self._requests)
             seats = _with_leaving(seats, leaving, replicas_of(obj))
             seats = self._moved(preference, obj, workload, seats, among={name_of(each) for each in members})
         except InvalidError as error:
@@ -198,9 +201,14 @@ class PreferenceController:
 
 
 def seats_of(
-    preference: JsonObject, workload: JsonObject, members: Sequence[JsonObject], now_ms: int, requests: Requests
+    preference: JsonObject,
+    workload: JsonObject,
+    members: Sequence[JsonObject],
+    silent_ms: Mapping[str, int],
+    now_ms: int,
+    requests: Requests,
 ) -> Seats:
-    """How many each member is to have. Raises `InvalidError`. Pure."""
+    """How many each member is to have. `silent_ms`: of those that are, for how long. Raises `InvalidError`. Pure."""
     spec = map_at(preference, "spec")
     shares = {name: _share(map_at(spec, "clusters", name)) for name in map_at(spec, "clusters")}
     given = replicas_of(workload)
@@ -209,7 +217,7 @@ def seats_of(
     if bool_at(spec, "intersectWithClusterSelector"):
         selector = Placement(selector=read_placement(_selecting(workload)).selector)
         among = set(placed(selector, {name_of(member): labels_of(member) for member in here}))
-    silent_for = {name_of(each): _silent_ms(each, now_ms) for each in here if not is_ready(each)}
+    silent_for = {name_of(each): silent_ms.get(name_of(each), 0) for each in here if not is_ready(each)}
     after_ms = _failover_ms(preference)
     frozen = 2 * len(silent_for) >= len(here)
     lost = {name for name, ms in silent_for.items() if after_ms is not None and not frozen and ms >= after_ms}
@@ -274,6 +282,8 @@ def _limits(
             capacity[name] = (has if bound is None else bound) + replicas_in(rooms, asked)
         waiting = read_pods(status, "waiting").get(row, 0)
         told, since = int_at(before.get(name, {}), "most"), str_at(before.get(name, {}), "fullSince")
+        if since and ms_at(since) > now_ms:  # the clock was set back: else it would be full for as long
+            since = time_text(now_ms)
         if waiting:
             # By what is told together: what was given to it since, it tells of later.
             most = bound if bound is not None else told if since else max(0, has - waiting)
@@ -321,11 +331,6 @@ def _failover_ms(preference: JsonObject) -> int | None:
     if not (text.isascii() and text.isdecimal()):
         raise InvalidError(f"metadata.annotations[{FAILOVER}]: {text!r} is not a number of seconds")
     return int(text) * 1000
-
-
-def _silent_ms(member: JsonObject, now_ms: int) -> int:
-    ready = condition_of(member, "Ready") or {}
-    return max(0, now_ms - ms_at(str_at(ready, "lastTransitionTime"), default=now_ms))
 
 
 def replicas_of(workload: JsonObject) -> dict[str, int]:

@@ -303,7 +303,7 @@ class PushController:
         backed: bool | None = None,
     ) -> None:
         before, at = map_at(obj, "status"), time_text(self._tools.clock.wall_ms())
-        status: JsonObject = {"revision": row.revision}
+        status: JsonObject = {"revision": row.revision, "plannedAt": row.planned_at}
         if decision.code:
             status["code"], status["message"] = decision.code, decision.message[:1000]
         if decision.removed:

@@ -379,7 +379,7 @@ class RegionController:
     def _status(
         self, before: JsonObject, row: MemberObject, decision: Decision, now: JsonObject | None
     ) -> JsonObject:
-        status: JsonObject = {"revision": row.revision}
+        status: JsonObject = {"revision": row.revision, "plannedAt": row.planned_at}
         if decision.code:
             status["code"], status["message"] = decision.code, decision.message
         if decision.removed:

@@ -51,13 +51,13 @@ def remembered(before: Memory | None, sight: Sight, *, now_ms: int, min_ready_ms
         heard=sight.heard,
         heard_since_ms=heard_ms,
     )
-    planned_ms = min(now_ms, sight.planned_ms)
     told_ms = min(now_ms, max(sight.planned_ms, sight.observed_ms))
     if before is None:
         return replace(made, since_ms=told_ms) if sight.ready else made
     if before.revision != sight.revision:
-        since_ms = told_ms if sight.ready else planned_ms
-        return replace(made, since_ms=since_ms, started_ms=planned_ms)
+        # Lately, as it is looked at with each change; what is written says when, by a clock that may have been set.
+        planned_ms = _lately(sight.planned_ms, now_ms)
+        return replace(made, since_ms=_lately(told_ms, now_ms) if sight.ready else planned_ms, started_ms=planned_ms)
     if before.ready == sight.ready:
         return replace(made, since_ms=before.since_ms, started_ms=before.started_ms)
     if sight.ready:
@@ -66,3 +66,7 @@ def remembered(before: Memory | None, sight: Sight, *, now_ms: int, min_ready_ms
         # It was not in order for long enough to count: it is becoming so ever since.
         return replace(made, since_ms=before.started_ms, started_ms=before.started_ms)
     return made
+
+
+def _lately(at_ms: int, now_ms: int) -> int:
+    return at_ms if now_ms - STALE_MS <= at_ms <= now_ms else now_ms

@@ -93,6 +93,12 @@ class _Stage(Frozen):
         return sorted({*self.wanted.rows, *self.wanted.faults})
 
 
+class _Began(Frozen, kw_only=False):
+    life: tuple[str, int]
+    """Name and number of the version."""
+    at_ms: int
+
+
 class Rollouts:
     """See the module."""
 
@@ -104,11 +110,14 @@ class Rollouts:
         self._memories: dict[Key, dict[str, Memory]] = {}
         self._told_s: dict[Key, float] = {}
         """When it was told last how what is everywhere goes."""
+        self._began: dict[Key, _Began] = {}
+        """When the newest version of each began, where that was here."""
         self._steady_ms = tools.clock.wall_ms() - round(tools.clock.monotonic_s() * 1000)
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
         self._memories.pop(key, None)
+        self._began.pop(key, None)
         self._told_s.pop(key, None)
 
     async def seal(self, key: Key, federated: JsonObject | None, *, secret: bool) -> float | None:
@@ -181,7 +190,7 @@ class Rollouts:
             complete=target.outcome == "Complete",
             proven=target.proven,
             has_base=stage.base is not None,
-            started_ms=ms_at(str_at(target.obj, "status", "startedAt")) or None,
+            started_ms=self._started_ms(stage, now_ms),
         )
         before = self._memories.get(stage.key, {})
         memories: dict[str, Memory] = {}
@@ -194,6 +203,16 @@ class Rollouts:
         self._memories[stage.key] = memories
         tie = f"{stage.key.namespace}/{stage.key.name}"
         return decide_rollout(stage.policy, found, past, now_ms=now_ms, key=tie)
+
+    def _started_ms(self, stage: _Stage, now_ms: int) -> int | None:
+        """When the version began, by the clock that nobody sets where it began here; None: now."""
+        life = (stage.target.name, stage.target.number)
+        written_ms = ms_at(str_at(stage.target.obj, "status", "startedAt"))
+        if not written_ms:
+            self._began[stage.key] = _Began(life, now_ms)
+            return None
+        known = self._began.get(stage.key)
+        return known.at_ms if known is not None and known.life == life else min(written_ms, now_ms)
 
     def _stopped(self, federated: JsonObject) -> bool:
         """What is declared was aborted, or taken back from all: that holds without a policy as well."""
@@ -269,6 +288,14 @@ def _held(rows: Sequence[JsonObject]) -> dict[str, tuple[MemberObject, JsonObjec
     return found
 
 
+def _is_since(row: MemberObject | None, echo: str, observed_ms: int) -> bool:
+    """Whether what was told is of this life of the row. A member of this release says of which; of another its time
+    has to do, which a clock that was set back makes too early."""
+    if row is None or echo:
+        return row is not None and echo == row.planned_at
+    return observed_ms + STALE_MS >= ms_at(row.planned_at)
+
+
 def _member(stage: _Stage, name: str, obj: JsonObject, before: Memory | None, now_ms: int) -> tuple[Member, Memory]:
     """As the planner of waves sees it."""
     row, told = stage.rows.get(name, (None, dict[str, Json]()))
@@ -276,7 +303,7 @@ def _member(stage: _Stage, name: str, obj: JsonObject, before: Memory | None, no
     planned_ms = 0 if row is None else ms_at(row.planned_at)
     observed_ms = ms_at(str_at(told, "observedAt"))
     of_it = row is not None and told.get("revision") == row.revision
-    known = of_it and observed_ms + STALE_MS >= planned_ms
+    known = of_it and _is_since(row, str_at(told, "plannedAt"), observed_ms)
     readiness = Readiness("progressing", "what it told was seen before the change") if of_it else None
     if row is not None and known:
         readiness = told_readiness(row.manifest, told, retains_replicas=REPLICAS in row.retain)

@@ -22,7 +22,7 @@ from cloudcore.registry.port import Effect, Objects
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import Advance, Change, Entry, Store, Stored
-from skerry.errors import GoneError, NotFoundError, ProtocolError, SkerryError, UnavailableError
+from skerry.errors import CallerError, GoneError, NotFoundError, ProtocolError, SkerryError, UnavailableError
 from skerry.frozen import Frozen, field
 from skerry.objects.conditions import Condition, is_true, with_condition
 from skerry.objects.enrolment import (
@@ -58,7 +58,7 @@ from skerry.objects.meta import Key, Revision, Stamp, uid_of
 from skerry.objects.rooms import read_pods, read_rooms, shown_rooms
 from skerry.objects.scheme import Kind
 from skerry.objects.strays import read_strays
-from skerry.objects.times import time_text
+from skerry.objects.times import ms_at, time_text
 from skerry.ports import Clock, Link
 from skerry.sync.effects import DatedReport
 from skerry.sync.ports import SyncSettings, View
@@ -79,6 +79,8 @@ _LOOK_S: Final = 1.0
 REPORT_BYTES_MAX: Final = 128 * 1024
 """Of what a region says of one row; it sends no more."""
 _DRIFTS_MAX: Final = 20
+CLOCK_MS_MAX: Final = 60_000
+"""A region's clock that is off by less is let be: what it tells twice is then the same."""
 _GENERATION_MAX: Final = 2**63 - 1
 _MESSAGE_LENGTH_MAX: Final = 1024
 
@@ -476,16 +478,19 @@ class RegionReporter(Frozen):
         observed = time_text(dated.at_ms)
         match dated.report.kind:
             case "member_object":
-                return self._row(dated.report.key, body, observed)
+                return self._row(dated, body, observed)
             case "member":
                 return self._self(body, observed)
             case kind:
                 raise ProtocolError(f"reports of kind {kind} are not known of a region")
 
-    def _row(self, name: str, body: JsonObject, observed: str) -> Outcome:
+    def _row(self, dated: DatedReport, body: JsonObject, observed: str) -> Outcome:
+        name = dated.report.key
         if not name.startswith(f"{self.member}."):
             raise ProtocolError("a region reports of its own objects alone")
         told = _told(body)
+        if told.get("drift"):
+            told["drift"] = by_our_clock(maps_at(told, "drift"), dated)
         transform = partial(_with_told, told=told, observed=observed)
         key = self.kinds.row.key("", name)
         return Outcome(
@@ -534,7 +539,7 @@ class RegionReporter(Frozen):
 def _told(body: JsonObject) -> JsonObject:
     """What a region says of a row, each field of the type that others rely on."""
     told: JsonObject = {"revision": int_at(body, "revision")}
-    for name in ("code", "message", "version"):
+    for name in ("code", "message", "version", "plannedAt"):
         if text := str_at(body, name):
             told[name] = text[:_MESSAGE_LENGTH_MAX]
     for name in ("removed", "leasePending"):
@@ -553,6 +558,21 @@ def _told(body: JsonObject) -> JsonObject:
     if drift:
         told["drift"] = drift
     return told
+
+
+def by_our_clock(drift: Sequence[JsonObject], dated: DatedReport) -> list[Json]:
+    """Times that a region gives by a clock of its own, which may be a year off, as this cloud's clock has them."""
+    off_ms = dated.at_ms - dated.report.wall_ms
+    shifted: list[Json] = []
+    for each in drift:
+        try:
+            at_ms = ms_at(str_at(each, "at"))
+        except CallerError:
+            shifted.append({name: value for name, value in each.items() if name != "at"})
+            continue
+        at_ms = at_ms + off_ms if abs(off_ms) > CLOCK_MS_MAX else at_ms
+        shifted.append({**each, "at": time_text(max(0, min(at_ms, dated.at_ms)))} if at_ms else each)
+    return shifted
 
 
 def _with_told(obj: JsonObject, *, told: JsonObject, observed: str) -> JsonObject:

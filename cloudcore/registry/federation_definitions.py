@@ -471,6 +471,7 @@ def _ledger() -> dict[str, JsonObject]:
             revision=int64("Of the spec that this is of."),
             code=string("As KubeFed calls it; none: it is as it is to be."),
             message=string("Why it is not."),
+            plannedAt=string("Of the spec that this is of, by which its life is told from an earlier one."),
             observedAt=string("When the member saw that."),
             removed=boolean("Of a tombstone: it is gone."),
             generation=int64("Of the object there that this is of."),

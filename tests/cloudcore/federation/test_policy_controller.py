@@ -443,3 +443,89 @@ async def test_pods_that_take_long_to_end_are_waited_for(stage: Stage) -> None:
     stage.world.clock.advance(1)
     await stage.look()
     assert stage.wanted() == {"north": "Delete", "south": "there"}
+
+
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize("step_ms", [HOUR_MS, -HOUR_MS, 365 * 24 * HOUR_MS, -365 * 24 * HOUR_MS])
+async def test_a_clock_that_is_set_moves_nothing_and_holds_no_move_up(stage: Stage, step_ms: int) -> None:
+    choices = [*only("north"), *only("south"), *only("west")]
+    failover = {"afterSeconds": 300, "failback": "AfterStable", "stableSeconds": 600, "perMinute": 1}
+    await policy(stage, affinities=choices, members=1, failover=failover)
+    await federated(stage)
+    await stage.settle()
+    clock = stage.world.clock
+    await stage.heard("north", ready=False)
+    await stage.settle()
+    clock.advance(299)
+    clock.step_wall(step_ms)
+    await stage.look()
+    assert stage.wanted() == {"north": "there"}, "it has been silent for 299 s, whatever the clock says"
+    clock.advance(1)
+    await stage.look()
+    assert stage.wanted() == {"north": "Delete", "south": "there"}
+    assert len(stage.status()["moves"]) == 1
+    await stage.heard("north")
+    await stage.settle()
+    clock.advance(599)
+    clock.step_wall(-step_ms)
+    await stage.look()
+    assert [each["name"] for each in stage.status()["placed"]] == ["south"], "it is stable since 599 s"
+    clock.advance(1)
+    await stage.look()
+    assert [each["name"] for each in stage.status()["placed"]] == ["north"]
+
+
+@pytest.mark.parametrize("step_ms", [0, HOUR_MS, -HOUR_MS])
+async def test_no_more_move_in_a_minute_than_may_whatever_the_clock_says(stage: Stage, step_ms: int) -> None:
+    failover = {"afterSeconds": 10, "perMinute": 1, "freezeAbovePercent": 100}
+    await policy(stage, affinities=[{"clusterSelector": {}}], members=1, failover=failover)
+    await federated(stage)
+    await stage.settle()
+    first = ""
+    for _ in range(2):
+        (first,) = [each["name"] for each in stage.status()["placed"]]
+        await stage.heard(first, ready=False)
+        await stage.settle()
+        stage.world.clock.advance(10)
+        await stage.look()
+        stage.world.clock.step_wall(step_ms)
+    assert [each["name"] for each in stage.status()["placed"]] == [first], "one has moved in this minute"
+    stage.world.clock.advance(50)
+    await stage.look()
+    assert [each["name"] for each in stage.status()["placed"]] != [first]
+    assert len(stage.status()["moves"]) == 2
+
+
+@pytest.mark.parametrize("step_ms", [0, HOUR_MS, -HOUR_MS])
+async def test_another_leader_gives_failover_its_full_time_again_and_knows_of_the_last_moves(
+    stage: Stage, step_ms: int
+) -> None:
+    failover = {"afterSeconds": 10, "perMinute": 1, "freezeAbovePercent": 100}
+    await policy(stage, affinities=[{"clusterSelector": {}}], members=1, failover=failover)
+    await federated(stage)
+    await stage.settle()
+    (first,) = [each["name"] for each in stage.status()["placed"]]
+    await stage.heard(first, ready=False)
+    await stage.settle()
+    stage.world.clock.advance(9)
+    stage.world.clock.step_wall(step_ms)
+    stage.policies = PolicyController(stage.world.tools)
+    await stage.look()
+    stage.world.clock.advance(9)
+    await stage.look()
+    assert [each["name"] for each in stage.status()["placed"]] == [first]
+    stage.world.clock.advance(1)
+    await stage.look()
+    (second,) = [each["name"] for each in stage.status()["placed"]]
+    assert second != first
+    await stage.heard(second, ready=False)
+    stage.policies = PolicyController(stage.world.tools)
+    await stage.look()
+    stage.world.clock.advance(20)
+    await stage.look()
+    assert [each["name"] for each in stage.status()["placed"]] == [second], "one has moved in this minute"
+    stage.world.clock.advance(60)
+    await stage.look()
+    assert [each["name"] for each in stage.status()["placed"]] != [second]

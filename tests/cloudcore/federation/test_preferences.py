@@ -15,9 +15,11 @@ from cloudcore.federation.preference_controller import (
     with_replicas,
 )
 from skerry.errors import InvalidError
-from skerry.objects.federation import Target, row_name
+from skerry.objects.conditions import condition_of
+from skerry.objects.federation import Target, is_ready, row_name
+from skerry.objects.json import str_at
 from skerry.objects.rooms import ROWS_MAX
-from skerry.objects.times import time_text
+from skerry.objects.times import ms_at, time_text
 
 NOW_MS = 1_000_000_000
 
@@ -45,8 +47,15 @@ def workload(**given: int) -> Any:
     return with_replicas(made, given) if given else made
 
 
+def found_seats(wish: Any, obj: Any, members: Any, now_ms: int = NOW_MS) -> Any:
+    """With members that are silent since their condition says so."""
+    since = {each["metadata"]["name"]: condition_of(each, "Ready") for each in members if not is_ready(each)}
+    silent_ms = {name: now_ms - ms_at(str_at(told, "lastTransitionTime")) for name, told in since.items() if told}
+    return seats_of(wish, obj, members, silent_ms, now_ms, asked)
+
+
 def divided(wish: Any, obj: Any, *members: Any) -> dict[str, int]:
-    seats = seats_of(wish, obj, members, NOW_MS, asked)
+    seats = found_seats(wish, obj, members)
     return {name: count for name, count in {**seats.division.replicas, **seats.silent}.items() if count}
 
 
@@ -71,7 +80,7 @@ def test_failover_waits_as_long_as_is_said_and_not_where_half_are_silent() -> No
     wish = preference(6, annotations={FAILOVER: "300"})
     heard = member("a"), member("c")
     assert divided(wish, workload(a=3, b=3), *heard, member("b", silent_s=299))["b"] == 3
-    seats = seats_of(wish, workload(a=3, b=3), [*heard, member("b", silent_s=200)], NOW_MS, asked)
+    seats = found_seats(wish, workload(a=3, b=3), [*heard, member("b", silent_s=200)])
     assert seats.again_s == 100
     assert "b" not in divided(wish, workload(a=3, b=3), *heard, member("b", silent_s=300))
     assert divided(wish, workload(a=3, b=3), member("a"), member("b", silent_s=300)) == {"a": 3, "b": 3}
@@ -79,7 +88,7 @@ def test_failover_waits_as_long_as_is_said_and_not_where_half_are_silent() -> No
 
 def test_a_delay_that_is_no_number_is_refused() -> None:
     with pytest.raises(InvalidError, match="not a number of seconds"):
-        seats_of(preference(6, annotations={FAILOVER: "5m"}), workload(), [member("a")], NOW_MS, asked)
+        found_seats(preference(6, annotations={FAILOVER: "5m"}), workload(), [member("a")])
 
 
 def test_the_selector_counts_where_it_is_asked_for() -> None:
@@ -123,14 +132,14 @@ def test_a_member_gets_no_more_than_finds_room_and_the_others_the_rest() -> None
 def test_replicas_that_were_just_given_are_not_given_room_twice() -> None:
     wish = preference(5, targetKind="FederatedDeployment")
     obj = asking(workload(a=2), 900)
-    seats = seats_of(wish, obj, [roomy("a")], NOW_MS, asked)
+    seats = found_seats(wish, obj, [roomy("a")])
     assert seats.division.parked == {"a": 3}, "of the room for two, the two that were given will take all"
 
 
 def test_what_has_no_room_anywhere_is_parked_and_told() -> None:
     wish = preference(10, {"*": {"weight": 1, "maxReplicas": 4}}, targetKind="FederatedDeployment")
     obj = asking(workload(), 1000)
-    seats = seats_of(wish, obj, [roomy("a"), roomy("b")], NOW_MS, asked)
+    seats = found_seats(wish, obj, [roomy("a"), roomy("b")])
     assert (seats.division.replicas, seats.division.parked) == ({"a": 4, "b": 4}, {"a": 2, "b": 2})
     assert seats.division.unplaced == 2
 
@@ -143,15 +152,15 @@ def test_whom_a_preference_names_and_who_is_no_member_is_told() -> None:
 def test_replicas_whose_pods_found_no_node_go_elsewhere_and_do_not_come_back_soon() -> None:
     wish = preference(6, targetKind="FederatedDeployment", rebalance=True)
     obj = asking(workload(a=3, b=3), 10)
-    seats = seats_of(wish, obj, [roomy("a", bound=1, waiting=2), member("b")], NOW_MS, asked)
+    seats = found_seats(wish, obj, [roomy("a", bound=1, waiting=2), member("b")])
     assert seats.division.replicas == {"a": 1, "b": 5}
     told = [{"name": "a", "replicas": 1, "most": 1, "fullSince": time_text(NOW_MS)}]
     wish["status"] = {"clusters": told}
     moved = asking(workload(a=1, b=5), 10)
-    later = seats_of(wish, moved, [roomy("a", bound=1), member("b")], NOW_MS + 60_000, asked)
+    later = found_seats(wish, moved, [roomy("a", bound=1), member("b")], NOW_MS + 60_000)
     assert later.division.replicas == {"a": 1, "b": 5}, "that they are gone made no room"
     assert later.limits.full == {"a": (1, time_text(NOW_MS))}
-    much = seats_of(wish, moved, [roomy("a", bound=1), member("b")], NOW_MS + int(FULL_S * 1000), asked)
+    much = found_seats(wish, moved, [roomy("a", bound=1), member("b")], NOW_MS + int(FULL_S * 1000))
     assert much.division.replicas == {"a": 3, "b": 3}
 
 
@@ -160,7 +169,7 @@ def test_what_is_told_once_counts_once_however_often_it_is_divided() -> None:
     obj = asking(workload(a=10), 10)
     members = roomy("a", bound=8, waiting=2), member("b")
     for _ in range(4):
-        seats = seats_of(wish, obj, members, NOW_MS, asked)
+        seats = found_seats(wish, obj, members)
         assert seats.division.replicas == {"a": 8, "b": 2}
         obj = with_replicas(obj, seats.division.replicas)
         wish["status"] = {"clusters": [{"name": "a", "replicas": 8, "most": 8, "fullSince": time_text(NOW_MS)}]}
@@ -174,3 +183,20 @@ def test_replicas_of_a_row_that_is_not_told_are_where_they_were_given() -> None:
     few = roomy("a")
     few["status"] |= {"room": [], "bound": {}}
     assert divided(wish, asking(workload(a=5, b=5), 10), few, member("b")) == {"b": 10}
+
+
+def test_a_clock_that_is_set_back_leaves_a_member_full_for_no_longer() -> None:
+    wish = preference(6, targetKind="FederatedDeployment", rebalance=True)
+    year_ms = 365 * 86_400_000
+    wish["status"] = {"clusters": [{"name": "a", "replicas": 1, "most": 1, "fullSince": time_text(NOW_MS + year_ms)}]}
+    moved = asking(workload(a=1, b=5), 10)
+    seats = found_seats(wish, moved, [roomy("a", bound=1), member("b")])
+    assert seats.limits.full == {"a": (1, time_text(NOW_MS))}, "from now on, at the most"
+
+
+def test_how_long_somebody_is_silent_is_not_read_from_what_a_clock_wrote() -> None:
+    members = member("a"), member("c"), member("b", silent_s=10**8)
+    wish = preference(6, annotations={FAILOVER: "300"})
+    seats = seats_of(wish, workload(a=3, b=3), members, {"b": 299_000}, NOW_MS, asked)
+    assert (seats.silent, seats.again_s) == ({"b": 3}, 1.0)
+    assert seats_of(wish, workload(a=3, b=3), members, {"b": 300_000}, NOW_MS, asked).silent == {}

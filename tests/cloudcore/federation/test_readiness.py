@@ -100,6 +100,15 @@ def test_no_time_that_somebody_writes_is_believed_to_be_later_than_now_or_earlie
     assert see(None, 50_000, observed_ms=0).since_ms == 1000
 
 
+def test_a_clock_that_was_set_back_ages_nothing() -> None:
+    """Neither is what has just changed too late at once, nor what is in order so for long enough."""
+    first = see(None, 5_000_000, ready=True)
+    late = see(first, 5_020_000, ready=False, revision=2, planned_ms=1_419_000)
+    assert (late.since_ms, late.started_ms) == (5_020_000, 5_020_000)
+    soon = see(first, 5_020_000, ready=True, revision=2, planned_ms=1_419_000, observed_ms=1_420_000)
+    assert soon.since_ms == 5_020_000
+
+
 def test_what_flips_is_not_in_order_since_it_began_to_become_so() -> None:
     first = see(None, 5000, ready=False)
     changed = see(first, 20_000, ready=False, revision=2, planned_ms=19_000)

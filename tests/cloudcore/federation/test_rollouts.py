@@ -500,3 +500,46 @@ async def test_through_partitions_and_restarts_the_newest_version_is_everywhere_
         await rolling.look(seconds=1)
     assert set(rolling.has().values()) == {str(chaos.version)}
     assert rolling.status()["rollout"]["phase"] == "Complete"
+
+
+def echoing(row: Any, at_ms: int) -> Any:
+    """What a member of this release says of its row."""
+    spec = row["spec"]
+    return {"revision": spec["revision"], "plannedAt": spec["plannedAt"], "observedAt": time_text(at_ms)}
+
+
+@pytest.mark.parametrize("step_ms", [3_600_000, -3_600_000, 31_536_000_000, -31_536_000_000])
+@pytest.mark.parametrize("when", ["before", "while"])
+async def test_a_clock_that_is_set_neither_hastens_nor_ends_a_rollout(
+    rolling: Rolling, step_ms: int, when: str
+) -> None:
+    """While it soaks, or before it began: no wave comes early, none never, and nobody has failed for it."""
+    soaking = {**CANARY, "soakSeconds": 300, "minSucceeded": 1}
+    others = {"name": "others", "clusterSelector": {}}
+    await start(rolling, soaking, others, progressDeadlineSeconds=600, onFailure="Rollback")
+    clock = rolling.world.clock
+
+    async def told(*names: str) -> None:
+        for row in rolling.world.all(MEMBER_OBJECTS):
+            if row["spec"]["member"] in names and row["spec"]["object"]["name"] == "a":
+                status = echoing(row, clock.wall_ms())
+                await rolling.world.set_status(MEMBER_OBJECTS, row["metadata"]["name"], **status)
+        await rolling.settle()
+
+    await told("north", "south", "west")
+    await rolling.look(seconds=600)
+    if when == "before":
+        clock.step_wall(step_ms)
+    await rolling.declare("2")
+    if when == "while":
+        clock.step_wall(step_ms)
+        await rolling.look(seconds=1)
+    await told("north")
+    await rolling.look(seconds=298)
+    assert rolling.has() == {"north": "2", "south": "1", "west": "1"}, "it soaks"
+    assert rolling.status()["rollout"]["phase"] == "Progressing"
+    await rolling.look(seconds=13)
+    assert rolling.has() == {"north": "2", "south": "2", "west": "2"}
+    await told("south", "west")
+    await rolling.look(seconds=11)
+    assert rolling.status()["rollout"]["phase"] == "Complete"

@@ -12,6 +12,7 @@ import pytest
 
 from cloudcore.hub.bounds import Bounds, BoundSettings
 from cloudcore.hub.regions import (
+    CLOCK_MS_MAX,
     GRACE_S,
     REPORT_BYTES_MAX,
     TRUST,
@@ -20,6 +21,7 @@ from cloudcore.hub.regions import (
     RegionKinds,
     RegionParts,
     RegionReporter,
+    by_our_clock,
 )
 from cloudcore.hub.sessions import NodeSession
 from cloudcore.store.port import Advance
@@ -33,7 +35,9 @@ from skerry.objects.federation import (
     is_ready,
     membership_of,
 )
+from skerry.objects.json import str_at
 from skerry.objects.meta import Key
+from skerry.objects.times import ms_at, time_text
 from skerry.sync.effects import DatedReport
 from skerry.wire.frames import Report
 from tests.cloudcore.hub.fleet import eventually
@@ -82,6 +86,21 @@ async def test_a_report_that_makes_no_sense_is_refused_and_ends_no_session(world
 async def test_what_is_of_no_type_that_others_rely_on_is_left_out(world: World) -> None:
     (effect,) = said(world, "north.abc", {"revision": 3, "code": 7, "drift": "x", "remote": [1], "removed": "yes"})
     assert effect.transform({})["status"] == {"revision": 3, "observedAt": "1970-01-01T00:00:00Z"}
+
+
+NOW_MS = 1_790_000_000_000
+YEAR_MS = 31_536_000_000
+
+
+@pytest.mark.parametrize("off_ms", [0, 5_000, 3_600_000, -3_600_000, YEAR_MS, -YEAR_MS, -NOW_MS])
+async def test_when_something_drifted_is_told_by_the_clock_of_who_is_told(off_ms: int) -> None:
+    """However wrong the region's is: it was a minute ago."""
+    report = Report(seq=1, kind="member_object", key="r.a", body=b"", wall_ms=NOW_MS + off_ms, age_ms=0)
+    there: Any = {"path": "/a", "at": time_text(NOW_MS + off_ms - 60_000)}
+    (found,) = by_our_clock([there], DatedReport(report=report, at_ms=NOW_MS))
+    told_ms = ms_at(str_at(found, "at"))
+    assert abs(told_ms - (NOW_MS - 60_000)) <= CLOCK_MS_MAX and told_ms <= NOW_MS
+    assert by_our_clock([{"at": "never"}], DatedReport(report=report, at_ms=NOW_MS)) == [{}]
 
 
 async def test_what_is_said_of_an_older_wish_changes_nothing(world: World) -> None:

@@ -1,0 +1,52 @@
+"""For how long members have been heard, or silent, by a clock that nobody sets.
+
+What conditions say of that is by the wall clock of whoever wrote them: an hour that a clock is set forward would be
+an hour of silence, and replace whom nobody misses; one that it is set back would replace nobody for as long. Kept in
+memory, from when it was seen first: after a crash, or at another replica, delays begin again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from skerry.frozen import Frozen
+from skerry.objects.federation import is_ready
+from skerry.objects.json import JsonObject
+from skerry.objects.meta import name_of
+from skerry.ports import Clock
+
+
+class _Since(Frozen, kw_only=False):
+    heard: bool
+    at_s: float
+
+
+class Hearing:
+    """See the module."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since: dict[str, _Since] = {}
+
+    def see(self, members: Iterable[JsonObject]) -> None:
+        """All that there are, KubeFedClusters, as they are now."""
+        now_s, before = self._clock.monotonic_s(), self._since
+        self._since = {}
+        for member in members:
+            name, heard = name_of(member), is_ready(member)
+            known = before.get(name)
+            self._since[name] = known if known is not None and known.heard == heard else _Since(heard, now_s)
+
+    def ms(self, name: str) -> int:
+        """How long it has been as it is; 0 for one that was not seen."""
+        known = self._since.get(name)
+        return 0 if known is None else round((self._clock.monotonic_s() - known.at_s) * 1000)
+
+    def silent_s(self, name: str) -> float | None:
+        """How long it has been silent; None: it is heard, or no member."""
+        known = self._since.get(name)
+        return None if known is None or known.heard else self._clock.monotonic_s() - known.at_s
+
+    @property
+    def silent(self) -> frozenset[str]:
+        return frozenset(name for name, each in self._since.items() if not each.heard)
