@@ -55,9 +55,20 @@ async def enrol(cloud: str, token_text: str, key_pem: str) -> Credentials:
     return _credentials(await joining.enrolled(route, discovery, pinned, request), key_pem, token.node)
 
 
-async def renew(clouds: Sequence[str], credentials: Credentials) -> Credentials:
+def floor_ms(credentials: Credentials, wall_ms: int) -> int:
+    """The time by which the global cloud's certificate is judged where this machine's clock is behind what has
+    certainly been, as before a time server answers. 0: the clock may be right, and does it. Raises `ValueError`."""
+    since_ms = joining.valid_from_ms(credentials.certificate_pem)
+    return since_ms if wall_ms < since_ms else 0
+
+
+async def renew(clouds: Sequence[str], credentials: Credentials, *, wall_ms: int) -> Credentials:
     """A new certificate of the same key, by the first of these addresses that answers. Raises `CallerError` with a
     refusal, `UnavailableError` when nobody could be asked."""
+    try:
+        known_ms = floor_ms(credentials, wall_ms)
+    except ValueError as error:
+        raise UnavailableError(f"this region's certificate can't be used: {error}") from error
     user = REGION_USER_PREFIX + credentials.name
     csr = joining.signing_request(credentials.key_pem.encode(), user)
     faults: list[str] = []
@@ -66,7 +77,14 @@ async def renew(clouds: Sequence[str], credentials: Credentials) -> Credentials:
             address = str(joining.Peer(*split_address(cloud, default_port=HUB_PORT)))
             try:
                 async with asyncio.timeout(RENEW_S_MAX):
-                    answer = await joining.renewed(joining.Renewing(identity=identity, csr_pem=csr, address=address))
+                    asking = joining.Renewing(
+                        identity=identity,
+                        csr_pem=csr,
+                        address=address,
+                        trust_clock=not known_ms,
+                        known_ms=known_ms,
+                    )
+                    answer = await joining.renewed(asking)
             except (UnavailableError, TimeoutError) as error:
                 faults.append(str(error) or f"{address}: no answer in time")
                 continue

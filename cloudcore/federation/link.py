@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final
 
 from cloudcore.federation.apply import release
-from cloudcore.federation.joining import Credentials, Files, enrol, renew
+from cloudcore.federation.joining import Credentials, Files, enrol, floor_ms, renew
 from cloudcore.federation.outbox import StateOutbox
 from cloudcore.federation.own_state import Requests, own_state
 from cloudcore.federation.region_controller import STAMP
@@ -76,6 +76,8 @@ class _Renewal:
     at_s: float = 0.0
     """Not before, monotonic."""
     failures: int = 0
+    said: str = ""
+    """Why it failed last, as it was logged."""
 
 
 class Membership(Frozen):
@@ -297,24 +299,36 @@ class RegionMember:
         if not membership.renewal_due(self._tools.clock.wall_ms()):
             return
         try:
-            renewed = await renew(membership.clouds, membership.credentials)
+            wall_ms = self._tools.clock.wall_ms()
+            renewed = await renew(membership.clouds, membership.credentials, wall_ms=wall_ms)
             await self._keep(membership.uid, _fields(renewed))
         except SkerryError as error:
-            if not renewal.failures:
+            if str(error) != renewal.said:
                 log.warning("the region's certificate is not renewed yet error=%s", error)
-            renewal.failures += 1
+            renewal.said = str(error)
+            # Without a link there is nothing to go easy on: who was away for months comes back with the link.
+            away = isinstance(error, UnavailableError) and self._session is None
+            renewal.failures = 0 if away else renewal.failures + 1
         else:
             log.info("the region's certificate is renewed region=%s", renewed.name)
             renewal.failures = 0
+            if wall_ms >= renewed.renew_after_ms:  # no clock but a wrong one finds a new certificate old
+                log.warning("this machine's clock is months ahead of the global cloud's region=%s", renewed.name)
+                renewal.at_s = now_s + _RENEW_AGAIN_S_MAX
+                return
         renewal.at_s = now_s + min(_RENEW_AGAIN_S_MAX, _SELF_S * 2.0 ** min(renewal.failures, 10))
 
     async def _once(self, policy: DialPolicy, credentials: Credentials) -> tuple[CloseLink, bool]:
         with Files(credentials) as identity:
             try:
-                context = client_context(identity, trust_clock=True)
+                known_ms = floor_ms(credentials, self._tools.clock.wall_ms())
+                context = client_context(identity, trust_clock=not known_ms)
             except (OSError, ValueError, CallerError) as error:
                 raise UnavailableError(f"this region's certificate can't be used: {error}") from error
             link = await dial(policy.address, context, server_name=credentials.server_name)
+        if link.not_after_ms < known_ms:
+            await link.close(code=1008, reason="certificate expired")
+            raise UnavailableError(f"{policy.address}: its certificate expired before this region's was made")
         membership = self._membership()
         self._belongs_to = "" if membership is None else membership.uid
         stamps = self.stamps()

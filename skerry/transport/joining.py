@@ -127,6 +127,12 @@ def renew_after_ms(certificate_pem: str) -> int:
     return round((certificate.not_valid_before_utc + life * 2 / 3).timestamp() * 1000)
 
 
+def valid_from_ms(certificate_pem: str) -> int:
+    """When a certificate began to be valid, milliseconds since the epoch: a time that has certainly been. Raises
+    `ValueError` for what is none."""
+    return round(x509.load_pem_x509_certificate(certificate_pem.encode()).not_valid_before_utc.timestamp() * 1000)
+
+
 def check_certificate(enrolled: Enrolled, pem: bytes, user: str) -> None:
     """That it is for our key and name and by a CA that the cloud, proved by now, says is its own. Raises
     `UnavailableError`."""
