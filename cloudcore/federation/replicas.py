@@ -16,6 +16,7 @@ the same, so that their autoscalers see pods that wait. What is beyond every max
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -24,6 +25,7 @@ from skerry.frozen import Frozen
 
 TOTAL_MAX: Final = 1_000_000
 """Replicas that are divided at a time."""
+_HALVINGS: Final = 100
 _FNV_OFFSET: Final = 0x811C9DC5
 _FNV_PRIME: Final = 0x01000193
 
@@ -77,7 +79,7 @@ def divide(total: int, members: Iterable[Member], *, key: str, rebalance: bool) 
     }
     running = sum(extra.values())
     if running > left:
-        _take_away(order, extra, running - left)
+        _take_away(order, extra, left)
         left = 0
     else:
         left = _hand_out(order, seats, extra, room, left - running)
@@ -148,6 +150,7 @@ def _hand_out(
     left: int,
 ) -> int:
     """Seat after seat to whoever is first by Webster; how many nobody may have. Changes `extra`."""
+    left = _in_bulk(order, seats, extra, room, left)
 
     def may(name: str) -> bool:
         limit = room[name]
@@ -171,20 +174,55 @@ def _hand_out(
     return left
 
 
-def _take_away(order: Sequence[Member], extra: dict[str, int], surplus: int) -> None:
-    """The seats that Webster would hand out last go first. Changes `extra`."""
-    heap = [
-        (-_priority(member, extra[member.name] - 1), -at) for at, member in enumerate(order) if extra[member.name]
-    ]
-    heapq.heapify(heap)
-    for _ in range(surplus):
-        _, at = heap[0]
-        member = order[-at]
-        extra[member.name] -= 1
-        if extra[member.name]:
-            heapq.heapreplace(heap, (-_priority(member, extra[member.name] - 1), at))
+def _in_bulk(
+    order: Sequence[Member],
+    seats: Mapping[str, int],
+    extra: dict[str, int],
+    room: Mapping[str, int | None],
+    left: int,
+) -> int:
+    """Hand out what everybody has by Webster for sure, so that a million seats are not a million turns; how many are
+    left. All seats whose priority is above a number come before all others: the least number is looked for above
+    which there are no more than are to be handed out. The last seat of each is left to its turn, for what floats are
+    worth. Changes `extra`."""
+    some = [member for member in order if member.share.weight]
+    if not some or left <= 4 * len(some):
+        return left
+    limits = {member.name: room[member.name] for member in some}
+    free = {
+        name: left + extra[name] if limit is None else max(extra[name], limit - seats[name])
+        for name, limit in limits.items()
+    }
+
+    def upto(above: float) -> dict[str, int]:
+        wanted = {member.name: int((member.share.weight / above + 1) / 2) for member in some}
+        return {name: max(extra[name], min(count, free[name])) for name, count in wanted.items()}
+
+    weights = [member.share.weight for member in some]
+    low, high = min(weights) / (2.0 * left + 2.0), max(weights) * 2.0
+    has = sum(extra[member.name] for member in some)
+    for _ in range(_HALVINGS):
+        middle = math.sqrt(low) * math.sqrt(high)
+        if sum(upto(middle).values()) - has <= left:
+            high = middle
         else:
-            heapq.heappop(heap)
+            low = middle
+    for name, count in upto(high).items():
+        given = max(0, count - 1 - extra[name])
+        extra[name] += given
+        left -= given
+    return left
+
+
+def _take_away(order: Sequence[Member], extra: dict[str, int], left: int) -> None:
+    """The seats that Webster would hand out last go first: as many stay as are `left`. Changes `extra`."""
+    before = dict(extra)
+    extra.update(dict.fromkeys(extra, 0))
+    left = _hand_out(order, dict.fromkeys(extra, 0), extra, before, left)
+    for member in order:
+        if not member.share.weight:
+            extra[member.name] = min(before[member.name], left)
+            left -= extra[member.name]
 
 
 def _priority(member: Member, seats: int) -> float:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import random
+from fractions import Fraction
+from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudcore.federation.replicas import Division, Member, Share, divide, share_of
+from cloudcore.federation.replicas import Division, Member, Share, divide, share_of, tie_of
 from skerry.errors import InvalidError
 from skerry.frozen import replace
 
-shares = st.builds(Share, weight=st.integers(0, 50), least=st.integers(0, 5), most=st.none() | st.integers(5, 40))
-capacities = st.none() | st.integers(-3, 40)
+LARGEST = 2**63 - 1
+"""That the API takes."""
+weights = st.integers(0, 50) | st.sampled_from([1, 1, 1, LARGEST - 1, LARGEST])
+shares = st.builds(Share, weight=weights, least=st.integers(0, 5), most=st.none() | st.integers(5, 40))
+capacities = st.none() | st.integers(-3, 40) | st.just(LARGEST)
+names_of_members = st.sampled_from("abcdefghij") | st.text(min_size=1, max_size=3)
+"""In whatever order Unicode has them, and however hashes fall."""
 
 
 @st.composite
 def fleets(draw: st.DrawFn) -> list[Member]:
-    names = draw(st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=8, unique=True))
+    names = draw(st.lists(names_of_members, min_size=1, max_size=8, unique=True))
     return [
         Member(name=name, share=draw(shares), current=draw(st.integers(0, 30)), capacity=draw(capacities))
         for name in names
@@ -175,6 +182,107 @@ def test_what_was_decided_is_decided_again(total: int, members: list[Member], re
     settled = [replace(each, current=first.replicas[each.name]) for each in members]
     again = planned(total, settled, rebalance=rebalance)
     assert again.replicas == first.replicas
+
+
+@given(totals, fleets())
+def test_no_seat_would_be_better_elsewhere(total: int, members: list[Member]) -> None:
+    """What Webster's method is: of two that may both have more, neither's last seat has less weight than the other's
+    next one would have; equal weights differ by one at most."""
+    found = planned(total, members)
+    extra = {each.name: found.replicas[each.name] - found.parked.get(each.name, 0) for each in members}
+    for each in members:
+        extra[each.name] -= each.share.least - found.short.get(each.name, 0)
+    for giver in members:
+        for taker in members:
+            seats = found.replicas[taker.name]
+            limits = [limit for limit in (taker.share.most, taker.capacity) if limit is not None]
+            if not extra[giver.name] or not taker.share.weight or any(seats >= limit for limit in limits):
+                continue
+            last = Fraction(giver.share.weight, 2 * extra[giver.name] - 1)
+            following = Fraction(taker.share.weight, 2 * extra[taker.name] + 1)
+            assert float(last) >= float(following)
+            if giver.share.weight == taker.share.weight:
+                assert extra[giver.name] <= extra[taker.name] + 1
+
+
+@given(totals, fleets())
+def test_one_that_is_taken_away_again_was_never_there(total: int, members: list[Member]) -> None:
+    """Fewer replicas leave those that Webster gave last, ties included."""
+    more = planned(total + 1, members).replicas
+    running = [replace(each, current=more[each.name]) for each in members]
+    assert planned(total, running, rebalance=False).replicas == planned(total, members).replicas
+
+
+few = st.lists(
+    st.builds(
+        Member,
+        name=st.sampled_from("abc"),
+        share=st.builds(Share, weight=st.integers(0, 3), least=st.integers(0, 2), most=st.none() | st.integers(2, 5)),
+        current=st.integers(0, 5),
+        capacity=st.none() | st.integers(-1, 5),
+    ),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda each: each.name,
+)
+
+
+@given(st.integers(0, 9), few)
+def test_nothing_moves_that_could_have_stayed(total: int, members: list[Member]) -> None:
+    """Of all the divisions that there are, with as many in all and with everybody's least, none leaves more where it
+    runs."""
+    found = planned(total, members, rebalance=False)
+    fits = {each.name: found.replicas[each.name] - found.parked.get(each.name, 0) for each in members}
+    ranges: list[range] = []
+    for each in members:
+        limits = [each.share.most, each.capacity]
+        room = min([max(0, limit) for limit in limits if limit is not None], default=total)
+        ranges.append(range(each.share.least - found.short.get(each.name, 0), min(room, total) + 1))
+    wanted = sum(fits.values())
+    stays = max(
+        sum(min(count, each.current) for count, each in zip(counts, members, strict=True))
+        for counts in product(*ranges)
+        if sum(counts) == wanted
+    )
+    assert sum(min(fits[each.name], each.current) for each in members) == stays
+
+
+def one_by_one(total: int, members: list[Member]) -> dict[str, int]:
+    """Webster's method as it is told, without minimums."""
+    order = sorted(members, key=lambda each: (-each.share.weight, tie_of(each.name, "ns/app"), each.name))
+    found = dict.fromkeys((each.name for each in order), 0)
+    for _ in range(total):
+        able = [each for each in order if each.share.weight and found[each.name] != each.share.most]
+        if able:
+            first = max(able, key=lambda each: each.share.weight / (2 * found[each.name] + 1))
+            found[first.name] += 1
+    return found
+
+
+many = st.lists(
+    st.builds(
+        Member,
+        name=names_of_members,
+        share=st.builds(Share, weight=weights, most=st.none() | st.integers(0, 600)),
+    ),
+    min_size=1,
+    max_size=6,
+    unique_by=lambda each: each.name,
+)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1500), many)
+def test_many_are_divided_as_if_it_were_one_by_one(total: int, members: list[Member]) -> None:
+    assert planned(total, members).replicas == one_by_one(total, members)
+
+
+def test_a_million_replicas_are_divided_and_taken_away_again() -> None:
+    members = [member(f"m{number}", number + 1) for number in range(1000)]
+    found = planned(1_000_000, members)
+    assert sum(found.replicas.values()) == 1_000_000
+    running = [replace(each, current=found.replicas[each.name]) for each in members]
+    assert planned(10, running, rebalance=False).replicas == planned(10, members).replicas
 
 
 def test_ten_thousand_changes_of_weight_and_room_move_nothing_that_need_not_move() -> None:
