@@ -16,7 +16,8 @@ from skerry.frozen import replace
 
 LARGEST = 2**63 - 1
 """That the API takes."""
-weights = st.integers(0, 50) | st.sampled_from([1, 1, 1, LARGEST - 1, LARGEST])
+weights = st.sampled_from([0, 1, 1, 2, LARGEST - 1, LARGEST]) | st.integers(0, 50)
+"""Often equal, and often none."""
 shares = st.builds(Share, weight=weights, least=st.integers(0, 5), most=st.none() | st.integers(5, 40))
 capacities = st.none() | st.integers(-3, 40) | st.just(LARGEST)
 names_of_members = st.sampled_from("abcdefghij") | st.text(min_size=1, max_size=3)
@@ -32,7 +33,7 @@ def fleets(draw: st.DrawFn) -> list[Member]:
     ]
 
 
-totals = st.integers(0, 150)
+totals = st.integers(0, 20) | st.integers(0, 150)
 
 
 def planned(total: int, members: list[Member], *, rebalance: bool = True, key: str = "ns/app") -> Division:
@@ -143,6 +144,10 @@ def test_all_are_somewhere_and_nobody_has_more_than_he_may(
         fits = count - found.parked.get(each.name, 0)
         assert each.capacity is None or fits <= max(0, each.capacity)
         assert fits + found.short.get(each.name, 0) >= each.share.least
+        if found.short.get(each.name, 0):
+            full = each.capacity is not None and fits >= max(0, each.capacity)
+            beyond = [other for other in members if found.replicas[other.name] > other.share.least]
+            assert full or not beyond, "nobody has more than his least while another has less"
     if found.unplaced or found.parked:
         for each in members:
             if each.share.weight and found.replicas[each.name] != each.share.most:
