@@ -19,9 +19,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from cloudcore.federation.handover import NOBODY, Handover, handover
+from cloudcore.federation.hearing import Hearing
 from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.moves import kept_back
-from cloudcore.federation.hearing import Hearing
 from cloudcore.federation.overrides import Override, read_overrides, with_override
 from cloudcore.federation.own_state import Requests
 from cloudcore.federation.placement import Placement, placed, read_placement

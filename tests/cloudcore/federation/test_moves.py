@@ -15,7 +15,7 @@ from skerry.objects.json import JsonObject
 from tests.cloudcore.federation.test_handover import acknowledge
 from tests.cloudcore.federation.test_policy_controller import FEDERATED, Stage
 from tests.cloudcore.federation.test_policy_controller import stage as stage
-from tests.cloudcore.federation.test_preferences import NOW_MS, asked, member, preference, seats_of, workload
+from tests.cloudcore.federation.test_preferences import NOW_MS, found_seats, member, preference, workload
 
 NAMES = ("a", "b", "c", "d")
 COUNTS = st.dictionaries(st.sampled_from(NAMES), st.integers(min_value=0, max_value=9))
@@ -73,7 +73,7 @@ def test_what_runs_is_never_less_than_it_was_or_than_is_wanted(
 def moved(status: JsonObject, now_ms: int = NOW_MS) -> tuple[Mapping[str, int], str, float | None]:
     wish = {**preference(9, {"b": {"weight": 1}}, rebalance=True), "status": status}
     obj = workload(a=9)
-    seats = seats_of(wish, obj, [member("a"), member("b")], now_ms, asked)
+    seats = found_seats(wish, obj, [member("a"), member("b")], now_ms)
     found = with_moving(wish, obj, seats, {"a": 9}, now_ms)
     return found.moving, found.moving_since, found.again_s
 
@@ -90,7 +90,7 @@ def test_a_move_that_does_not_succeed_is_made_in_the_end() -> None:
 def test_where_members_say_themselves_how_many_they_run_nobody_keeps_any() -> None:
     obj = workload(a=9)
     wish = preference(9, {"b": {"weight": 1}}, rebalance=True)
-    seats = seats_of(wish, obj, [member("a"), member("b")], NOW_MS, asked)
+    seats = found_seats(wish, obj, [member("a"), member("b")])
     assert with_moving(wish, obj, seats, {"a": 9}, NOW_MS).moving
     obj["spec"]["retainReplicas"] = True
     assert not with_moving(wish, obj, seats, {"a": 9}, NOW_MS).moving
