@@ -19,6 +19,7 @@ from cloudcore.registry.validation import CHECKS, STATUS_CHECKS, STATUS_DECIDES
 from cloudcore.registry.validation.definitions import rules_not_evaluated
 from cloudcore.registry.validation.federation import preference_warnings
 from cloudcore.registry.validation.gslb import global_service_warnings
+from cloudcore.registry.validation.jobs import job_warnings
 from cloudcore.registry.validation.pod_changes import validate_pod_change
 from skerry.errors import Cause, NotFoundError
 from skerry.objects.json import Json, JsonObject, map_at
@@ -125,6 +126,8 @@ class KindRules:
             texts += global_service_warnings(obj)
         if (kind.group, kind.kind) == ("scheduling.kubefed.io", "ReplicaSchedulingPreference"):
             texts += preference_warnings(obj)
+        if kind.group == "batch":
+            texts += job_warnings(obj, old)
         if (kind.group, kind.kind) == _DEFINITION and rules_not_evaluated(obj):
             texts.append("x-kubernetes-validations are kept and published, but not evaluated by this control plane")
         return tuple(texts)

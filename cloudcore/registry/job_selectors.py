@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from skerry.objects.json import JsonObject, bool_at, clone, ensure_map, map_at
-from skerry.objects.meta import name_of, uid_of
+from skerry.objects.meta import labels_of, name_of, uid_of
 
 JOB_NAME: Final = "batch.kubernetes.io/job-name"
 CONTROLLER_UID: Final = "batch.kubernetes.io/controller-uid"
@@ -29,6 +29,9 @@ def with_selector(job: JsonObject) -> JsonObject:
     for name in (LEGACY_CONTROLLER_UID, CONTROLLER_UID):
         labels.setdefault(name, uid_of(job))
     ensure_map(spec, "selector", "matchLabels").setdefault(CONTROLLER_UID, uid_of(job))
+    if not labels_of(done):
+        # A Job without labels has those of its pods (its default), which are known only now.
+        ensure_map(done, "metadata")["labels"] = dict(labels)
     return done
 
 

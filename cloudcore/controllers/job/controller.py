@@ -34,11 +34,12 @@ from cloudcore.controllers.job.status import Said, counted, settled
 from cloudcore.controllers.ownership import with_finalizer
 from cloudcore.controllers.pod_templates import Failure
 from cloudcore.controllers.pod_writing import PodWriter
+from cloudcore.registry.job_selectors import lacks_selector
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import BY_OWNER, PODS_BY_NODE, Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import NotFoundError
-from skerry.objects.json import JsonObject, map_at, str_at
+from skerry.objects.json import JsonObject, dig, map_at, str_at
 from skerry.objects.meta import Key, controller_of, labels_of, name_of, namespace_of, uid_of
 from skerry.objects.select import label_selector
 
@@ -107,8 +108,8 @@ class JobController:
         labels, cache = labels_of(pod), self._tools.cache
         for stored in cache.select(JOBS, namespace=namespace_of(pod)):
             job = cache.obj(stored)
-            selector = map_at(job, "spec", "selector")
-            if selector and not is_finished(job) and is_ours(job) and label_selector(selector).matches(labels):
+            selector = dig(job, "spec", "selector")
+            if label_selector(selector).matches(labels) and not is_finished(job) and is_ours(job):
                 yield stored.key
 
     async def reconcile(self, key: Key) -> float | None:
@@ -125,7 +126,7 @@ class JobController:
             self._records.pop(uid_of(obj), None)
             await self._release([pod for pod in self._read_pods(read_job(obj)) if pod.tracked])
             return None
-        if not map_at(obj, "spec", "selector"):
+        if lacks_selector(obj):
             # It was written when nothing acted on Jobs yet: writing it again gives it what it lacks.
             await self._tools.objects.update(self._jobs, key, lambda current: current)
             return None

@@ -53,8 +53,8 @@ class Job(Frozen):
     start_ms: int | None
     succeeded: int
     failed: int
-    uncounted_succeeded: tuple[str, ...]
-    uncounted_failed: tuple[str, ...]
+    uncounted_succeeded: frozenset[str]
+    uncounted_failed: frozenset[str]
     done: Indexes
     failed_indexes: Indexes
 
@@ -128,8 +128,8 @@ def read_job(obj: JsonObject) -> Job:
         start_ms=ms_at(started) if started else None,
         succeeded=int_at(status, "succeeded"),
         failed=int_at(status, "failed"),
-        uncounted_succeeded=tuple(strs_at(status, "uncountedTerminatedPods", "succeeded")),
-        uncounted_failed=tuple(strs_at(status, "uncountedTerminatedPods", "failed")),
+        uncounted_succeeded=frozenset(strs_at(status, "uncountedTerminatedPods", "succeeded")),
+        uncounted_failed=frozenset(strs_at(status, "uncountedTerminatedPods", "failed")),
         done=parse_indexes(str_at(status, "completedIndexes"), completions or 0),
         failed_indexes=parse_indexes(str_at(status, "failedIndexes"), completions or 0),
     )

@@ -85,7 +85,8 @@ def plan(job: Job, pods: Sequence[JobPod], record: Record, *, now_ms: int) -> St
         return replace(step, ending=ending, end=tuple(active))
     if not job.deleting:
         step = replace(_managed(job, pods, active, step, now_ms=now_ms), manages=True)
-        step = replace(step, track=tuple(pod for pod in active if not pod.tracked and pod not in step.drop))
+        dropped = {pod.uid for pod in step.drop}
+        step = replace(step, track=tuple(pod for pod in active if not pod.tracked and pod.uid not in dropped))
     if _is_complete(job, tally, len(active) - len(step.drop) + len(step.make)):
         text = "Reached expected number of succeeded pods"
         ending = Ending(type="SuccessCriteriaMet", reason="CompletionsReached", message=text)

@@ -48,9 +48,11 @@ def counted(job: Job, pods: Sequence[JobPod], step: Step, *, now_ms: int) -> Cou
     succeeded = strs_at(status, "uncountedTerminatedPods", "succeeded")
     failed = strs_at(status, "uncountedTerminatedPods", "failed")
     done = step.tally.done if job.indexed else None
+    goes_on = not job.deleting and step.ending is None
+    delayed = {pod.uid for pod in step.tally.delayed.values()} if goes_on else set[str]()
     release: list[JobPod] = []
     for pod in sorted(pods, key=lambda pod: -1 if pod.index is None else pod.index):
-        if not pod.tracked or not _may_go(job, pod, step):
+        if not pod.tracked or pod.uid in delayed or not _may_go(job, pod, step):
             continue
         release.append(pod)
         if pod.phase == "Succeeded" and pod.uid not in failed:
@@ -73,9 +75,7 @@ def counted(job: Job, pods: Sequence[JobPod], step: Step, *, now_ms: int) -> Cou
 
 
 def _may_go(job: Job, pod: JobPod, step: Step) -> bool:
-    if job.deleting or step.ending is not None or pod.phase == "Succeeded":
-        return True
-    return pod.failed and not any(pod.uid == each.uid for each in step.tally.delayed.values())
+    return job.deleting or step.ending is not None or pod.phase == "Succeeded" or pod.failed
 
 
 def _has_failed(job: Job, pod: JobPod, ending: Ending | None) -> bool:

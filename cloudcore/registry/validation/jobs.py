@@ -205,6 +205,28 @@ def _validate_indexed(field: str, spec: JsonObject) -> Iterator[Cause]:
             yield invalid(f"{field}.{name}", value, text)
 
 
+def job_warnings(obj: JsonObject, old: JsonObject | None) -> Iterator[str]:
+    """What is allowed of a Job, or of a CronJob, and yet not what the writer may think."""
+    spec = map_at(obj, "spec")
+    if str_at(obj, "kind") == "CronJob":
+        spec = map_at(spec, "jobTemplate", "spec")
+    if old is None and (wrong := label_1123_faults(name_of(obj))):
+        yield (
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; "
+            f"a DNS label is recommended: [{' '.join(wrong)}]"
+        )
+    is_large = int_at(spec, "completions") > _INDEXED_MAX and int_at(spec, "parallelism") > _MANY_PARALLEL_MAX
+    if (
+        is_large
+        and str_at(spec, "completionMode") == "Indexed"
+        and (old is None or obj.get("spec") != old.get("spec"))
+    ):
+        yield (
+            "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, "
+            "Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+        )
+
+
 # --- policies ---
 
 

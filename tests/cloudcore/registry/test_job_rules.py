@@ -203,11 +203,23 @@ def test_what_a_job_says_is_kept_and_generated() -> None:
     labels |= {"job-name": "sum", "batch.kubernetes.io/job-name": "sum"}
     assert made["spec"]["template"]["metadata"]["labels"] == labels
     assert made["spec"]["selector"] == {"matchLabels": {"batch.kubernetes.io/controller-uid": "u1"}}
+    assert made["metadata"]["labels"] == labels
     assert faults(made) == []
     own = spec_of(manualSelector=True, selector={"matchLabels": {"a": "b"}})
     own["template"]["metadata"] = {"labels": {"a": "b"}}
     assert job(own)["spec"]["selector"] == {"matchLabels": {"a": "b"}}
     assert faults(job(own)) == []
+
+
+def test_what_may_surprise_is_said() -> None:
+    dotted = job(spec_of(), name="a.b")
+    [said] = RULES.warnings(KINDS["Job"], dotted, None)
+    assert said.startswith("metadata.name: this is used in Pod names and hostnames, which can result in surprising")
+    assert RULES.warnings(KINDS["Job"], dotted, dotted) == ()
+    assert RULES.warnings(KINDS["CronJob"], cron(name="a.b"), None) == (said,)
+    large = job(spec_of(completionMode="Indexed", completions=100_001, parallelism=10_001))
+    assert "might not be able to track completedIndexes" in RULES.warnings(KINDS["Job"], large, None)[0]
+    assert RULES.warnings(KINDS["Job"], large, large) == ()
 
 
 def changed(old: Any, **fields: Any) -> Any:
