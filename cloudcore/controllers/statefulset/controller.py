@@ -77,6 +77,9 @@ class StatefulSetController:
             return None
         obj = self._tools.cache.obj(stored)
         owner = stateful_set(obj)
+        if owner.leaving:
+            # What belongs to it is the garbage collector's now; a revision made anew would hold the set up for ever.
+            return None
         await claim_all(self._tools, obj, self._pods, fits=_has_ordinal(obj))
         history = await self._history.keep(obj)
         if history.present is None:
@@ -88,7 +91,8 @@ class StatefulSetController:
         observed = self._observe(owner, current, history.present)
         await self._write(owner, status_of(owner, observed))
         live = {pod.revision for pod in observed.pods} | {current.name, history.present.name}
-        await self._history.drop(expired((*history.older, *history.twins), live, limit=owner.history_limit))
+        dead = [each for each in (*history.older, *history.twins) if each.name not in live]
+        await self._history.drop(expired(dead, (), limit=owner.history_limit))
         if failure or planned.waits:
             raise UnfinishedError(failure or "claims of an earlier pod are not gone yet")
         return soonest_s(observed)
@@ -142,8 +146,7 @@ class StatefulSetController:
             failures += await self._make_claims(owner, ordinal) or await self._create(
                 owner, ordinal, current, present
             )
-        if not owner.leaving:
-            await self._own_claims(owner, planned)
+        await self._own_claims(owner, planned)
         for pod in planned.delete:
             await self._delete(owner, pod)
         return "; ".join(failures)

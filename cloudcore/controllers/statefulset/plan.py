@@ -46,8 +46,7 @@ class Plan(Frozen):
 
 def plan(owner: StatefulSet, observed: Observed) -> Plan:
     """One step of a set whose pods come one by one; all that can be done at once of one whose pods don't."""
-    if owner.leaving:
-        return Plan()
+    assert not owner.leaving, "what is left of a set that goes is not its controller's"
     step = _Step(owner, observed)
     if step.grow() and step.shrink() and not owner.on_delete:
         step.update()

@@ -9,6 +9,7 @@ import pytest
 
 from cloudcore.controllers.daemonset.controller import DaemonSetController
 from cloudcore.controllers.daemonset.nodes import node_of
+from cloudcore.controllers.garbage.controller import GarbageController
 from tests.cloudcore.worlds import World, make_world
 
 SETS, REVISIONS = "daemonsets.apps", "controllerrevisions.apps"
@@ -248,3 +249,26 @@ async def test_a_name_that_is_taken_leads_to_another(fleet: Fleet):
         await other.make()
         assert other.status["collisionCount"] == 1
         assert len(world.names(REVISIONS)) == 2 and set(other.images().values()) == {"v1"}
+
+
+@pytest.mark.parametrize("propagation", ["Foreground", "Background"])
+async def test_a_deleted_set_takes_all_along_and_makes_nothing_anew(fleet: Fleet, propagation: Any):
+    await fleet.make()
+    await fleet.world.delete(SETS, "agent", propagation)
+    garbage = GarbageController(fleet.world.tools)
+    for _ in range(4):
+        await fleet.world.settle(fleet.controller, garbage)
+        await fleet.world.run_pods()
+    assert [fleet.world.names(kind) for kind in (SETS, "pods", REVISIONS)] == [[], [], []]
+
+
+async def test_orphaned_pods_are_adopted_by_the_set_that_comes_after(fleet: Fleet):
+    await fleet.make()
+    before = {pod["metadata"]["uid"] for pod in fleet.world.all("pods")}
+    await fleet.world.delete(SETS, "agent", "Orphan")
+    garbage = GarbageController(fleet.world.tools)
+    await fleet.world.settle(fleet.controller, garbage)
+    assert fleet.world.names(SETS) == [] and len(fleet.world.names("pods")) == 3
+    await fleet.make()
+    assert {pod["metadata"]["uid"] for pod in fleet.world.all("pods")} == before, "none was restarted"
+    assert len(fleet.world.names(REVISIONS)) == 1

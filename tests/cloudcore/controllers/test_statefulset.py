@@ -238,3 +238,22 @@ async def test_old_revisions_go_beyond_the_limit(fleet: Fleet):
         await fleet.image(image)
         await fleet.roll()
     assert sorted(each["revision"] for each in fleet.world.all(REVISIONS)) == [3, 4]
+
+
+@pytest.mark.parametrize("propagation", ["Foreground", "Background"])
+async def test_a_deleted_set_takes_all_along_and_makes_nothing_anew(fleet: Fleet, propagation: Any):
+    await fleet.make()
+    await fleet.image("v2")
+    await fleet.roll()
+    await fleet.world.delete(SETS, "db", propagation)
+    await fleet.roll()
+    assert [fleet.world.names(kind) for kind in (SETS, "pods", REVISIONS)] == [[], [], []]
+
+
+async def test_the_revision_that_pods_are_of_does_not_count_against_the_limit(fleet: Fleet):
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"partition": 3}}
+    await fleet.make(revisionHistoryLimit=1, updateStrategy=rolling)
+    for image in ("v2", "v3", "v4"):
+        await fleet.image(image)
+        await fleet.roll()
+    assert sorted(each["revision"] for each in fleet.world.all(REVISIONS)) == [1, 3, 4]

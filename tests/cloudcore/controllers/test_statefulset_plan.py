@@ -101,12 +101,6 @@ def test_ordinals_begin_where_they_are_told_to():
     assert does(plan(shifted, seen(pod(5), pod(6), pod(0)))) == "-0"
 
 
-def test_a_set_that_is_being_deleted_does_nothing():
-    leaving = owner()
-    leaving.obj["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"  # type: ignore[index]
-    assert plan(stateful_set(leaving.obj), seen()) == Plan()
-
-
 def rolled(*revisions: str) -> list[StatefulPod]:
     return [pod(ordinal, revision) for ordinal, revision in enumerate(revisions)]
 
