@@ -244,6 +244,39 @@ def test_a_deleted_daemon_set_takes_its_pods_along_also_from_one_that_was_away(s
     until(lambda: not site.runs_at("gw-1"), "and nothing runs")
 
 
+def test_an_edge_application_has_a_daemon_on_each_gateway_of_its_groups(site: Site) -> None:
+    for name, nodes in (("north", ["gw-1", "gw-2"]), ("south", ["gw-3"])):
+        group: JsonObject = {
+            "apiVersion": "apps.kubeedge.io/v1alpha1",
+            "kind": "NodeGroup",
+            "metadata": {"name": name},
+            "spec": {"nodes": [*nodes]},
+        }
+        site.fleet.create("/apis/apps.kubeedge.io/v1alpha1/nodegroups", group)
+    env: JsonObject = {"name": "VERSION", "value": "south"}
+    override: JsonObject = {"envOverriders": [{"containerName": "app", "operator": "replace", "value": [env]}]}
+    app: JsonObject = {
+        "apiVersion": "apps.kubeedge.io/v1alpha1",
+        "kind": "EdgeApplication",
+        "metadata": {"name": "agents"},
+        "spec": {
+            "workloadTemplate": {"manifests": [daemon_set("sh", "north")]},
+            "workloadScope": {
+                "targetNodeGroups": [{"name": "north"}, {"name": "south", "overriders": override}],
+            },
+        },
+    }
+    site.fleet.create("/apis/apps.kubeedge.io/v1alpha1/namespaces/default/edgeapplications", app)
+    wanted = {"gw-1": "north", "gw-2": "north", "gw-3": "south"}
+    until(lambda: site.versions() == wanted, "each has its group's")
+    for name, count in (("agent-north", 2), ("agent-south", 1)):
+        until(lambda name=name, count=count: ready_of(site, name) == count, f"{name} is ready")
+
+
+def ready_of(site: Site, name: str) -> int:
+    return int_at(site.fleet.find(f"{SETS}/{name}"), "status", "numberReady")
+
+
 @pytest.fixture(scope="module")
 def containerd() -> Generator[Containerd]:
     with containerd_server(registries={"docker.io": "http://127.0.0.1:9"}) as server:
