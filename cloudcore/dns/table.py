@@ -167,9 +167,6 @@ class HealthTable:
     def is_unsure(self, place: Place) -> bool:
         return self._read(self.slots[place])[1] == 1
 
-    def is_drained(self, place: Place) -> bool:
-        return self._read(self.slots[place])[2] == 1
-
     def seen(self, service: Service) -> Service:
         """The service with its endpoints as they are now, and the TTL that this allows."""
         unsure = False

@@ -81,11 +81,6 @@ def json_of(value: Any) -> Json:
             raise ProtocolError(f"configuration of type {value.type_url!r} is none of JSON")
 
 
-def jsons(data: Mapping[str, Any]) -> JsonObject:
-    """Every value of a `CustomizedValue`. Raises `ProtocolError`."""
-    return {name: json_of(value) for name, value in data.items()}
-
-
 def _wrapped(name: str, value: bytes) -> Any:
     return Any(type_url=TYPES + name, value=value)
 

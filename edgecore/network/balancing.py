@@ -49,14 +49,9 @@ class Front(Frozen, order=True):
     """What comes from outside has its own address before the backends (externalTrafficPolicy Local)."""
 
 
-def fronts_of(directory: Directory) -> list[Front]:
-    """Of every service with an address, in an order that stays."""
-    return FrontTable(directory).fronts()
-
-
 class FrontTable:
-    """The same, again and again: a change costs the services that it concerns. With a thousand of them the rest of
-    the agent would wait for a third of a second otherwise."""
+    """Of every service with an address, in an order that stays. A change costs the services that it concerns: with a
+    thousand of them the rest of the agent would wait for a third of a second otherwise."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory

@@ -207,12 +207,6 @@ async def forget_masquerade() -> None:
                 continue
 
 
-async def remove_routes() -> None:
-    """All of ours. Raises `UnavailableError`."""
-    for version in FAMILIES:
-        await run("ip", f"-{version}", "route", "flush", "proto", PROTOCOL)
-
-
 def _routes_in(printed: str) -> Iterable[Route]:
     """Of what `ip -j route` prints; hosts' routes come without a prefix."""
     return [

@@ -64,13 +64,6 @@ def clash(ranges: Iterable[str], connected: Iterable[Connected]) -> str:
     return ""
 
 
-class Lines(Frozen):
-    """For `ip -batch`, by family (4 or 6)."""
-
-    version: int
-    changes: tuple[str, ...]
-
-
 def wanted_routes(
     told: Iterable[NodeRoute], *, node: str, zone: str, own: Sequence[str], connected: Iterable[Connected] = ()
 ) -> list[Route]:

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecore.network.balancing import Backend, Flow, Front, FrontTable, fronts_of, stale_flows
+from edgecore.network.balancing import Backend, Flow, Front, FrontTable, stale_flows
 from edgecore.network.health import Health, health_of, health_ports
 from edgecore.network.nftables import rules_of, transaction
 from skerry.frozen import replace
@@ -24,7 +24,7 @@ def at_site(known: Known) -> None:
 
 
 def inside(known: Known) -> list[str]:
-    (front,) = fronts_of(known.directory)
+    (front,) = FrontTable(known.directory).fronts()
     return [each.address for each in front.inside_backends]
 
 
@@ -80,7 +80,7 @@ def test_each_port_has_its_own_backends_and_what_comes_from_outside_its_own_poli
         "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}},
     }
     known.put(service("web", **spec, **WEB), pod("a", "10.1.0.1"), service("none", "None"))
-    dns, http = fronts_of(known.directory)
+    dns, http = FrontTable(known.directory).fronts()
     assert (http.node_port, http.outside, http.keeps_source, http.sticky_s) == (30080, ("192.0.2.9",), True, 60)
     assert http.outside_backends == (Backend(address="10.1.0.1", port=8080),)
     assert (dns.protocol, dns.inside_backends) == ("udp", (Backend(address="10.1.0.1", port=5353),))
@@ -210,7 +210,7 @@ def test_what_is_kept_of_services_is_what_would_be_made_anew(steps: list[tuple[i
                 known.directory.told(uid, status(f"10.1.0.{number + 10}", ready=flag))
             case _:
                 known.directory.gone = frozenset({"n2"} if flag else ())
-        fronts = fronts_of(known.directory)
+        fronts = FrontTable(known.directory).fronts()
         assert kept.fronts() == fronts
         assert rules_of(kept.fronts(), [], "IPv4", made) == rules_of(fronts, [], "IPv4")
         assert {*made} == {*fronts}
