@@ -229,7 +229,7 @@ class PushController:
         backed = None
         if now is not None and row.target.kind == "Service" and row.target.api_version == "v1":
             backed = await api.backed(row.target.namespace, row.target.name)
-        await self._tell(obj, row, decision, now, backed)
+        await self._tell(obj, row, decision, now, backed=backed)
         return decision
 
     async def _act(
@@ -300,6 +300,7 @@ class PushController:
         row: MemberObject,
         decision: Decision,
         now: JsonObject | None,
+        *,
         backed: bool | None = None,
     ) -> None:
         before, at = map_at(obj, "status"), time_text(self._tools.clock.wall_ms())

@@ -270,7 +270,7 @@ class Rollouts:
 
 
 _NOTHING: Final = Plan(rows={}, faults={})
-_ALL_AT_ONCE: Final = RolloutPolicy(waves=(Wave(name=REST),), max_unavailable=Amount(100, True))
+_ALL_AT_ONCE: Final = RolloutPolicy(waves=(Wave(name=REST),), max_unavailable=Amount(100, percent=True))
 
 
 def _unkept(subject: Subject, why: str) -> Staged:

@@ -69,16 +69,16 @@ class Progress(Frozen):
     message: str = ""
     """Of the newest failure."""
 
-    def after(self, probe: Probe, answer: bool, message: str) -> Progress:
+    def after(self, probe: Probe, *, good: bool, message: str) -> Progress:
         """One more answer; `message` says why it is no success."""
-        row = self.row + 1 if answer == self.last else 1
-        needed = probe.success_threshold if answer else probe.failure_threshold
+        row = self.row + 1 if good == self.last else 1
+        needed = probe.success_threshold if good else probe.failure_threshold
         return replace(
             self,
-            good=answer if row >= needed else self.good,
-            last=answer,
+            good=good if row >= needed else self.good,
+            last=good,
             row=row,
-            message="" if answer else message,
+            message="" if good else message,
         )
 
 

@@ -153,7 +153,7 @@ class Probing:
         if answer.outcome == "error":
             return
         good = answer.outcome in ("success", "warning")
-        run.progress[probe.kind] = run.progress[probe.kind].after(probe, good, answer.text)
+        run.progress[probe.kind] = run.progress[probe.kind].after(probe, good=good, message=answer.text)
         if run.health.started:
             run.begun.set()
         if run.health != before:

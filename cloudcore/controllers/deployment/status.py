@@ -52,7 +52,7 @@ def status_of(owner: Deployment, planned: Plan, made: Made, *, now_ms: int) -> J
     if owner.collisions:
         status["collisionCount"] = owner.collisions
     teller = _Teller(owner, maps_at(old, "conditions"), now_ms)
-    teller.available(counts.available >= owner.replicas - owner.unavailable_max)
+    teller.available(enough=counts.available >= owner.replicas - owner.unavailable_max)
     if not owner.leaving:
         teller.pausing()
         teller.making(made)
@@ -105,7 +105,7 @@ class _Teller:
         self._now_ms = now_ms
         self.conditions = conditions
 
-    def available(self, enough: bool) -> None:
+    def available(self, *, enough: bool) -> None:
         if enough:
             self._tell("Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
         else:

@@ -117,10 +117,10 @@ def options_of(annotations: Mapping[str, str], defaults: Mapping[str, str]) -> t
             options = _applied(options, name, value.strip()[:VALUE_LENGTH_MAX])
         except _BadValueError as error:
             refuses = name in _MUST_BE_READ
-            faults.append(Fault(name=name, why=f"{value[:80]!r}: {error}{_served(refuses)}", refuses=refuses))
+            faults.append(Fault(name=name, why=f"{value[:80]!r}: {error}{_served(refuses=refuses)}", refuses=refuses))
         except KeyError:
             refuses = _PROTECTING.fullmatch(name) is not None and value not in ("false", "off")
-            faults.append(Fault(name=name, why=f"not supported{_served(refuses)}", refuses=refuses))
+            faults.append(Fault(name=name, why=f"not supported{_served(refuses=refuses)}", refuses=refuses))
     return options, tuple(_unused(told, faults))
 
 
@@ -134,7 +134,7 @@ def _unused(told: Mapping[str, str], faults: list[Fault]) -> Iterator[Fault]:
                 yield Fault(name=name, why="of no use without affinity: cookie")
 
 
-def _served(refuses: bool) -> str:
+def _served(*, refuses: bool) -> str:
     return "; the Ingress is not served without it" if refuses else "; ignored"
 
 

@@ -29,7 +29,7 @@ def probe_of(kind: Kind, **fields: Json) -> Probe:
 def after(probe: Probe, *answers: bool) -> Progress:
     progress = first_progress(probe)
     for answer in answers:
-        progress = progress.after(probe, answer, "" if answer else "no")
+        progress = progress.after(probe, good=answer, message="" if answer else "no")
     return progress
 
 
