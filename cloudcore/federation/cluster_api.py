@@ -159,9 +159,15 @@ class ClusterApi:
         """Raises `UnavailableError` where nobody answers, `CallerError` where we are refused."""
         return str_at(await self._ask("GET", "/version"), "gitVersion")
 
-    async def path_of(self, target: Target) -> str:
-        """Raises `NotFoundError` for a kind that is not served there."""
-        base, plural, namespaced = await self._served(target.api_version, target.kind)
+    async def path_of(self, target: Target, *, any_version: bool = False) -> str:
+        """Raises `NotFoundError` for a kind that is not served there. `any_version`: if its own is not, another is
+        as good."""
+        try:
+            base, plural, namespaced = await self._served(target.api_version, target.kind)
+        except NotFoundError:
+            if not any_version:
+                raise
+            base, plural, namespaced = await self._served_otherwise(target)
         place = f"/namespaces/{quote(target.namespace, safe='')}" if namespaced else ""
         return f"{base}{place}/{plural}"
 
@@ -184,6 +190,17 @@ class ClusterApi:
         if kind not in kinds:
             raise NotFoundError(f"{api_version} {kind} is not served there")
         return (base, *kinds[kind])
+
+    async def _served_otherwise(self, target: Target) -> tuple[str, str, bool]:
+        """Under another version of its group."""
+        group = target.api_version.rpartition("/")[0]
+        found = await self._ask("GET", f"/apis/{group}") if group else {}
+        for each in maps_at(found, "versions"):
+            try:
+                return await self._served(str_at(each, "groupVersion"), target.kind)
+            except NotFoundError:
+                continue
+        raise NotFoundError(f"{target.kind} of {group or 'core'} is not served there")
 
     async def read(self, path: str, name: str) -> JsonObject | None:
         try:

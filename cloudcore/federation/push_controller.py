@@ -68,7 +68,7 @@ class MemberApi(Protocol):
 
     async def unlabel(self, target: Target, obj: JsonObject, label: str) -> None: ...
 
-    async def path_of(self, target: Target) -> str: ...
+    async def path_of(self, target: Target, *, any_version: bool = False) -> str: ...
 
     async def read(self, path: str, name: str) -> JsonObject | None: ...
 
@@ -215,7 +215,7 @@ class PushController:
 
     async def _bring_about(self, obj: JsonObject, row: MemberObject, api: MemberApi) -> Decision:
         try:
-            path = await api.path_of(row.target)
+            path = await api.path_of(row.target, any_version=bool(row.removal))
         except NotFoundError as error:
             gone = bool(row.removal)
             code = "" if gone else "CreationFailed"

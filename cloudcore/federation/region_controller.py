@@ -155,7 +155,7 @@ class RegionController:
         row = read_member_object(obj)
         if is_stray(obj):
             return await self._look_after_stray(key, obj, row)
-        kind = self._tools.scheme.named(*split_api_version(row.target.api_version), row.target.kind)
+        kind = self._kind_of(row)
         if kind is None or kind.namespaced != bool(row.target.namespace):
             if row.removal:
                 done = self._whole(row, Decision(act="none", removed=True))
@@ -234,6 +234,16 @@ class RegionController:
             done = replace(decision, act="none")
         await self._note(key, obj, row, done, now, carried=_is_carried(obj, row))
         return _STOPPED_LOOK_S
+
+    def _kind_of(self, row: MemberObject) -> Kind | None:
+        """What is to go is found under another version as well, where its own is served no more."""
+        group, version = split_api_version(row.target.api_version)
+        kind = self._tools.scheme.named(group, version, row.target.kind)
+        if kind is not None or not row.removal:
+            return kind
+        return next(
+            (each for each in self._tools.scheme if (each.group, each.kind) == (group, row.target.kind)), None
+        )
 
     def _whole(self, row: MemberObject, decision: Decision) -> Decision:
         """What may run once alone is gone when its pods are, whoever deleted it, and however."""

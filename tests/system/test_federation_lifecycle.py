@@ -227,3 +227,80 @@ def test_what_kubefeds_webhooks_refuse_is_refused(world: World) -> None:
     }
     refused = world.host.kubectl("create", "-f", "-", stdin=json.dumps(obj), check=False)
     assert "kubefed.io/deleteoption" in refused and "JSON" in refused, refused
+
+
+def test_the_settings_of_a_federation_are_there_and_complete(world: World) -> None:
+    spec = found(world.host, "kubefedconfig", "kubefed", SYSTEM)["spec"]
+    assert spec["clusterHealthCheck"] == {
+        "period": "10s",
+        "timeout": "3s",
+        "failureThreshold": 3,
+        "successThreshold": 1,
+    }
+    assert spec["syncController"]["adoptResources"] == "Enabled"
+    assert [each["configuration"] for each in spec["featureGates"]] == ["Enabled"] * 3
+
+
+def test_the_mark_goes_from_what_nobody_federates(world: World) -> None:
+    place = world.space("strays")
+    until(lambda: found(world.members["cluster2"], "namespace", place, ""))
+    far = world.members["cluster2"]
+    for name, mark in (("stray", "true"), ("left", "false")):
+        metadata = {"name": name, "namespace": place, "labels": {MARK: mark}}
+        obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+        far.kubectl("create", "-f", "-", stdin=json.dumps(obj))
+    until(lambda: MARK not in found(far, "configmap", "stray", place)["metadata"].get("labels", {}), within_s=90)
+    assert found(far, "configmap", "left", place)["metadata"]["labels"] == {MARK: "false"}
+
+
+def widgets(*versions: str) -> str:
+    """The definition of a custom resource: the first of its versions is stored, and the only one that is served."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    served = [
+        {"name": each, "served": number == 0, "storage": number == 0, "schema": schema}
+        for number, each in enumerate(versions)
+    ]
+    names = {"kind": "Widget", "plural": "widgets", "singular": "widget", "listKind": "WidgetList"}
+    spec = {"group": "acme.dev", "scope": "Namespaced", "names": names, "versions": served}
+    metadata = {"name": "widgets.acme.dev"}
+    return json.dumps(
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": metadata,
+            "spec": spec,
+        }
+    )
+
+
+def test_a_custom_type_moves_on_to_its_next_version(world: World) -> None:
+    place = world.space("widgets")
+    for cloud in world.members.values():
+        cloud.kubectl("apply", "-f", "-", stdin=widgets("v1"))
+    until(lambda: "widgets" in world.host.kubectl("api-resources", "--api-group=acme.dev"))
+    world.host.skerry("region", "enable", "widgets")
+    spec = {"template": {"spec": {"size": 1}}, "placement": {"clusters": [{"name": each} for each in MEMBERS]}}
+    for name in ("stays", "goes"):
+        world.apply("types.kubefed.io/v1beta1", "FederatedWidget", name, place, spec)
+
+    def versions(name: str) -> set[str]:
+        objs = [found(cloud, "widgets.acme.dev", name, place) for cloud in world.members.values()]
+        return {"" if obj is None else obj["apiVersion"] for obj in objs}
+
+    until(lambda: versions("stays") == versions("goes") == {"acme.dev/v1"}, within_s=60)
+    for cloud in world.members.values():
+        cloud.kubectl("apply", "-f", "-", stdin=widgets("v2", "v1"))
+    patch = json.dumps({"spec": {"targetType": {"version": "v2"}}})
+    config = ("federatedtypeconfig", "widgets.acme.dev", "-n", SYSTEM)
+    until(lambda: "v2" in world.host.kubectl("api-resources", "--api-group=acme.dev"))
+    world.host.kubectl("patch", *config, "--type=merge", "-p", patch)
+    spec["template"] = {"spec": {"size": 2}}
+    world.apply("types.kubefed.io/v1beta1", "FederatedWidget", "stays", place, spec)
+    world.host.kubectl("delete", "federatedwidget", "goes", "-n", place)
+
+    def moved() -> bool:
+        objs = [found(cloud, "widgets.acme.dev", "stays", place) for cloud in world.members.values()]
+        return all(obj and (obj["apiVersion"], obj["spec"]["size"]) == ("acme.dev/v2", 2) for obj in objs)
+
+    until(moved, within_s=90)
+    until(lambda: versions("goes") == {""}, within_s=90)

@@ -137,6 +137,8 @@ def validate_type(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
     if old is not None:
         for field in ("targetType", "federatedType"):
             for part in ("group", "version", "kind", "pluralName", "scope"):
+                if (field, part) == ("targetType", "version"):
+                    continue  # a custom resource that moves on to its next version
                 yield from immutable(
                     f"spec.{field}.{part}", str_at(obj, "spec", field, part), str_at(old, "spec", field, part)
                 )

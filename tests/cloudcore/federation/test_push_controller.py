@@ -78,7 +78,7 @@ class FakeApi:
     async def unlabel(self, target: Target, obj: Any, label: str) -> None:
         raise AssertionError(target)
 
-    async def path_of(self, target: Target) -> str:
+    async def path_of(self, target: Target, *, any_version: bool = False) -> str:
         if self.unserved:
             raise NotFoundError("no such kind")
         return f"/{target.namespace}"

@@ -492,3 +492,13 @@ async def test_what_somebody_deleted_while_cut_off_is_made_again_and_told(stage:
     assert stage.replicas == 3
     assert [each["outcome"] for each in stage.status["drift"]] == ["Reverted"]
     assert len(stage.world.events("DriftReverted")) == 1
+
+
+async def test_what_is_to_go_is_found_under_another_version_where_its_own_is_served_no_more(stage: Stage) -> None:
+    await stage.want(manifest=deployment())
+    await stage.settle()
+    old = {"apiVersion": "apps/v1beta2", "kind": "Deployment", "namespace": "d", "name": "a"}
+    await stage.want(object=old, remove="Delete")
+    await stage.settle()
+    assert stage.status["removed"] is True
+    assert stage.world.objects.read(stage.world.kind("deployments.apps").key("d", "a")) is None
