@@ -198,7 +198,8 @@ def _code(row: Row | None, member: str, found: Plan, heard: Collection[str]) -> 
         return failing, found.faults.get(member, "")
     if row.wanted.removal:
         failing = str_at(row.told, "code") if row.current else ""
-        return failing or "WaitingForRemoval", str_at(row.told, "message") if row.current else ""
+        waits = "" if member in heard else "it is not heard, and removes it when it is back"
+        return failing or "WaitingForRemoval", str_at(row.told, "message") if row.current else waits
     if member not in heard:
         return "ClusterNotReady", "it is not heard: what is shown is what it said last"
     said = (str_at(row.told, "code"), str_at(row.told, "message")) if row.current else ("", "")
