@@ -81,6 +81,11 @@ class _Work:
             self.waits_ms.append(left_ms)
         return left_ms <= 0
 
+    def shaky(self, name: str) -> bool:
+        """Heard for less than one has to be to come back to: of those that may take a seat over, the last."""
+        failover, member = self.policy.failover, self.members[name]
+        return failover is not None and self.now_ms - member.since_ms < failover.stable_s * 1000
+
     def of(self, affinity: Affinity) -> list[str]:
         return [name for name, member in self.members.items() if affinity.matches(member)]
 
@@ -234,7 +239,7 @@ def _seated(work: _Work, choice: Affinity, kept: Sequence[str], lost: Collection
     if wanted is not None or policy.failover is not None:
         waiting = [name for name in waiting if work.members[name].ready]
     while waiting and not full():
-        name = min(waiting, key=lambda each: (crowd(each), tie_of(each, work.key)))
+        name = min(waiting, key=lambda each: (crowd(each), work.shaky(each), tie_of(each, work.key)))
         waiting.remove(name)
         if fits(name):
             seat(name)

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final
 
 from cloudcore.hub.bounds import Bounds
+from cloudcore.hub.flapping import Flapping
 from cloudcore.hub.outcomes import Outcome
 from cloudcore.hub.report_bodies import body_of
 from cloudcore.hub.sessions import NodeSession, SessionParts, told_of
@@ -68,8 +69,6 @@ from skerry.wire.frames import CloseCode, ObjectState
 
 log = logging.getLogger(__name__)
 
-GRACE_S: Final = 15.0
-"""After the end of a session until the member counts as silent: a restart of either side is no outage."""
 FENCE_S_MAX: Final = 10.0
 LINKS_MAX: Final = 8
 """Links at once of one region: one, and some that broke."""
@@ -140,6 +139,7 @@ class RegionHub:
         """By member."""
         self._open: set[NodeSession] = set()
         self._links: Counter[str] = Counter()
+        self._flapping = Flapping()
         self._silent: dict[str, float] = {}
         """Members without a session, since when (monotonic)."""
         self._behind: set[NodeSession] = set()
@@ -296,11 +296,11 @@ class RegionHub:
             hub = self._at.get(member, self._all.hub)
             if hub != self._all.hub and self._all.lives(hub):
                 self._silent[member] = now_s  # it is that hub's to say
-        late = now_s - GRACE_S
         for member in sorted(self._unnoted):
             if member not in self._sessions or await self._noted(member, heard=True):
                 self._unnoted.discard(member)
-        for member in [name for name, since in self._silent.items() if since <= late]:
+        grace_s = self._flapping.grace_s
+        for member in [name for name, since in self._silent.items() if now_s - since >= grace_s(name, now_s)]:
             if member in self._sessions or await self._noted(member, heard=False):
                 self._silent.pop(member, None)
 
@@ -313,6 +313,8 @@ class RegionHub:
             self._failing.add(member)
             return False
         self._failing.discard(member)
+        if not heard:
+            self._flapping.silent(member, self._clock.monotonic_s())
         return True
 
     async def _write_heard(self, member: str, *, heard: bool) -> None:

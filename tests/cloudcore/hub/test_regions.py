@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 
 from cloudcore.hub.bounds import Bounds, BoundSettings
+from cloudcore.hub.flapping import GRACE_S
 from cloudcore.hub.regions import (
     CLOCK_MS_MAX,
-    GRACE_S,
     REPORT_BYTES_MAX,
     TRUST,
     MemberView,
