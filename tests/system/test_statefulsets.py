@@ -116,8 +116,7 @@ class Place:
         return (self.directory(pod) / "runs").read_text().split()
 
     def hosts(self) -> set[str]:
-        """By the EndpointSlices of the Service `dbs`, from which the names in the cluster are made. (Pods that are
-        processes of the gateway share its address, of which one name is kept.)"""
+        """By the EndpointSlices of the Service `dbs`, from which the names in the cluster are made."""
         path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
         slices = maps_at(self.fleet.find(path), "items")
         found = [each for each in slices if str_at(each, "metadata", "labels", "kubernetes.io/service-name") == "dbs"]
@@ -156,6 +155,7 @@ def test_pods_come_in_order_with_names_and_data_of_their_own(place: Place) -> No
         for name, pod in place.pods().items()
     }
     assert sorted(began, key=lambda name: (began[name], name)) == ["db-0", "db-1", "db-2"]
+    until(lambda: place.hosts() == {"db-0", "db-1", "db-2"}, "each has a name in the cluster")
     assert len({place.directory(name) for name in began}) == 3
 
     place.change(replicas=1)

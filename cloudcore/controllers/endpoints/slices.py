@@ -17,7 +17,7 @@ from typing import Final
 from cloudcore.controllers.ownership import controller_reference, with_metadata
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at, strs_at, to_json
-from skerry.objects.members import Family, Port, families_of, labels_for, members_of, ports_in
+from skerry.objects.members import Family, Port, families_of, is_headless, labels_for, members_of, ports_in
 from skerry.objects.meta import being_deleted, labels_of, name_of, namespace_of
 from skerry.objects.node_groups import BELONGING_TO
 from skerry.objects.sites import EVERYWHERE, site_in
@@ -70,7 +70,7 @@ def owner_of(service: JsonObject, groups: Groups | None = None) -> Owner:
 def wanted(
     service: JsonObject, pods: Sequence[JsonObject], zones: Mapping[str, str], groups: Groups | None = None
 ) -> dict[Shape, dict[str, JsonObject]]:
-    """The endpoints that should be, by shape and address."""
+    """The endpoints that should be, by shape and by who they are."""
     found: dict[Shape, dict[str, JsonObject]] = defaultdict(dict)
     how = str_at(service, "spec", "trafficDistribution")
     for family in families_of(service):
@@ -93,9 +93,17 @@ def wanted(
             hints = _hints(how, member.node, member.zone) if member.ready else {}
             if hints:
                 endpoint["hints"] = hints
-            # Pods on the network of their node share an address: one that is ready comes last, and counts.
-            found[family, member.ports, _place(endpoint, groups)][member.address] = endpoint
+            # Pods on the network of their node share an address: one that is ready comes last, and counts. But where
+            # they have names of their own, as a StatefulSet's have, each is to be found.
+            who = _named(endpoint) if is_headless(service) else member.address
+            found[family, member.ports, _place(endpoint, groups)][who] = endpoint
     return found
+
+
+def _named(endpoint: JsonObject) -> str:
+    """Its address, and its name in the service where it has one."""
+    names = (*strs_at(endpoint, "addresses")[:1], str_at(endpoint, "hostname"))
+    return " ".join(name for name in names if name)
 
 
 def _place(endpoint: JsonObject, groups: Groups | None) -> str:
@@ -157,10 +165,10 @@ def _fill(
     left = dict(endpoints)
     kept: list[tuple[JsonObject, list[JsonObject]]] = []
     for slice_ in held:
-        addresses = dict.fromkeys(
-            address for each in maps_at(slice_, "endpoints") for address in strs_at(each, "addresses")[:1]
+        known = dict.fromkeys(
+            who for each in maps_at(slice_, "endpoints") for who in (_named(each), *strs_at(each, "addresses")[:1])
         )
-        kept.append((slice_, [left.pop(address) for address in addresses if address in left]))
+        kept.append((slice_, [left.pop(who) for who in known if who in left]))
     new = list(left.values())
     # What is written anyway is filled first; those that would be empty come last, so that they can go.
     for slice_, now in sorted(kept, key=lambda pair: -len(pair[1])):

@@ -140,6 +140,23 @@ async def test_a_headless_service_says_so_and_has_its_pods_hostnames(world: Worl
     assert [each.get("hostname") for each in made["subsets"][0]["addresses"]] == ["first", None]
 
 
+async def test_pods_that_share_an_address_keep_their_names_where_the_service_is_headless(world: World):
+    """As those of a StatefulSet on the network of their node, or that are its processes."""
+    await node(world, "n1")
+    await service(world, clusterIP="None")
+    await pod(world, "a", "10.0.0.1", hostname="web-0", subdomain="web")
+    await pod(world, "b", "10.0.0.1", hostname="web-1", subdomain="web")
+    await world.settle(*controllers(world))
+    (slice_,) = world.all("endpointslices.discovery.k8s.io")
+    assert [each["hostname"] for each in slice_["endpoints"]] == ["web-0", "web-1"]
+    await pod(world, "c", "10.0.0.1", hostname="web-2", subdomain="web")
+    await world.delete("pods", "a", grace_s=0)
+    await world.settle(*controllers(world))
+    (again,) = world.all("endpointslices.discovery.k8s.io")
+    assert [each["hostname"] for each in again["endpoints"]] == ["web-1", "web-2"]
+    assert again["metadata"]["uid"] == slice_["metadata"]["uid"]
+
+
 async def test_a_service_that_nobody_stands_behind_has_one_empty_slice_until_it_goes(world: World):
     await service(world)
     await world.settle(*controllers(world))
