@@ -24,18 +24,9 @@ from cloudcore.store.sql import SqlStore
 from skerry.clocks import SeededIds
 from skerry.errors import GoneError, UnavailableError
 from skerry.objects.meta import Revision
-from tests.contracts.store_contract import (
-    Disk,
-    Several,
-    SharedStoreContract,
-    StoreContract,
-    check_schema_2,
-    key,
-    names,
-    put,
-    take,
-    write,
-)
+from tests.contracts.shared_store_contract import SharedStoreContract
+from tests.contracts.store_contract import StoreContract, check_schema_2
+from tests.contracts.store_writes import Disk, Several, key, names, put, take, write
 from tests.postgres_server import PASSWORD, PostgresServer, postgres_server
 
 pytestmark = [pytest.mark.system, pytest.mark.long]

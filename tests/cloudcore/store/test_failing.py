@@ -8,7 +8,8 @@ from cloudcore.store.failing import FailingStore, Fault, Operation
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Store
 from skerry.errors import StorageFullError, UnavailableError
-from tests.contracts.store_contract import Disk, StoreContract, key, put, write
+from tests.contracts.store_contract import StoreContract
+from tests.contracts.store_writes import Disk, key, put, write
 
 
 class TestFailingStoreWithoutAPlan(StoreContract):

@@ -11,7 +11,7 @@ from cloudcore.store.port import Batch, Record
 from skerry.clocks import ManualClock
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Revision
-from tests.contracts.store_contract import key, put, write
+from tests.contracts.store_writes import key, put, write
 
 SETTINGS = HousekeepingSettings(
     interval_s=0.001, history_s=100, history_min=5, record_age_days=1, records_per_series=2

@@ -6,7 +6,8 @@ import pytest
 
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Store
-from tests.contracts.store_contract import Disk, StoreContract
+from tests.contracts.store_contract import StoreContract
+from tests.contracts.store_writes import Disk
 
 
 class TestMemoryStore(StoreContract):

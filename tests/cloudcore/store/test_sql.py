@@ -22,7 +22,8 @@ from skerry.clocks import SeededIds
 from skerry.errors import StorageFullError, UnavailableError
 from skerry.objects.meta import Revision
 from skerry.sync.received import Received
-from tests.contracts.store_contract import Disk, StoreContract, check_schema_2, key, put, write
+from tests.contracts.store_contract import StoreContract, check_schema_2
+from tests.contracts.store_writes import Disk, key, put, write
 
 RELEASED = Path(__file__).parents[2] / "released" / "v1"
 """Files that the first release wrote."""
