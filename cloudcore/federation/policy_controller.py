@@ -121,7 +121,8 @@ class PolicyController:
         self._watch_silence(members, obj)
         candidates = [replace(each, since_ms=now_ms - self._hearing.ms(each.name)) for each in candidates]
         seats = [
-            Seat(member=str_at(each, "name"), since_ms=ms_at(str_at(each, "since"), default=now_ms))
+            # (Where the clock was set back: nobody has it since tomorrow, and would be handed over to until then.)
+            Seat(member=str_at(each, "name"), since_ms=min(now_ms, ms_at(str_at(each, "since"), default=now_ms)))
             for each in maps_at(obj, "status", "placed")
         ]
         moves = self._moves_ms(obj, now_ms)

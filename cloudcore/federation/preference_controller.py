@@ -259,6 +259,8 @@ def with_moving(
     given = {name: count for name, count in replicas_of(workload).items() if name in available and name not in others}
     kept = kept_back(seats.division, given, available, seats.lost)
     since = str_at(preference, "status", "movingSince") or time_text(now_ms)
+    if ms_at(since) > now_ms:  # the clock was set back: else they would be kept for as long
+        since = time_text(now_ms)
     left_ms = min(MOVING_S * 1000, MOVING_S * 1000 - (now_ms - ms_at(since, default=now_ms)))
     if not kept or left_ms <= 0:
         return seats

@@ -16,7 +16,7 @@ from cloudcore.registry.port import DeleteOptions
 from skerry.errors import InvalidError
 from skerry.objects.enrolment import NODE_KEY_ANNOTATION
 from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, POLICIES, TYPES
-from skerry.objects.times import time_text
+from skerry.objects.times import ms_at, time_text
 from tests.cloudcore.federation.test_types import config
 from tests.cloudcore.worlds import World, make_world
 
@@ -479,6 +479,10 @@ async def test_a_clock_that_is_set_moves_nothing_and_holds_no_move_up(stage: Sta
     clock.advance(1)
     await stage.look()
     assert placed(stage) == ["north"]
+    clock.step_wall(-abs(step_ms))
+    await stage.look()
+    (seat,) = stage.status()["placed"]
+    assert ms_at(seat["since"]) <= clock.wall_ms(), "nobody has it since tomorrow"
 
 
 @pytest.mark.parametrize("step_ms", [0, HOUR_MS, -HOUR_MS])
