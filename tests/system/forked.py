@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -296,6 +297,8 @@ def main(program: str, parent: int) -> NoReturn:
     """Import it, listen at standard input, and fork, for a process `parent`."""
     for module in (program, *PRELOADED[program]):
         importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # each fork would look at all of it again
     become(program, serve(socket.socket(fileno=os.dup(0)), parent))
 
 
