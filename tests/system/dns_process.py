@@ -63,7 +63,7 @@ def dns_server(directory: Path, *flags: str, zones: dict[str, str] | None = None
     for origin, text in (zones or {}).items():
         (directory / "zones" / f"{origin}.zone").write_text(text)
     with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
+        process = forked.start(
             [
                 *(sys.executable, "-m", "cloudcore.main", "dns", "--zones", str(directory / "zones"), "--port", "0"),
                 *("--listen", "127.0.0.1", "--control", str(directory / "control.sock"), "--workers", "1"),

@@ -37,6 +37,7 @@ from skerry.testkit.real.namespaces import enter
 PRELOADED: Final = {
     "cloudcore.main": (
         "cloudcore.cloud",
+        "cloudcore.dns.supervisor",
         "cloudcore.store.sql",
         "sqlalchemy.dialects.sqlite",
         "skerry.transport.quic_link",

@@ -19,6 +19,7 @@ import pytest
 from tests.cloudcore.dns.conftest import ZONE
 from tests.system.dns_load import asking
 from tests.system.dns_process import START_S_MAX, told
+from tests.system.levels import reached
 from tests.system.socket_passer import SocketPasser, reuseport_socket
 
 pytestmark = pytest.mark.system
@@ -49,6 +50,10 @@ def command(directory: Path, *flags: str) -> list[str]:
         *("--listen", "127.0.0.1", "--control", str(directory / "control"), "--state", str(directory / "state")),
         *flags,
     ]
+
+
+def runs(pid: str) -> bool:
+    return Path(f"/proc/{pid}/exe").exists()
 
 
 def wait_for(answers: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
@@ -84,8 +89,11 @@ def test_a_restart_of_the_whole_server_loses_no_question(
             time.sleep(2)
             for number, ending in enumerate((signal.SIGTERM, signal.SIGKILL)):
                 begun = time.monotonic()
+                workers = told("pgrep", "-P", str(process.pid)).split()
                 process.send_signal(ending)
                 process.wait(timeout=20)
+                # One that is about to end after whom it served would take the connection with it.
+                reached(lambda workers=workers: not any(map(runs, workers)), log.read_text, within_s=20)
                 # A connection is made meanwhile, and its question waits as well.
                 waiting = socket.create_connection(("127.0.0.1", port), timeout=60)
                 query = dns.message.make_query("mail.example.com", "A").to_wire()

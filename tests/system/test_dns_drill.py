@@ -18,6 +18,7 @@ import pytest
 
 from skerry.errors import UnavailableError
 from skerry.testkit.real.namespaces import Namespace, new_namespace
+from tests.system import forked
 
 pytestmark = pytest.mark.system
 
@@ -65,7 +66,7 @@ class Net:
 
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with (self.directory / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen([*self.places[name].prefix, *command], stdout=log, stderr=log)
+            process = forked.start([*self.places[name].prefix, *command], stdout=log, stderr=log)
         self.stack.callback(_end, process)
         return process
 
