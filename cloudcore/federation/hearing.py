@@ -19,6 +19,8 @@ from skerry.ports import Clock
 class _Since(Frozen, kw_only=False):
     heard: bool
     at_s: float
+    turned: bool
+    """It was otherwise before, and that was seen."""
 
 
 class Hearing:
@@ -35,7 +37,9 @@ class Hearing:
         for member in members:
             name, heard = name_of(member), is_ready(member)
             known = before.get(name)
-            self._since[name] = known if known is not None and known.heard == heard else _Since(heard, now_s)
+            if known is None or known.heard != heard:
+                known = _Since(heard, now_s, turned=known is not None)
+            self._since[name] = known
 
     def ms(self, name: str) -> int:
         """How long it has been as it is; 0 for one that was not seen."""
@@ -46,6 +50,11 @@ class Hearing:
         """How long it has been silent; None: it is heard, or no member."""
         known = self._since.get(name)
         return None if known is None or known.heard else self._clock.monotonic_s() - known.at_s
+
+    @property
+    def back_ms(self) -> dict[str, int]:
+        """Of members that were silent, and are heard again: for how long."""
+        return {name: self.ms(name) for name, each in self._since.items() if each.heard and each.turned}
 
     @property
     def silent(self) -> frozenset[str]:

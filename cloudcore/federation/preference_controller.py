@@ -66,6 +66,14 @@ class Limits(Frozen):
     """Of those whose pods found no node: as many as have one, and since when that is known."""
 
 
+class Heard(Frozen):
+    """For how long members have been as they are, by name."""
+
+    silent_ms: Mapping[str, int]
+    back_ms: Mapping[str, int]
+    """Of those that were silent before."""
+
+
 class Seats(Frozen):
     """What a preference comes to."""
 
@@ -130,8 +138,9 @@ class PreferenceController:
         if chosen is not None:
             members = [member for member in members if name_of(member) in chosen.members]
         try:
-            silent_ms = {name: self._hearing.ms(name) for name in self._hearing.silent}
-            seats = seats_of(preference, obj, members, silent_ms, self._tools.clock.wall_ms(), self._requests)
+            hearing = self._hearing
+            heard = Heard(silent_ms={name: hearing.ms(name) for name in hearing.silent}, back_ms=hearing.back_ms)
+            seats = seats_of(preference, obj, members, heard, self._tools.clock.wall_ms(), self._requests)
             seats = _with_leaving(seats, leaving, replicas_of(obj))
             seats = self._moved(preference, obj, workload, seats, among={name_of(each) for each in members})
         except InvalidError as error:
@@ -204,11 +213,12 @@ def seats_of(
     preference: JsonObject,
     workload: JsonObject,
     members: Sequence[JsonObject],
-    silent_ms: Mapping[str, int],
+    heard: Heard,
     now_ms: int,
     requests: Requests,
 ) -> Seats:
-    """How many each member is to have. `silent_ms`: of those that are, for how long. Raises `InvalidError`. Pure."""
+    """How many each member is to have. Who lost his by his silence has some again when he has been heard for as long
+    as he had to be silent, or as nobody else may have them. Raises `InvalidError`. Pure."""
     spec = map_at(preference, "spec")
     shares = {name: _share(map_at(spec, "clusters", name)) for name in map_at(spec, "clusters")}
     given = replicas_of(workload)
@@ -217,25 +227,36 @@ def seats_of(
     if bool_at(spec, "intersectWithClusterSelector"):
         selector = Placement(selector=read_placement(_selecting(workload)).selector)
         among = set(placed(selector, {name_of(member): labels_of(member) for member in here}))
-    silent_for = {name_of(each): silent_ms.get(name_of(each), 0) for each in here if not is_ready(each)}
+    silent_for = {name_of(each): heard.silent_ms.get(name_of(each), 0) for each in here if not is_ready(each)}
     after_ms = _failover_ms(preference)
     frozen = 2 * len(silent_for) >= len(here)
     lost = {name for name, ms in silent_for.items() if after_ms is not None and not frozen and ms >= after_ms}
     silent = {name: given[name] for name in silent_for if name not in lost and given.get(name)}
     waits = [after_ms - ms for name, ms in silent_for.items() if after_ms is not None and name in silent]
-    heard = [each for each in here if name_of(each) not in silent_for]
-    limits = _limits(preference, workload, heard, now_ms, requests)
+    limits = _limits(
+        preference, workload, [each for each in here if name_of(each) not in silent_for], now_ms, requests
+    )
     candidates = [
         Member(name=name, share=share, current=given.get(name, 0), capacity=limits.capacity.get(name))
         for name in sorted(among - silent_for.keys())
         if (share := share_of(name, shares)) is not None
     ]
-    division = divide(
-        max(0, int_at(spec, "totalReplicas") - sum(silent.values())),
-        candidates,
-        key=f"{str_at(preference, 'metadata', 'namespace')}/{name_of(preference)}",
-        rebalance=bool_at(spec, "rebalance"),
-    )
+
+    def divided(among: Sequence[Member]) -> Division:
+        return divide(
+            max(0, int_at(spec, "totalReplicas") - sum(silent.values())),
+            among,
+            key=f"{str_at(preference, 'metadata', 'namespace')}/{name_of(preference)}",
+            rebalance=bool_at(spec, "rebalance"),
+        )
+
+    back = {name: (after_ms or 0) - ms for name, ms in heard.back_ms.items() if ms < (after_ms or 0)}
+    steady = [each for each in candidates if each.current or each.name not in back]
+    division = divided(steady)
+    if len(steady) < len(candidates):
+        waits += [back[each.name] for each in candidates if each not in steady]
+        if division.unplaced or division.parked:
+            division = divided(candidates)
     again_s = max(1.0, min(waits) / 1000) if waits and not frozen else None
     return Seats(division=division, silent=silent, lost=frozenset(lost), limits=limits, again_s=again_s)
 

@@ -9,6 +9,7 @@ import pytest
 from cloudcore.federation.preference_controller import (
     FAILOVER,
     FULL_S,
+    Heard,
     replicas_of,
     seats_of,
     strangers_of,
@@ -51,7 +52,7 @@ def found_seats(wish: Any, obj: Any, members: Any, now_ms: int = NOW_MS) -> Any:
     """With members that are silent since their condition says so."""
     since = {each["metadata"]["name"]: condition_of(each, "Ready") for each in members if not is_ready(each)}
     silent_ms = {name: now_ms - ms_at(str_at(told, "lastTransitionTime")) for name, told in since.items() if told}
-    return seats_of(wish, obj, members, silent_ms, now_ms, asked)
+    return seats_of(wish, obj, members, Heard(silent_ms=silent_ms, back_ms={}), now_ms, asked)
 
 
 def divided(wish: Any, obj: Any, *members: Any) -> dict[str, int]:
@@ -197,6 +198,30 @@ def test_a_clock_that_is_set_back_leaves_a_member_full_for_no_longer() -> None:
 def test_how_long_somebody_is_silent_is_not_read_from_what_a_clock_wrote() -> None:
     members = member("a"), member("c"), member("b", silent_s=10**8)
     wish = preference(6, annotations={FAILOVER: "300"})
-    seats = seats_of(wish, workload(a=3, b=3), members, {"b": 299_000}, NOW_MS, asked)
+    heard = Heard(silent_ms={"b": 299_000}, back_ms={})
+    seats = seats_of(wish, workload(a=3, b=3), members, heard, NOW_MS, asked)
     assert (seats.silent, seats.again_s) == ({"b": 3}, 1.0)
-    assert seats_of(wish, workload(a=3, b=3), members, {"b": 300_000}, NOW_MS, asked).silent == {}
+    heard = Heard(silent_ms={"b": 300_000}, back_ms={})
+    assert seats_of(wish, workload(a=3, b=3), members, heard, NOW_MS, asked).silent == {}
+
+
+def test_who_comes_and_goes_has_his_replicas_again_when_he_has_been_heard_for_as_long() -> None:
+    wish = preference(6, rebalance=True, annotations={FAILOVER: "300"})
+    members, moves, obj = [member("a"), member("b"), member("c")], 0, workload(a=2, b=2, c=2)
+    for turn in range(20):  # b is silent for 400 s, and heard for 60 s
+        silent = turn % 2 == 0
+        here = [members[0], member("b", silent_s=400) if silent else members[1], members[2]]
+        heard = Heard(silent_ms={"b": 400_000}, back_ms={}) if silent else Heard(silent_ms={}, back_ms={"b": 60_000})
+        seats = seats_of(wish, obj, here, heard, NOW_MS, asked)
+        after = with_replicas(obj, {**seats.division.replicas, **seats.silent})
+        moves += replicas_of(after) != replicas_of(obj)
+        assert silent or seats.again_s == 240
+        obj = after
+    assert (moves, replicas_of(obj)) == (1, {"a": 3, "c": 3})
+    steady = Heard(silent_ms={}, back_ms={"b": 300_000})
+    assert seats_of(wish, obj, members, steady, NOW_MS, asked).division.replicas == {"a": 2, "b": 2, "c": 2}
+    capped = preference(6, {"*": {"weight": 1, "maxReplicas": 2}}, rebalance=True, annotations={FAILOVER: "300"})
+    soon = Heard(silent_ms={}, back_ms={"b": 1_000})
+    assert seats_of(capped, obj, members, soon, NOW_MS, asked).division.replicas["b"] == 2, (
+        "nobody else may have them"
+    )
