@@ -191,9 +191,9 @@ class PushController:
     async def _one(self, obj: JsonObject, api: MemberApi, rounds: Rounds) -> None:
         """Raises `UnavailableError` when it is the member that does not answer, and not this row."""
         name, revision = name_of(obj), int_at(obj, "spec", "revision")
-        row = read_member_object(obj)
+        row, news = read_member_object(obj), False
         try:
-            decision = await self._bring_about(obj, row, api)
+            decision, news = await self._bring_about(obj, row, api)
         except (CallerError, UnavailableError, ValueError) as error:
             if isinstance(error, UnansweredError):
                 await api.version()
@@ -205,7 +205,7 @@ class PushController:
         elif decision.code:
             rounds.failed(name, revision, now_s)
         else:
-            rounds.settled(name, revision, now_s)
+            rounds.settled(name, revision, now_s, news=news)
 
     async def _note_fault(self, obj: JsonObject, row: MemberObject, decision: Decision) -> None:
         try:
@@ -213,15 +213,15 @@ class PushController:
         except SkerryError as error:  # it is said at the next try: that of one row is not said ends no pass
             log.warning("a row's fault is not noted row=%s error=%s", name_of(obj), error)
 
-    async def _bring_about(self, obj: JsonObject, row: MemberObject, api: MemberApi) -> Decision:
+    async def _bring_about(self, obj: JsonObject, row: MemberObject, api: MemberApi) -> tuple[Decision, bool]:
+        """And whether it is otherwise than it was told last."""
         try:
             path = await api.path_of(row.target, any_version=bool(row.removal))
         except NotFoundError as error:
             gone = bool(row.removal)
             code = "" if gone else "CreationFailed"
             decision = Decision(act="none", removed=gone, code=code, message=str(error), is_unserved=True)
-            await self._tell(obj, row, decision, None)
-            return decision
+            return decision, await self._tell(obj, row, decision, None)
         try:
             decision, now = await self._act(row, obj, path, api)
         except ConflictError:  # somebody wrote in between: it is decided anew
@@ -229,8 +229,7 @@ class PushController:
         backed = None
         if now is not None and row.target.kind == "Service" and row.target.api_version == "v1":
             backed = await api.backed(row.target.namespace, row.target.name)
-        await self._tell(obj, row, decision, now, backed=backed)
-        return decision
+        return decision, await self._tell(obj, row, decision, now, backed=backed)
 
     async def _act(
         self, row: MemberObject, obj: JsonObject, path: str, api: MemberApi
@@ -302,7 +301,8 @@ class PushController:
         now: JsonObject | None,
         *,
         backed: bool | None = None,
-    ) -> None:
+    ) -> bool:
+        """Whether there was anything to tell."""
         before, at = map_at(obj, "status"), time_text(self._tools.clock.wall_ms())
         status: JsonObject = {"revision": row.revision, "plannedAt": row.planned_at}
         if decision.code:
@@ -328,7 +328,7 @@ class PushController:
         if version := version_of(before, decision, now):
             status["version"] = version
         if {name: value for name, value in before.items() if name != "observedAt"} == status:
-            return
+            return False
 
         def telling(current: JsonObject) -> JsonObject:
             if uid_of(current) != uid_of(obj):
@@ -339,7 +339,8 @@ class PushController:
             key = self._rows.key("", name_of(obj))
             await self._tools.objects.update(self._rows, key, telling, subresource="status")
         except NotFoundError:
-            return
+            return False
+        return True
 
     async def _place(self, member: str, api: MemberApi) -> Place | None:
         """Where it is; None where it was asked lately, or does not say: then it is where it was."""

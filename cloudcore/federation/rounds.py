@@ -12,6 +12,9 @@ from skerry.frozen import Frozen
 
 AGAIN_S: Final = 60.0
 """Between looks at an object that is in order: somebody may have changed it there."""
+SOON_S: Final = 10.0
+"""After news of an object: what follows of it, pods that come up, is not to be told a minute late. Twice as long
+after each look that finds none."""
 FIRST_S: Final = 10.0
 """After the first failure."""
 MOST_S: Final = 300.0
@@ -23,6 +26,8 @@ class _Turn(Frozen, kw_only=False):
     revision: int
     at_s: float
     failures: int
+    quiet: int = 0
+    """Looks in a row at an object in order that found no news."""
 
 
 class Rounds:
@@ -47,9 +52,13 @@ class Rounds:
         turn = self._turns.get(name)
         return 0 if turn is None else turn.failures
 
-    def settled(self, name: str, revision: int, now_s: float) -> None:
-        """It is in order."""
-        self._turns[name] = _Turn(revision, now_s + AGAIN_S, 0)
+    def settled(self, name: str, revision: int, now_s: float, *, news: bool) -> None:
+        """It is in order. `news`: it is otherwise than it was told last."""
+        before = self._turns.get(name)
+        known = before is not None and before.revision == revision and not before.failures
+        quiet = before.quiet + 1 if before is not None and known and not news else 0
+        wait_s = min(AGAIN_S, SOON_S * 2.0 ** min(quiet, _DOUBLINGS_MAX))
+        self._turns[name] = _Turn(revision, now_s + wait_s, 0, quiet)
 
     def failed(self, name: str, revision: int, now_s: float) -> float:
         """Seconds until it is tried again."""

@@ -363,3 +363,20 @@ async def test_a_member_counts_as_gone_and_as_back_when_the_config_of_the_federa
     assert await looks(3) == ["True", "False", "False"]
     api.versions = None
     assert await looks(3) == ["False", "False", "True"]
+
+
+async def test_what_follows_of_a_change_is_told_soon(world: World) -> None:
+    api = FakeApi()
+    controller = PushController(world.tools, api)
+    name = await row(world, "a")
+    await look(world, controller)
+    for ready in (1, 2, 3):
+        api.held["a"]["status"] = {"ready": ready}
+        world.clock.advance(10)
+        await look(world, controller)
+        assert status(world, name)["remote"] == {"ready": ready}
+    asked = len(api.asked)
+    for _ in range(30):
+        world.clock.advance(10)
+        await look(world, controller)
+    assert api.asked[asked:].count("a") <= 8, "and then seldom, as nothing happens"
