@@ -39,7 +39,7 @@ from skerry.objects.federation import (
     MemberObject,
     read_member_object,
 )
-from skerry.objects.json import JsonObject, decode_object, encode_object, map_at, str_at, str_map_at
+from skerry.objects.json import JsonObject, decode_object, encode_object, int_at, map_at, str_at, str_map_at
 from skerry.objects.meta import Key, Revision, Stamp, annotations_of, uid_of, with_annotations
 from skerry.objects.scheme import split_api_version
 from skerry.objects.strays import STRAY, is_stray
@@ -222,13 +222,14 @@ class RegionMember:
         try:
             while not work.done():
                 self._news.clear()  # first: what comes while it looks is news
+                if not self._is_of(membership, credentials):
+                    return
                 await self._say_self()
                 await self._renew_in_time(renewal)
                 news = asyncio.create_task(self._news.wait())
                 await asyncio.wait([work, news], timeout=_SELF_S, return_when=asyncio.FIRST_COMPLETED)
                 news.cancel()
-                now = self._membership()
-                if now is None or now.uid != membership.uid or now.credentials != credentials:
+                if not self._is_of(membership, credentials):
                     return
                 if self._news.is_set():
                     await asyncio.wait([work], timeout=_SETTLE_S)  # more may follow, which is told with it
@@ -237,6 +238,11 @@ class RegionMember:
             work.cancel()
             await asyncio.wait([work])
             self._session = self._driver = None
+
+    def _is_of(self, membership: Membership, credentials: Credentials) -> bool:
+        """Whether this is still what it is a member of."""
+        now = self._membership()
+        return now is not None and now.uid == membership.uid and now.credentials == credentials
 
     async def _say_self(self) -> None:
         self._put("member", "self", await own_state(self._tools, self._requests))
@@ -356,8 +362,8 @@ class RegionMember:
         """Of the rows that are held."""
         found: dict[Key, Stamp] = {}
         for stored in self._tools.cache.select(REGION_OBJECTS):
-            if is_stray(self._tools.cache.obj(stored)):
-                continue
+            if STAMP not in annotations_of(self._tools.cache.obj(stored)):
+                continue  # it strays
             uid, _, number = annotations_of(self._tools.cache.obj(stored)).get(STAMP, "").partition(" ")
             revision = int(number) if number.isdecimal() else 0
             found[Key(MEMBER_OBJECTS, "", stored.key.name)] = Stamp(uid, Revision(revision))
@@ -408,11 +414,13 @@ class RegionMember:
         key = self._rows.key("", put.key.name)
 
         def written(current: JsonObject) -> JsonObject:
+            if _is_outlived(spec, current):
+                return _outliving(current, spec, stamp)
             return {**_annotated(current, STAMP, stamp, without=STRAY), "spec": spec}
 
         before = self._tools.objects.read(key)
         if before is not None:
-            if is_stray(self._tools.cache.obj(before)):
+            if is_stray(self._tools.cache.obj(before)) or _is_outlived(spec, self._tools.cache.obj(before)):
                 self._news.set()
             try:
                 await self._tools.objects.update(self._rows, key, written)
@@ -452,6 +460,8 @@ class RegionMember:
 
     def _epoch_of(self, row: JsonObject) -> str:
         """Of the global cloud in which it was seen last; "" where that is over."""
+        if is_stray(row):
+            return annotations_of(row)[STRAY]
         membership = self._membership()
         is_void = annotations_of(row).get(STAMP, "").endswith(" 0")
         return "" if membership is None or is_void else membership.epoch
@@ -484,6 +494,24 @@ def _annotated(obj: JsonObject, name: str, text: str, *, without: str) -> JsonOb
     metadata = map_at(obj, "metadata")
     kept = {key: value for key, value in map_at(metadata, "annotations").items() if key != without}
     return {**obj, "metadata": {**metadata, "annotations": {**kept, name: text}}}
+
+
+def _is_outlived(wanted: JsonObject, row: JsonObject) -> bool:
+    """Of a tombstone: the region has it of a later time, from a global cloud that was set back since. It means what
+    was here before that, and that is gone."""
+    held = map_at(row, "spec")
+    return (
+        bool(wanted.get("remove"))
+        and not held.get("remove")
+        and int_at(wanted, "revision") < int_at(held, "revision")
+    )
+
+
+def _outliving(row: JsonObject, wanted: JsonObject, stamp: str) -> JsonObject:
+    """The tombstone, noted and not carried out: what is here strays."""
+    kept = {name: value for name, value in map_at(row, "spec").items() if name == "leaseSeconds"}
+    noted = _annotated(_annotated(row, STAMP, stamp, without=STRAY), STRAY, "", without=STRAY)
+    return {**noted, "spec": {**wanted, **kept}}
 
 
 def _strayed(row: JsonObject, *, epoch: str) -> JsonObject:

@@ -216,6 +216,9 @@ class RegionController:
                 await self._tools.objects.delete(self._rows, key, DeleteOptions())
             self._noticed()
             return None
+        if row.removal:  # a tombstone of what was here before it
+            uid = annotations_of(obj).get(STAMP, "").partition(" ")[0]
+            self._tell(key.name, {"revision": row.revision, "removed": True, "uid": uid})
         if not row.lease_s:
             await self._marks.free(key.name)
             return None

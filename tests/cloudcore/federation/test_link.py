@@ -12,6 +12,7 @@ import pytest
 
 from cloudcore.federation.joining import Credentials
 from cloudcore.federation.link import TRUST, Membership, RegionMember
+from cloudcore.registry.port import DeleteOptions
 from skerry.errors import NotFoundError
 from skerry.objects.federation import (
     MANAGED,
@@ -103,3 +104,25 @@ async def test_nothing_of_a_federation_that_was_left_is_kept(world: World, *, jo
         await asyncio.wait([work])
     assert world.get("configmaps", "a", NAMESPACE)["metadata"]["labels"] == {"x": "y"}
     assert world.get("configmaps", "b", NAMESPACE)["metadata"]["annotations"] == {ROW: "another"}
+
+
+async def test_that_it_left_while_it_waited_for_more_news_is_seen(world: World) -> None:
+    """It went on dialling for a minute."""
+    fields = {"cloud": "127.0.0.1:1", "name": "north", "certificate": "no", "key": "no", "ca": "no"}
+    data = {name: base64.b64encode(text.encode()).decode() for name, text in fields.items()}
+    await world.create("secrets", {"metadata": {"name": MEMBERSHIP}, "data": data}, NAMESPACE)
+    await world.create(REGION_OBJECTS, {"metadata": {"name": "north.a"}, "spec": {"member": "north"}})
+    member = RegionMember(world.tools, lambda _: {})
+    work = asyncio.create_task(member.run())
+    try:
+        await eventually(lambda: member.outbox.outbox_head() == 1, "it said what it is")
+        member.notice()
+        for _ in range(50):
+            await asyncio.sleep(0)  # now it waits for more
+        secrets = world.kind("secrets")
+        await world.objects.delete(secrets, secrets.key(NAMESPACE, MEMBERSHIP), DeleteOptions())
+        member.notice()
+        await eventually(lambda: not world.all(REGION_OBJECTS), "it is no member any more")
+    finally:
+        work.cancel()
+        await asyncio.wait([work])

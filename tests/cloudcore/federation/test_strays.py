@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,8 +27,9 @@ from skerry.objects.federation import (
     membership_of,
     row_name,
 )
-from skerry.objects.meta import Key
+from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.strays import STRAY, STRAYS_MAX, read_strays, strays_of
+from skerry.wire.frames import ObjectState
 from tests.cloudcore.federation.test_types import config
 from tests.cloudcore.worlds import World, make_world
 
@@ -105,6 +107,34 @@ async def test_what_is_there_by_somebody_else_does_not_stray(region: World) -> N
     await has(region, mark="another")
     await RegionMember(region.tools, lambda _: {}).let_go(Key(MEMBER_OBJECTS, "", NAME))
     assert region.all(REGION_OBJECTS) == []
+
+
+async def test_a_tombstone_of_a_global_cloud_that_was_set_back_removes_nothing_that_is_newer(region: World) -> None:
+    """It was written before what is here was made, carried out, and is in the backup yet."""
+    await has(region, stamp="u 0", manifest={"kind": "ConfigMap"})
+    member = RegionMember(region.tools, lambda _: {})
+    source = {"resource": FEDERATED, "namespace": "d", "name": "a", "uid": "older"}
+    older: Any = {"spec": {"member": "north", "object": OBJECT, "source": source, "revision": 5, "remove": "Delete"}}
+    key = Key(MEMBER_OBJECTS, "", NAME)
+    await member.hold(ObjectState(key=key, stamp=Stamp("u", Revision(5)), body=json.dumps(older).encode()))
+    assert member.stamps() == {key: Stamp("u", Revision(5))}, "it is not sent again and again"
+    told: list[Any] = []
+    await region.settle(controller(region, told))
+    assert region.get("configmaps", "a") is not None
+    assert told[-1] == {"revision": 5, "removed": True, "uid": "u"}, "what it means is gone"
+    await member.let_go(key)
+    assert [(each["object"], each["epoch"]) for each in (await strays(region))["objects"]] == [(OBJECT, "")]
+    assert member.stamps() == {}
+
+
+async def test_a_tombstone_of_what_is_here_removes_it(region: World) -> None:
+    await has(region)
+    member = RegionMember(region.tools, lambda _: {})
+    newer: Any = {"spec": {"member": "north", "object": OBJECT, "revision": 9, "remove": "Delete"}}
+    key = Key(MEMBER_OBJECTS, "", NAME)
+    await member.hold(ObjectState(key=key, stamp=Stamp("u", Revision(9)), body=json.dumps(newer).encode()))
+    await region.settle(controller(region, []))
+    assert region.get("configmaps", "a") is None
 
 
 # --- in the global cloud ---
