@@ -260,6 +260,19 @@ def test_what_happens_while_a_type_is_disabled_is_carried_out_when_it_is_enabled
     assert stage.data(north, "moved") == {"a": "1"}
 
 
+def test_a_federated_kind_that_is_deleted_takes_its_objects_and_is_made_again(stage: Stage) -> None:
+    world, north, south = stage.world, stage.north, stage.south
+    stage.config("prices", a="1")
+    south.stop()
+    world.kubectl("delete", "crd", "federatedconfigmaps.types.kubefed.io")
+    until(lambda: stage.data(north, "prices") is None, within_s=60)
+    assert "prices" in until(lambda: world.skerry("region", "pending"))
+    south.start()
+    until(lambda: stage.data(south, "prices") is None, within_s=90)
+    until(lambda: "federatedconfigmaps" in world.kubectl("api-resources", "--api-group=types.kubefed.io"))
+    stage.config("prices", a="2")
+
+
 def define(cloud: CloudProcess, version: str = "v1", **size: str) -> None:
     versions = [{"name": version, "served": True, "storage": True, "schema": schema(**size)}]
     spec = {**WIDGETS, "versions": versions}
@@ -347,7 +360,20 @@ def test_another_cloud_that_joins_under_a_name_in_use_takes_nothing_of_the_one_b
     world, north, south = stage.world, stage.north, stage.south
     before = until(stage.runs, within_s=90)
     stage.config("prices", a="1")
-    north.kubectl("create", "configmap", "own", "-n", "shop", "--from-literal=a=b")
+    lent = {
+        "apiVersion": "skerry.dev/v1",
+        "kind": "PlacementPolicy",
+        "metadata": {"name": "lent", "namespace": "shop"},
+    }
+    targets = [{"kind": "FederatedDeployment", "name": "ledger"}]
+    spec = {"targets": targets, "affinities": [{"clusters": [{"name": "north"}]}], "atMostOnce": {"leaseSeconds": 10}}
+    world.kubectl("apply", "-f", "-", stdin=json.dumps({**lent, "spec": spec}))
+    selected = {"matchLabels": {"app": "ledger"}}
+    template = {**POD, "metadata": {"labels": {"app": "ledger"}}}
+    stage.federate(
+        "FederatedDeployment", "ledger", {"spec": {"replicas": 1, "selector": selected, "template": template}}
+    )
+    until(lambda: len(stage.runs()) == len(before) + 1, within_s=90)
     made = world.try_skerry("region", "token", "north")
     assert "takes its place" in made.stderr
     south.skerry("region", "leave")
@@ -357,4 +383,8 @@ def test_another_cloud_that_joins_under_a_name_in_use_takes_nothing_of_the_one_b
     world.kubectl("delete", "federatedconfigmap", "prices", "-n", "shop")
     until(lambda: stage.data(south, "prices") is None, within_s=60)
     assert stage.data(north, "prices") == {"a": "1"}
-    assert stage.runs() == before
+    waits = get(world, "placementpolicy", "lent")["status"].get("waitsFor", [])
+    assert [each["name"].partition(" (")[0] for each in waits] == ["north"], "it may run it until its lease is over"
+    assert get(south, "deployment", "ledger") is None
+    until(lambda: stage.runs() == before, within_s=60)
+    until(lambda: get(south, "deployment", "ledger"), within_s=120)
