@@ -29,7 +29,7 @@ from skerry.testkit.mqtt import GATEWAYS, NUMBER, TIME, document_of
 EXPECTATIONS: Final = "expectations.yaml"
 WITHIN: Final = "skerry.dev/expect-ready-within-s"
 """Annotation of a workload: its pods run and are ready so many seconds after they could."""
-WORKLOADS: Final = ("Deployment", "ReplicaSet", "Pod")
+WORKLOADS: Final = ("Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Pod")
 _FIELDS: Final = ("gateways", "plcs", "topics", "desired", "readyWithinSeconds", "settleWithinSeconds", "skip")
 
 
@@ -40,6 +40,7 @@ class Workload(Frozen):
     namespace: str
     name: str
     replicas: int
+    """Of a DaemonSet: on each gateway that it is for."""
     labels: Mapping[str, str]
     """By which its pods are found; of a Pod, empty."""
     selector: Mapping[str, str]
@@ -48,6 +49,14 @@ class Workload(Frozen):
     """The gateway that it names; "" for none."""
     spec: JsonObject
     """Of its pods."""
+
+    def count(self, gateways: Mapping[str, Mapping[str, str]]) -> int:
+        """How many pods it has on gateways of these labels by name."""
+        if self.kind != "DaemonSet":
+            return self.replicas
+        return sum(
+            self.node in ("", name) and self.selector.items() <= labels.items() for name, labels in gateways.items()
+        )
 
 
 class MqttPart(Frozen):
@@ -188,11 +197,18 @@ def _workload(obj: JsonObject) -> Workload:
         namespace=namespace_of(obj) or "default",
         name=name_of(obj),
         replicas=1 if kind == "Pod" else int_at(obj, "spec", "replicas", default=1),
-        labels={} if kind == "Pod" else str_map_at(obj, "spec", "selector", "matchLabels"),
+        labels=_labels(kind, obj),
         selector=str_map_at(spec, "nodeSelector"),
         node=str_at(spec, "nodeName"),
         spec=spec,
     )
+
+
+def _labels(kind: str, obj: JsonObject) -> Mapping[str, str]:
+    if kind == "Pod":
+        return {}
+    plain = kind == "ReplicationController"
+    return str_map_at(obj, "spec", "selector") if plain else str_map_at(obj, "spec", "selector", "matchLabels")
 
 
 def _configs_of(spec: JsonObject) -> list[str]:

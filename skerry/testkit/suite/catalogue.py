@@ -13,7 +13,7 @@ from typing import Final
 
 from skerry.frozen import Frozen
 from skerry.objects.meta import name_of, uid_of
-from skerry.testkit.suite.app import AppDevice
+from skerry.testkit.suite.app import WORKLOADS, AppDevice
 from skerry.testkit.suite.stage import Stage, is_of
 
 HEARTBEATS_S: Final = 62.0
@@ -35,7 +35,7 @@ class Fault(Frozen):
 
 
 def needs_pods(stage: Stage) -> str:
-    return "" if stage.app.workloads else "the app has no Deployment, ReplicaSet or Pod"
+    return "" if stage.app.workloads else f"the app has none of {', '.join(WORKLOADS)}"
 
 
 def needs_config(stage: Stage) -> str:

@@ -145,8 +145,9 @@ class Stage:
             pods = self.pods_of(workload)
             good = [pod for pod in pods if pod.running and pod.ready]
             why = next((f": {pod.name} {pod.message}" for pod in pods if pod not in good), "")
-            assert len(good) == len(pods) == workload.replicas, (
-                f"{workload.kind} {workload.name}: {len(good)} of {workload.replicas} pods run{why}"
+            wanted = workload.count(self.app.gateways)
+            assert len(good) == len(pods) == wanted, (
+                f"{workload.kind} {workload.name}: {len(good)} of {wanted} pods run{why}"
             )
         return True
 
@@ -154,9 +155,8 @@ class Stage:
         """As many pods run as are wanted, whoever knows of it."""
         for workload in self.app.workloads:
             runs = [pod for pod in self.pods_of(workload) if pod.running]
-            assert len(runs) == workload.replicas, (
-                f"{workload.kind} {workload.name}: {len(runs)} of {workload.replicas} pods run"
-            )
+            wanted = workload.count(self.app.gateways)
+            assert len(runs) == wanted, f"{workload.kind} {workload.name}: {len(runs)} of {wanted} pods run"
         return True
 
     def pods_of(self, workload: Workload) -> list[PodView]:
@@ -241,8 +241,9 @@ class Stage:
 
 
 def is_of(workload: Workload, pod: str) -> bool:
-    """Whether a pod of this name is its: NAME-HASH-SUFFIX of a Deployment, NAME-SUFFIX of a ReplicaSet."""
-    parts = {"Deployment": 2, "ReplicaSet": 1, "Pod": 0}[workload.kind]
+    """Whether a pod of this name is its: NAME-HASH-SUFFIX of a Deployment, NAME-ORDINAL of a StatefulSet, NAME-SUFFIX
+    of the others."""
+    parts = {"Deployment": 2, "Pod": 0}.get(workload.kind, 1)
     return pod.rsplit("-", parts)[0] == workload.name if parts else pod == workload.name
 
 

@@ -59,6 +59,14 @@ def test_a_pod_is_known_by_its_workloads_name() -> None:
     assert not is_of(eu, "greeter-eu-648dbbb9dd")
 
 
+def test_a_daemon_set_has_a_pod_on_each_gateway_that_it_is_for() -> None:
+    app = read_app(Path(__file__).parent / "sets")
+    counts = {workload.kind: workload.count(app.gateways) for workload in app.workloads}
+    assert counts == {"DaemonSet": 2, "StatefulSet": 2}
+    daemon, numbered = app.workloads
+    assert is_of(daemon, "agent-x7k2p") and is_of(numbered, "queue-0")
+
+
 def test_a_place_without_manifests_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidError, match="no manifests in it"):
         read_app(tmp_path)

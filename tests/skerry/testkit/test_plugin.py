@@ -14,6 +14,8 @@ import pytest
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parents[3]
 APP = Path(__file__).parent / "manifests"
+SETS = Path(__file__).parent / "sets"
+"""A DaemonSet on two of three gateways, and a StatefulSet."""
 
 
 @pytest.fixture
@@ -109,6 +111,14 @@ def test_the_suite_is_collected_with_ids_to_read_and_selected_with_k(project: py
     )
     cases = {(case.get("classname"), case.get("name")) for case in ElementTree.parse("junit.xml").iter("testcase")}
     assert cases == {("disconnect", "reconnect[shop]"), ("disconnect", "agent-killed[shop]")}
+
+
+def test_daemons_and_numbered_pods_are_held_to_what_their_manifests_say(project: pytest.Pytester) -> None:
+    shutil.copytree(SETS, project.path / "sets")
+    chosen = "power-cycle-offline or config-changed-offline or app-deleted-offline or cloud-restored"
+    told = run(project, "--skerry-suite", "disconnect", "--manifests", "sets", "-k", chosen)
+    told.assert_outcomes(passed=4, deselected=16)
+    told.stdout.fnmatch_lines(["sets: 4 of 4 faults stood, 0 skipped"])
 
 
 def test_a_fault_that_an_app_falls_to_is_told_in_a_users_words(project: pytest.Pytester) -> None:
