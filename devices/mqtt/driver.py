@@ -16,7 +16,6 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,30 +24,23 @@ from devices.inflow import Inflow, no_value
 from devices.mqtt.config import (
     Availability,
     Broker,
-    Command,
     MqttDevice,
     MqttProperty,
-    Question,
     Response,
     parse_device,
 )
 from devices.mqtt.explain import CORRELATION, Note, explanation, note_of, refused, rehearsal
+from devices.mqtt.outgoing import MQTT_5, Wording, with_request
 from devices.mqtt.port import Connect, Connection, Delivery, Hooks, Outgoing
 from devices.mqtt.requests import Request, Requests, judge, outcome
+from devices.mqtt.sessions import Backlog, Seen, Session, Taken, health_of, is_merely_unconnected
 from devices.payload import (
-    Binary,
     Said,
-    at_path,
     read_payload,
-    text_of,
-    written_bytes,
-    written_text,
 )
 from devices.port import DeviceConfig, DeviceHealth, Explanation, Reading, Rehearsal, WriteResult, WriteState
-from devices.templates import as_json, fill
 from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import replace
-from skerry.objects.json import read_json
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value, format_value, same_value
 from skerry.ports import Clock
@@ -71,60 +63,6 @@ BACKLOG_S_MAX: Final = 60.0
 
 UNSTORED_MAX: Final = 10_000
 """Readings of messages that no broker keeps (QoS 0) which wait for the store; beyond, the newest are dropped."""
-
-MQTT_5: Final = 5
-
-
-@dataclass(slots=True, kw_only=True)
-class _Taken:
-    """A message whose readings are not all durable yet."""
-
-    delivery: Delivery
-    waiting: int
-    stored: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class _Backlog:
-    """Messages that waited at the broker while nobody was connected come first; then what we publish to ourselves."""
-
-    reason: str
-    until_s: float
-    marker: bytes
-    marked: bool = False
-    """The marker was published."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Session:
-    """One broker: its connection, and what came over it."""
-
-    broker: Broker
-    connection: Connection | None = None
-    connected: bool = False
-    reason: str = "not connected yet"
-    away_since_s: float
-    """When it was connected last, or first asked for."""
-    unacknowledged: dict[int, _Taken] = field(default_factory=dict[int, "_Taken"])
-    """By packet id."""
-    refused: dict[str, str] = field(default_factory=dict[str, str])
-    """Topics that the broker does not let us hear, and why."""
-    dropped: int = 0
-    """Messages of QoS 0 that found no room."""
-    seen_s: float | None = None
-    """When it was connected last; None: not by this agent."""
-    backlog: _Backlog | None = None
-    """What waited at the broker is still coming."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Seen:
-    """What is known of one device's life."""
-
-    heard_s: float
-    away: set[str] = field(default_factory=set[str])
-    """Topics on which it is said to be offline."""
-    stale: bool = False
 
 
 class MqttDriver:
@@ -155,9 +93,9 @@ class MqttDriver:
         self._availability: dict[tuple[Broker, str], list[tuple[MqttDevice, Availability]]] = {}
         self._answers: set[tuple[Broker, str]] = set()
         self._requests = Requests(f"{clock.wall_ms():x}")
-        self._sessions: dict[Broker, _Session] = {}
-        self._seen: dict[Key, _Seen] = {}
-        self._receipts: dict[int, tuple[_Session, _Taken]] = {}
+        self._sessions: dict[Broker, Session] = {}
+        self._seen: dict[Key, Seen] = {}
+        self._receipts: dict[int, tuple[Session, Taken]] = {}
         self._next_receipt = 1
         self._inflow = Inflow()
         self._changed = asyncio.Event()
@@ -178,7 +116,7 @@ class MqttDriver:
             except InvalidError as error:
                 refused.append((config.device, str(error)))
         now_s = self._clock.monotonic_s()
-        self._seen = {key: self._seen.get(key, _Seen(heard_s=now_s)) for key in self._devices}
+        self._seen = {key: self._seen.get(key, Seen(heard_s=now_s)) for key in self._devices}
         self._notes = {place: note for place, note in self._notes.items() if place[0] in self._devices}
         self._topics, self._availability, self._answers = {}, {}, set()
         for device in self._devices.values():
@@ -225,7 +163,7 @@ class MqttDriver:
                 await connection.stop()
         for broker in wanted:
             session = self._sessions.setdefault(
-                broker, _Session(broker=broker, away_since_s=self._clock.monotonic_s())
+                broker, Session(broker=broker, away_since_s=self._clock.monotonic_s())
             )
             if session.connection is None:
                 self._connect(session)
@@ -235,7 +173,7 @@ class MqttDriver:
                 session.refused = {topic: why for topic, why in session.refused.items() if topic in topics}
                 session.connection.subscribe(topics)
 
-    def _connect(self, session: _Session) -> None:
+    def _connect(self, session: Session) -> None:
         def connected(resumed: bool) -> None:
             session.connected, session.reason, session.refused = True, "", {}
             session.backlog = self._backlog(session) if resumed else None
@@ -265,7 +203,7 @@ class MqttDriver:
             return
         session.connection = connection
 
-    def _backlog(self, session: _Session) -> _Backlog | None:
+    def _backlog(self, session: Session) -> Backlog | None:
         now_s = self._clock.monotonic_s()
         if session.seen_s is None:
             reason = "it may have waited at the broker since before the agent was started"
@@ -274,7 +212,7 @@ class MqttDriver:
         else:
             return None
         marker = f"{self._clock.wall_ms():x}-{now_s:.6f}".encode()
-        return _Backlog(reason=reason, until_s=now_s + BACKLOG_S_MAX, marker=marker)
+        return Backlog(reason=reason, until_s=now_s + BACKLOG_S_MAX, marker=marker)
 
     def _backlog_topic(self, broker: Broker) -> str:
         return f"{self._session_name(broker)}/backlog"
@@ -292,7 +230,7 @@ class MqttDriver:
             except UnavailableError as error:
                 LOG.info("mqtt_backlog_unmarked broker=%s reason=%r", session.broker, str(error))
 
-    def _waited(self, session: _Session, delivery: Delivery) -> str:
+    def _waited(self, session: Session, delivery: Delivery) -> str:
         """Why the time at which a message arrives says nothing of when it was sent; "" when it does."""
         backlog = session.backlog
         if backlog is None or not delivery.qos or delivery.retained:
@@ -302,7 +240,7 @@ class MqttDriver:
             return ""
         return backlog.reason
 
-    def _refused(self, session: _Session, topic: str, reason: str) -> None:
+    def _refused(self, session: Session, topic: str, reason: str) -> None:
         """Values that we are not let hear are none, and their devices are told of with the reason."""
         session.refused[topic] = reason
         LOG.warning("mqtt_topic_refused broker=%s topic=%r reason=%r", session.broker, topic, reason)
@@ -311,11 +249,11 @@ class MqttDriver:
 
     # --- messages -----------------------------------------------------------------------------------------
 
-    def _delivered(self, session: _Session, delivery: Delivery) -> None:
+    def _delivered(self, session: Session, delivery: Delivery) -> None:
         if self._came_again(session, delivery):
             return
         for device, said in self._availability.get((session.broker, delivery.topic), []):
-            self._available(device, said, delivery.payload)
+            self._seen[device.key].take(said, delivery.payload)
         if (session.broker, delivery.topic) in self._answers:
             self._requests.heard(session.broker, delivery)
         owners = self._topics.get((session.broker, delivery.topic), [])
@@ -331,7 +269,7 @@ class MqttDriver:
         for reading in readings:
             place = (reading.device, reading.prop)
             self._notes[place] = note_of(self._notes.get(place), delivery, reading)
-        taken = _Taken(delivery=delivery, waiting=len(readings))
+        taken = Taken(delivery=delivery, waiting=len(readings))
         if not readings:
             self._acknowledge(session, taken)
             return
@@ -343,7 +281,7 @@ class MqttDriver:
             self._receipts[receipt] = session, taken
             self._tell(replace(reading, receipt=receipt))
 
-    def _drop(self, session: _Session, delivery: Delivery) -> None:
+    def _drop(self, session: Session, delivery: Delivery) -> None:
         session.dropped += 1
         if session.dropped == 1 or session.dropped % UNSTORED_MAX == 0:
             LOG.warning(
@@ -353,7 +291,7 @@ class MqttDriver:
                 session.dropped,
             )
 
-    def _came_again(self, session: _Session, delivery: Delivery) -> bool:
+    def _came_again(self, session: Session, delivery: Delivery) -> bool:
         """A message that we hold already, sent again because the connection broke before its acknowledgement."""
         held = session.unacknowledged.get(delivery.mid)
         if held is None or not delivery.redelivered or held.delivery.payload != delivery.payload:
@@ -374,7 +312,7 @@ class MqttDriver:
                 taken.stored = True
                 self._acknowledge(session, taken)
 
-    def _acknowledge(self, session: _Session, taken: _Taken) -> None:
+    def _acknowledge(self, session: Session, taken: Taken) -> None:
         if session.connection is None or not session.connection.acknowledge(taken.delivery):
             return  # it comes again, and is recognised then
         if session.unacknowledged.get(taken.delivery.mid) is taken:
@@ -424,62 +362,31 @@ class MqttDriver:
         seen.heard_s = self._clock.monotonic_s()
         seen.stale = False
 
-    def _available(self, device: MqttDevice, said: Availability, payload: bytes) -> None:
-        try:
-            text = payload.decode().strip()
-            if said.path is not None:
-                text = text_of(at_path(read_json(text), said.path)) or ""
-        except (InvalidError, UnicodeDecodeError):
-            return  # it says neither
-        seen = self._seen[device.key]
-        if text == said.online:
-            seen.away.discard(said.topic)
-        elif text == said.offline:
-            seen.away.add(said.topic)
-
     def _look_for_stale(self) -> None:
         """Say once of each device that went silent that its values are old."""
         for key, seen in self._seen.items():
-            health = self._health_of(self._devices[key])
-            if health.online or seen.stale or self._is_merely_unconnected(key):
+            device = self._devices[key]
+            health = self._health_of(device)
+            if health.online or seen.stale:
+                continue
+            session, now_s = self._sessions.get(device.broker), self._clock.monotonic_s()
+            if is_merely_unconnected(device, session, seen, now_s, away_s_max=self._away_s_max):
                 continue
             seen.stale = True
-            for prop in self._devices[key].properties.values():
+            for prop in device.properties.values():
                 if prop.topic:
                     self._tell(self._silence(key, prop, health.reason))
-
-    def _is_merely_unconnected(self, key: Key) -> bool:
-        """A broker that is away for a moment makes no value stale; the expiry does, if there is one."""
-        device, seen = self._devices[key], self._seen[key]
-        session = self._sessions.get(device.broker)
-        away_s = self._clock.monotonic_s() - session.away_since_s if session else 0.0
-        away = session is None or (not session.connected and away_s < self._away_s_max)
-        return away and not seen.away and not self._is_expired(device, seen)
-
-    def _is_expired(self, device: MqttDevice, seen: _Seen) -> bool:
-        return device.expire_s > 0 and self._clock.monotonic_s() - seen.heard_s > device.expire_s
 
     def _silence(self, key: Key, prop: MqttProperty, reason: str) -> Reading:
         return no_value(key, prop.config.name, reason, self._clock)
 
+    def _health_of(self, device: MqttDevice) -> DeviceHealth:
+        session, seen = self._sessions.get(device.broker), self._seen[device.key]
+        return health_of(device, session, seen, self._clock.monotonic_s())
+
     def health(self) -> Sequence[DeviceHealth]:
         """See `Driver`."""
         return [self._health_of(device) for device in self._devices.values()]
-
-    def _health_of(self, device: MqttDevice) -> DeviceHealth:
-        session, seen = self._sessions.get(device.broker), self._seen[device.key]
-        reason = ""
-        if session is None or not session.connected:
-            reason = session.reason if session else "not connected yet"
-        elif seen.away:
-            reason = "the device is said to be offline"
-        elif self._is_expired(device, seen):
-            reason = f"no message for {device.expire_s:g} s"
-        elif session.refused and all(
-            prop.topic in session.refused for prop in device.properties.values() if prop.topic
-        ):
-            reason = next(iter(session.refused.values()))
-        return DeviceHealth(device=device.key, online=not reason, reason=reason)
 
     # --- writing and asking -------------------------------------------------------------------------------
 
@@ -502,7 +409,8 @@ class MqttDriver:
         request = self._request(known, found) if found.response and found.response.value is not None else None
         wait_s = request.response.timeout_s if request else known.verify_s
         try:
-            message = self._asked(known, found, found.question, request, connection)
+            message = self._wording(known, found, request).question(found.question)
+            message = with_request(message, request, version=connection.version)
             await connection.publish(message, timeout_s=PUBLISH_S_MAX)
             async with asyncio.timeout(wait_s):
                 waits: list[asyncio.Future[Any]] = [back] if request is None else [back, request.answer]
@@ -554,38 +462,8 @@ class MqttDriver:
         topic = self._answer_topic(device.broker, prop.response)
         return self._requests.ask(device.broker, topic, prop.response)
 
-    def _asked(
-        self,
-        device: MqttDevice,
-        prop: MqttProperty,
-        question: Question,
-        request: Request | None,
-        connection: Connection,
-    ) -> Outgoing:
-        text = fill(question.template, self._words(device, prop, request))
-        return _with_request(Outgoing(topic=question.topic, payload=text.encode()), request, connection)
-
-    def _words(self, device: MqttDevice, prop: MqttProperty, request: Request | None) -> dict[str, str]:
-        return {
-            "timestamp": str(self._clock.wall_ms()),
-            "correlation": request.correlation if request else "",
-            "response": request.topic if request else "",
-            "device": device.key.name,
-            "property": prop.config.name,
-        }
-
-    def _commanded(
-        self, device: MqttDevice, prop: MqttProperty, command: Command, value: Value, request: Request | None
-    ) -> Outgoing:
-        """Raises `InvalidError` where the device has no form for the value."""
-        if command.template is None:
-            assert isinstance(prop.layout.source, Binary), "only bytes go without a template"
-            payload = written_bytes(value, prop.layout.source)
-        else:
-            text = written_text(value, prop.config.type, prop.layout)
-            words = self._words(device, prop, request) | {"value": text, "json": as_json(value, text)}
-            payload = fill(command.template, words).encode()
-        return Outgoing(topic=command.topic, payload=payload, retain=command.retain, expiry_s=command.expiry_s)
+    def _wording(self, device: MqttDevice, prop: MqttProperty, request: Request | None) -> Wording:
+        return Wording(device, prop, request, wall_ms=self._clock.wall_ms())
 
     async def write(self, device: Key, prop: str, value: Value, *, once: bool = False) -> WriteResult:
         """See `Driver`: publish the command, then await the device's answer, or the value on the property's own
@@ -611,10 +489,10 @@ class MqttDriver:
         waiters.append(verify)
         request = self._request(known, found) if found.response is not None else None
         try:
-            message = self._commanded(known, found, found.command, value, request)
+            message = self._wording(known, found, request).command(found.command, value)
             if once:
                 message = replace(message, qos=0, retain=False)
-            message = _with_request(message, request, connection)
+            message = with_request(message, request, version=connection.version)
             heard = await connection.publish(message, timeout_s=PUBLISH_S_MAX)
             if not heard and not message.retain:
                 return _result("failed", f"nobody has subscribed to {message.topic}")
@@ -681,7 +559,7 @@ class MqttDriver:
             topic = self._answer_topic(known.broker, found.response)
             request = Request(topic=topic, correlation=CORRELATION, response=found.response, answer=answer)
         try:
-            message = self._commanded(known, found, found.command, value, request)
+            message = self._wording(known, found, request).command(found.command, value)
         except InvalidError as error:
             return refused(known, found, value, str(error))
         return rehearsal(known, found, value, message)
@@ -703,25 +581,6 @@ def _quality(prop: MqttProperty, delivery: Delivery, said: Said, waited: str) ->
 
 def _result(state: WriteState, reason: str) -> WriteResult:
     return WriteResult(state=state, reason=reason, read_back=None)
-
-
-def _with_request(message: Outgoing, request: Request | None, connection: Connection) -> Outgoing:
-    """The message with where and how it is to be answered. Raises `InvalidError` where the version of MQTT in use
-    can't tell the device, and neither does the payload."""
-    if request is None:
-        return message
-    if connection.version < MQTT_5 and request.response.correlation is None:
-        raise InvalidError(
-            "the broker speaks MQTT 3.1.1, where an answer needs response.correlationPath, and ${correlation} in the "
-            "template"
-        )
-    expiry_s = max(1, round(request.response.timeout_s))  # an answer that comes later belongs to nobody
-    return replace(
-        message,
-        response_topic=request.topic,
-        correlation=request.correlation.encode(),
-        expiry_s=message.expiry_s or (0 if message.retain else expiry_s),
-    )
 
 
 def _over_the_network(broker: Broker, client_id: str, hooks: Hooks) -> Connection:
