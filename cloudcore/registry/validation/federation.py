@@ -12,7 +12,7 @@ from skerry.errors import Cause, InvalidError
 from skerry.objects.federation import PUSH, is_pulling
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, str_at, strs_at
 from skerry.objects.meta import name_of
-from skerry.objects.names import label_1035_faults, label_1123_faults
+from skerry.objects.names import label_1035_faults, label_1123_faults, subdomain_faults
 from skerry.objects.placement_policies import read_policy, targets_of
 from skerry.objects.rollout_policies import read_rollout_policy
 from skerry.validation.faults import duplicate, forbidden, immutable, invalid, named, one_of, required
@@ -34,8 +34,10 @@ def validate_member(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
         yield from immutable("spec.syncMode", str_at(spec, "syncMode") or PUSH, before)
     if not is_pulling(obj):
         yield from _endpoint(str_at(spec, "apiEndpoint"))
-        if not str_at(spec, "secretRef", "name"):
+        if not (secret := str_at(spec, "secretRef", "name")):
             yield required("spec.secretRef.name", "a Secret with a token, or a kubeconfig")
+        else:
+            yield from named("spec.secretRef.name", secret, subdomain_faults)
     bundle = str_at(spec, "caBundle")
     try:
         base64.b64decode(bundle, validate=True)
@@ -114,13 +116,10 @@ def _endpoint(text: str) -> Iterator[Cause]:
 
 def validate_type(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
     target, federated = map_at(obj, "spec", "targetType"), map_at(obj, "spec", "federatedType")
-    for field, named_type in (("targetType", target), ("federatedType", federated)):
-        yield from named(f"spec.{field}.pluralName", str_at(named_type, "pluralName"), label_1035_faults)
-        yield from named(f"spec.{field}.version", str_at(named_type, "version"), label_1035_faults)
-        if not str_at(named_type, "kind"):
-            yield required(f"spec.{field}.kind")
-    if not str_at(federated, "group"):
-        yield required("spec.federatedType.group", "such as types.kubefed.io")
+    yield from _type_named("spec.targetType", target)
+    yield from _type_named("spec.federatedType", federated, needs_domain=True)
+    if "statusType" in map_at(obj, "spec"):
+        yield from _type_named("spec.statusType", map_at(obj, "spec", "statusType"), needs_domain=True)
     plural, group = str_at(target, "pluralName"), str_at(target, "group")
     wanted = f"{plural}.{group}" if group else plural
     if plural and name_of(obj) != wanted:
@@ -142,6 +141,22 @@ def validate_type(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
                 yield from immutable(
                     f"spec.{field}.{part}", str_at(obj, "spec", field, part), str_at(old, "spec", field, part)
                 )
+
+
+def _type_named(field: str, named_type: JsonObject, *, needs_domain: bool = False) -> Iterator[Cause]:
+    """`needs_domain`: its group is a domain of somebody, as those of custom resources are."""
+    yield from named(f"{field}.pluralName", str_at(named_type, "pluralName"), label_1035_faults)
+    yield from named(f"{field}.version", str_at(named_type, "version"), label_1035_faults)
+    kind, group = str_at(named_type, "kind"), str_at(named_type, "group")
+    if not kind:
+        yield required(f"{field}.kind")
+    yield from [invalid(f"{field}.kind", kind, fault) for fault in label_1035_faults(kind.lower()) if kind]
+    if group:
+        yield from named(f"{field}.group", group, subdomain_faults)
+    if needs_domain and not group:
+        yield required(f"{field}.group", "such as types.kubefed.io")
+    elif needs_domain and "." not in group:
+        yield invalid(f"{field}.group", group, "should be a domain with at least one dot")
 
 
 def validate_preference(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
