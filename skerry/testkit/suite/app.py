@@ -342,7 +342,7 @@ def read_expectations(path: Path) -> Expectations:
         if name not in _FIELDS:
             raise InvalidError(f"{path}: {name}: no such field; there are {', '.join(_FIELDS)}")
     return Expectations(
-        gateways={name: str_map_at(told, "gateways", name, "labels") for name in _names(path, told, "gateways")},
+        gateways={name: _labels_of(path, told, name) for name in _names(path, told, "gateways")},
         plcs={int(port): _memory(path, told, port) for port in _names(path, told, "plcs")},
         topics=map_at(told, "topics") if _names(path, told, "topics") else {},
         desired={
@@ -363,6 +363,13 @@ def _names(path: Path, told: JsonObject, name: str) -> list[str]:
     if name == "plcs" and not all(text.isdecimal() for text in texts):
         raise InvalidError(f"{path}: plcs: is a map by TCP port")
     return texts
+
+
+def _labels_of(path: Path, told: JsonObject, gateway: str) -> Mapping[str, str]:
+    unknown = sorted({*map_at(told, "gateways", gateway)} - {"labels"})
+    if unknown:
+        raise InvalidError(f"{path}: gateways.{gateway}.{unknown[0]}: no such field; there is labels, a map")
+    return str_map_at(told, "gateways", gateway, "labels")
 
 
 def _memory(path: Path, told: JsonObject, port: str) -> Mapping[str, Mapping[int, int]]:

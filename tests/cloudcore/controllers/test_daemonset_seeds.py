@@ -62,7 +62,7 @@ class Weather:
 
     async def _turn(self, name: str) -> None:
         self.nodes[name] = not self.nodes[name]
-        await self._fleet.ready(name, "True" if self.nodes[name] else "Unknown")
+        await self._fleet.ready(name, "True" if self.nodes[name] else self._chance.choice(["Unknown", "False"]))
 
     async def clear_up(self) -> None:
         for name, heard in self.nodes.items():

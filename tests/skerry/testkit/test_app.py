@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from skerry.errors import InvalidError, NotFoundError
-from skerry.testkit.suite.app import read_app
+from skerry.testkit.suite.app import read_app, read_expectations
 from skerry.testkit.suite.stage import is_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -72,3 +72,9 @@ def test_a_place_without_manifests_is_named(tmp_path: Path) -> None:
         read_app(tmp_path)
     with pytest.raises(NotFoundError, match="no such file or directory"):
         read_app(tmp_path / "absent")
+
+
+def test_a_gateways_labels_are_said_under_labels(tmp_path: Path) -> None:
+    (tmp_path / "expectations.yaml").write_text("gateways:\n  gw-1: {site: north}\n")
+    with pytest.raises(InvalidError, match=r"gateways.gw-1.site: no such field; there is labels, a map"):
+        read_expectations(tmp_path / "expectations.yaml")

@@ -249,3 +249,22 @@ def test_kubectl_rolls_and_goes_back(daemons: Daemons):
     assert "3 Running" in cluster.kubectl(*kubectl, "describe", "ds", "typed")
     cluster.kubectl(*kubectl, "rollout", "restart", "ds/typed")
     cluster.kubectl(*kubectl, "rollout", "status", "ds/typed", "--timeout=60s")
+
+
+def test_kubectl_drains_a_node_and_leaves_its_daemons(daemons: Daemons):
+    """Beyond the suite: who repairs a gateway drains it first."""
+    cluster, ns = daemons.cluster, daemons.path.split("/")[5]
+    daemons.make("stays")
+    daemons.runs("stays", daemons.nodes)
+    node = daemons.nodes[0]
+    spec: Obj = {"nodeName": node, "terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "i:1"}]}
+    cluster.create(daemons.pods, {"metadata": {"name": "goes"}, "spec": spec})
+    before = {pod["metadata"]["uid"] for pod in daemons.of("stays")}
+    refused = cluster.kubectl("drain", node, "--force", "--timeout=20s", check=False)
+    assert "cannot delete DaemonSet-managed Pods" in refused
+    cluster.kubectl("drain", node, "--force", "--ignore-daemonsets", "--timeout=30s")
+    cluster.gone(f"{daemons.pods}/goes")
+    daemons.runs("stays", daemons.nodes)
+    assert {pod["metadata"]["uid"] for pod in daemons.of("stays")} == before, f"nothing of {ns} was restarted"
+    daemons.settles("stays", 3)
+    cluster.kubectl("uncordon", node)
