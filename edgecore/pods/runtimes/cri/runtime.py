@@ -15,7 +15,6 @@ import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
-import msgspec
 from grpclib.const import Status
 
 from edgecore.pods.env import ConfigError
@@ -40,6 +39,7 @@ from edgecore.pods.port import (
 )
 from edgecore.pods.pull_rights import PullRights
 from edgecore.pods.runtimes.cri import messages as cri
+from edgecore.pods.runtimes.cri.configuration import cgroup_driver_of, pause_image_of
 from edgecore.pods.runtimes.cri.endings import Endings
 from edgecore.pods.runtimes.cri.images import Images
 from edgecore.pods.runtimes.cri.info import begun_in
@@ -103,28 +103,6 @@ class CriSettings(Frozen):
     """Of the runtime, until it says itself."""
     rights: PullRights | None = None
     """Who may use what was pulled with credentials; None: everybody."""
-
-
-class _Options(msgspec.Struct):
-    """Of a runtime handler; runc's are told in containerd's own spelling."""
-
-    systemd_cgroup: bool = msgspec.field(default=False, name="SystemdCgroup")
-
-
-class _Handler(msgspec.Struct):
-    options: _Options | None = None
-
-
-class _Handlers(msgspec.Struct, rename="camel"):
-    default_runtime_name: str = "runc"
-    runtimes: dict[str, _Handler] = {}
-
-
-class _Config(msgspec.Struct, rename="camel"):
-    """What containerd says of its configuration in the `info` of its status."""
-
-    sandbox_image: str = ""
-    containerd: _Handlers | None = None
 
 
 class CriRuntime:
@@ -524,7 +502,7 @@ class CriRuntime:
 
     async def images(self) -> Sequence[ImageState]:
         if self._pause_image is None:
-            self._pause_image = _pause_image_of((await self._status(verbose=True)).info)
+            self._pause_image = pause_image_of((await self._status(verbose=True)).info)
         everybodys = await self._ask("ListContainers", cri.ListContainersRequest(), ASK_S)
         others = [each for each in everybodys.containers if each.labels.get(KEEPER) != self._keeper]
         return await self._images.all({self._pause_image, *(each.image_ref for each in others)})
@@ -645,24 +623,3 @@ _CONDITIONS: Final = ("RuntimeReady", "NetworkReady")
 
 def _holds(conditions: Mapping[str, cri.RuntimeCondition], kind: str) -> bool:
     return kind in conditions and conditions[kind].status
-
-
-def _pause_image_of(info: Mapping[str, str]) -> str:
-    """The image of sandboxes as containerd's own configuration names it, "" where it does not; CRI-O, and containerd
-    since 2.0, tell of it as pinned."""
-    try:
-        return msgspec.json.decode(info.get("config", "{}"), type=_Config).sandbox_image
-    except msgspec.DecodeError:
-        return ""
-
-
-def cgroup_driver_of(info: Mapping[str, str]) -> Literal["", "cgroupfs", "systemd"]:
-    """As containerd's configuration has it for its default handler; "" for who shows none."""
-    try:
-        shown = msgspec.json.decode(info.get("config", "{}"), type=_Config).containerd
-    except msgspec.DecodeError:
-        return ""
-    handler = shown.runtimes.get(shown.default_runtime_name) if shown is not None else None
-    if handler is None:
-        return ""
-    return "systemd" if handler.options is not None and handler.options.systemd_cgroup else "cgroupfs"

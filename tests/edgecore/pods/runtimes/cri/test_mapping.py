@@ -20,6 +20,7 @@ from edgecore.pods.port import (
     Security,
 )
 from edgecore.pods.runtimes.cri import messages as cri
+from edgecore.pods.runtimes.cri.configuration import cgroup_driver_of
 from edgecore.pods.runtimes.cri.mapping import (
     KEEPER,
     MASKED_PATHS,
@@ -32,7 +33,6 @@ from edgecore.pods.runtimes.cri.mapping import (
     sandbox_config,
     sandbox_state,
 )
-from edgecore.pods.runtimes.cri.runtime import cgroup_driver_of
 from skerry.frozen import replace
 
 IMAGE = ImageState(id="sha256:1", names=("app:1",), size_bytes=1)
