@@ -107,6 +107,8 @@ class RegionMember:
         self._tools = tools
         self._requests = requests
         self._secrets = tools.kind("secrets")
+        self._ahead_ms: int | None = None
+        """The global cloud's clock, less this machine's monotonic one; None: it was not heard yet."""
         self._rows = tools.kind(REGION_OBJECTS)
         self.outbox = StateOutbox(tools.ids.token_hex(8), tools.clock)
         self._told: dict[tuple[str, str], bytes] = {}
@@ -302,11 +304,12 @@ class RegionMember:
         membership, now_s = self._membership(), self._tools.clock.monotonic_s()
         if membership is None or membership.credentials is None or now_s < renewal.at_s:
             return
-        if not membership.renewal_due(self._tools.clock.wall_ms()):
+        wall_ms = self.issuer_ms()
+        if not membership.renewal_due(wall_ms):
             return
         try:
-            wall_ms = self._tools.clock.wall_ms()
-            renewed = await renew(membership.clouds, membership.credentials, wall_ms=wall_ms)
+            own_ms = self._tools.clock.wall_ms()
+            renewed = await renew(membership.clouds, membership.credentials, wall_ms=own_ms)
             await self._keep(membership.uid, _fields(renewed))
         except SkerryError as error:
             if str(error) != renewal.said:
@@ -375,8 +378,20 @@ class RegionMember:
 
     def _welcomed(self, effect: Welcomed, policy: DialPolicy, driver: Driver[EdgeEffect]) -> None:
         policy.welcomed(self._tools.clock.monotonic_s())
+        self.hear_time(effect.server_ms)
         log.info("link to the global cloud up cloud=%s session=%d", policy.address, effect.session)
         driver.spawn(self._say("connected"))
+
+    def hear_time(self, server_ms: int) -> None:
+        """What the global cloud's clock says now."""
+        self._ahead_ms = server_ms - round(self._tools.clock.monotonic_s() * 1000)
+
+    def issuer_ms(self) -> int:
+        """Now, by the clock of who issues this region's certificate, once it was heard: by one that is a year behind
+        it would never be renewed, and by one that is ahead all the time."""
+        if self._ahead_ms is None:
+            return self._tools.clock.wall_ms()
+        return self._ahead_ms + round(self._tools.clock.monotonic_s() * 1000)
 
     # --- what is kept: `skerry.transport.session_shell.Keeping` ---
 

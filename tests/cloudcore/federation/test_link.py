@@ -59,6 +59,17 @@ def test_a_certificate_is_renewed_in_time_and_when_the_authorities_change() -> N
     assert membership(authorities=NEW + OLD).renewal_due(0)
 
 
+@pytest.mark.parametrize("off_ms", [0, -31_536_000_000, 31_536_000_000])
+async def test_a_certificate_is_renewed_by_the_clock_of_who_issues_it(world: World, off_ms: int) -> None:
+    member, true_ms = RegionMember(world.tools, lambda _: {}), world.clock.wall_ms()
+    world.clock.step_wall(off_ms)
+    assert member.issuer_ms() == world.clock.wall_ms(), "as long as it was not heard"
+    member.hear_time(true_ms)
+    world.clock.advance(100)
+    world.clock.step_wall(3_600_000)
+    assert member.issuer_ms() == true_ms + 100_000
+
+
 async def test_what_a_region_said_of_a_row_is_forgotten_with_the_row(world: World) -> None:
     member = RegionMember(world.tools, lambda _: {})
     key = Key(MEMBER_OBJECTS, "", "north.a")
