@@ -51,6 +51,7 @@ from skerry.transport.driver import Driver, now_of
 from skerry.transport.identity import client_context
 from skerry.transport.joining import new_key
 from skerry.transport.session_shell import Attempt, DialledRun
+from skerry.waits import until_set
 from skerry.wire.frames import CloseCode, ObjectState
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ _SELF_S: Final = 60.0
 """Between looks at what the region says of itself."""
 _SETTLE_S: Final = 2.0
 """After news, until what the region says of itself is looked at."""
+_LEAVES_S_MAX: Final = 2.0
+"""Until it ends the link of a federation that it leaves."""
 _TRY_AGAIN_S: Final = 10.0
 """After a join that failed."""
 _RENEW_AGAIN_S_MAX: Final = 3600.0
@@ -120,6 +123,8 @@ class RegionMember:
         """Uid of the membership that the session is under."""
         self._news = asyncio.Event()
         """The membership may be another one."""
+        self._all_told = asyncio.Event()
+        """There is a receipt for all that was told."""
 
     def notice(self) -> None:
         """The membership may be another one."""
@@ -225,17 +230,20 @@ class RegionMember:
             while not work.done():
                 self._news.clear()  # first: what comes while it looks is news
                 if not self._is_of(membership, credentials):
-                    return
+                    break
                 await self._say_self()
                 await self._renew_in_time(renewal)
                 news = asyncio.create_task(self._news.wait())
                 await asyncio.wait([work, news], timeout=_SELF_S, return_when=asyncio.FIRST_COMPLETED)
                 news.cancel()
                 if not self._is_of(membership, credentials):
-                    return
+                    break
                 if self._news.is_set():
                     await asyncio.wait([work], timeout=_SETTLE_S)  # more may follow, which is told with it
-            await work
+            if work.done():
+                await work
+            elif self._membership() is None:
+                await self._say_left()
         finally:
             work.cancel()
             await asyncio.wait([work])
@@ -248,6 +256,14 @@ class RegionMember:
 
     async def _say_self(self) -> None:
         self._put("member", "self", await own_state(self._tools, self._requests))
+
+    async def _say_left(self) -> None:
+        """While there is a link yet; who is cut off is found to be silent."""
+        if self._session is None:
+            return
+        self._all_told.clear()
+        self._put("member", "self", {"left": True})
+        await until_set(self._all_told, within_s=_LEAVES_S_MAX)
 
     async def _forget_rows(self) -> None:
         """Of a federation that was left: what it put here stays, and is this region's own. So no row that comes
@@ -416,6 +432,8 @@ class RegionMember:
 
     async def prune(self, prune: Prune) -> None:
         self.outbox.prune(prune)
+        if not self.outbox.outbox(after=0, limit=1):
+            self._all_told.set()
 
     async def hold(self, put: ObjectState) -> None:
         """Write one row, as it is wanted now, or which authorities are to be trusted."""

@@ -508,6 +508,7 @@ class RegionReporter(Frozen):
         stored = self.cache.read(key)
         if stored is None:
             return Outcome()
+        left = bool_at(body, "left")
         told: JsonObject = {
             "kubernetesVersion": str_at(body, "kubernetesVersion")[:64],
             "region": str_at(body, "region")[:63],
@@ -523,8 +524,11 @@ class RegionReporter(Frozen):
             told[kind] = {row: count for row, count in pods.items() if row.startswith(f"{self.member}.")}
 
         def transform(obj: JsonObject) -> JsonObject:
+            if left:
+                return {**obj, "status": {**map_at(obj, "status"), "leftAt": observed}}
             status: JsonObject = {**map_at(obj, "status"), **told}
             status.pop("strays", None)
+            status.pop("leftAt", None)
             strays = read_strays(map_at(body, "strays"), obj)
             return {**obj, "status": {**status, "strays": strays} if strays else status}
 

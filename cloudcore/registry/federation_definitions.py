@@ -69,6 +69,7 @@ def _member() -> dict[str, JsonObject]:
             region=string("Of its nodes."),
             nodes=int32("Ours: how many it has."),
             observedAt=string("Ours: when it said so."),
+            leftAt=string("Ours: when it left by itself."),
             objects=_CORE.ref("ClusterObjects", "Ours: what it is to have, counted."),
             room=_CORE.list_of("ClusterRoom", "Ours: what is free on its nodes, those alike together."),
             bound=_counts("Ours: pods that have a node, by member object."),

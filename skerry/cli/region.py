@@ -256,7 +256,7 @@ def list_members(target: Target, form: str) -> None:
         age = human_duration(max(0.0, now_ms - ms_at(observed)) / 1000) if observed else "-"
         mode = str_at(member, "spec", "syncMode") or PUSH
         counts.append(str(int_at(member, "status", "strays", "count")))
-        heard = "yes" if is_true(member, "Ready") else "no"
+        heard = "left" if str_at(member, "status", "leftAt") else "yes" if is_true(member, "Ready") else "no"
         rows.append([name_of(member), mode, heard, *counts, age, str_at(member, "status", "region") or "-"])
     print_table(
         ["NAME", "MODE", "HEARD", "WANTED", "PENDING", "FAILING", "CLEANUP", "STRAYS", "OBSERVED", "REGION"], rows

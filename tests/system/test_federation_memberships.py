@@ -143,6 +143,7 @@ def test_who_joins_again_begins_anew_and_what_runs_runs_on(stage: Stage, ends: s
     if ends == "leave":
         north.skerry("region", "leave")
         until(lambda: marks(north, "old") == ("", ""))
+        until(lambda: heard(world, "north") == "left", within_s=10)
     else:
         if ends != "unjoin":
             north.stop()
@@ -161,6 +162,7 @@ def test_who_joins_again_begins_anew_and_what_runs_runs_on(stage: Stage, ends: s
         north.skerry("region", "leave")
     assert north.skerry("region", "leave").strip() == "no member of any federation"
     stage.join(north, "north")
+    until(lambda: heard(world, "north") == "yes", within_s=60)
     until(lambda: stage.data(north, "prices") == {"tea": "3"}, within_s=60)
     drift = until(lambda: stage.told("north", "federatedconfigmap", "prices").get("drift"), within_s=60)
     assert [(each["path"], each["found"]) for each in drift] == [("/data/tea", '"7"')]
@@ -168,6 +170,11 @@ def test_who_joins_again_begins_anew_and_what_runs_runs_on(stage: Stage, ends: s
     assert stage.data(north, "old") == {"a": "1"}, "it is the region's own"
     assert stage.runs() == before
     north.kubectl("delete", "configmap", "old", "-n", "shop")
+
+
+def heard(world: CloudProcess, name: str) -> str:
+    rows = [line.split() for line in world.skerry("region", "list").splitlines()]
+    return next((row[2] for row in rows if row[0] == name), "")
 
 
 def token(world: CloudProcess) -> str:

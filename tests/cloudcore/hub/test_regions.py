@@ -139,6 +139,16 @@ async def test_a_view_has_nothing_of_an_earlier_membership_under_its_name(world:
     assert view.state(Key(MEMBER_OBJECTS, "", "north.before")) is None
 
 
+async def test_a_region_says_that_it_leaves_and_is_a_member_again_when_it_speaks(world: World) -> None:
+    await member(world)
+    (left,) = said(world, "self", {"left": True}, "member")
+    before: Any = {"status": {"region": "eu", "objects": {"wanted": 3}}}
+    after = left.transform(before)
+    assert after["status"] == {**before["status"], "leftAt": "1970-01-01T00:00:00Z"}
+    (again,) = said(world, "self", {"region": "eu", "left": "no"}, "member")
+    assert "leftAt" not in again.transform(after)["status"]
+
+
 # --- who is heard ---
 
 
