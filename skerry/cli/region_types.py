@@ -3,22 +3,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import click
 
 from skerry.cli import kinds
+from skerry.cli.apply import read_manifests
 from skerry.cli.client import Client, Server, path_of
 from skerry.cli.output import print_data, say
 from skerry.cli.target import Target, with_target
 from skerry.cli.waiting import wait_until
 from skerry.errors import AlreadyExistsError, BadRequestError, NotFoundError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.federation import CORE_GROUP, NAMESPACE, ORPHAN, TYPES_GROUP, orphans
 from skerry.objects.federation_config import ENABLED, GATES
 from skerry.objects.federation_config import NAME as CONFIG
-from skerry.objects.json import Json, JsonObject, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import generation_of, name_of
-from skerry.objects.scheme import Kind
+from skerry.objects.scheme import Kind, split_api_version
 
 _NAMESPACES: Final = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False)
 TYPES: Final = Kind(
@@ -102,28 +105,97 @@ def config_of(kind: Kind) -> JsonObject:
     return type_config(kind.group, kind.version, kind.kind, kind.plural, scope)
 
 
+class Asked(Frozen):
+    """A type that is to be federated."""
+
+    word: str
+    version: str = ""
+    """Of the target; "" for the one that the cloud prefers."""
+    group: str = TYPES_GROUP
+    """Of the federated kind."""
+    federated_version: str = "v1beta1"
+
+
+def directives(filename: str) -> list[Asked]:
+    """Of a file with EnableTypeDirectives, which `kubefedctl enable -f` takes. Raises `BadRequestError`."""
+    found: list[Asked] = []
+    for number, (_, obj) in enumerate(read_manifests(filename), start=1):
+        group, _ = split_api_version(str_at(obj, "apiVersion"))
+        if (group, str_at(obj, "kind")) != (CORE_GROUP, "EnableTypeDirective"):
+            raise BadRequestError(f"{filename}: object {number} is no EnableTypeDirective of {CORE_GROUP}")
+        if not name_of(obj):
+            raise BadRequestError(f"{filename}: object {number} has no metadata.name, which is the type's")
+        spec = map_at(obj, "spec")
+        found.append(
+            Asked(
+                word=name_of(obj),
+                version=str_at(spec, "targetVersion"),
+                group=str_at(spec, "federatedGroup", default=TYPES_GROUP),
+                federated_version=str_at(spec, "federatedVersion", default="v1beta1"),
+            )
+        )
+    if not found:
+        raise BadRequestError(f"{filename} has no objects")
+    return found
+
+
+def config_asked(served: Sequence[Kind], asked: Asked) -> JsonObject:
+    """Its FederatedTypeConfig. Raises `CallerError` for what can't be federated."""
+    kind = kinds.named(served, asked.word)
+    if kind.group.endswith("kubefed.io"):
+        raise BadRequestError(f"{kind.kind} is of the federation itself")
+    if asked.version:
+        of_type = [each for each in served if (each.group, each.plural) == (kind.group, kind.plural)]
+        found = next((each for each in of_type if each.version == asked.version), None)
+        if found is None:
+            versions = ", ".join(each.version for each in of_type)
+            raise NotFoundError(f"{kind.plural} are not served in version {asked.version}: there is {versions}")
+        kind = found
+    config = config_of(kind)
+    map_at(config, "spec", "federatedType").update(group=asked.group, version=asked.federated_version)
+    return config
+
+
 @click.command("enable")
-@click.argument("kind_word", metavar="TYPE")
+@click.argument("kind_word", metavar="TYPE", required=False)
+@click.option("--version", default="", help="Of TYPE, for members; without it the one that this cloud prefers.")
+@click.option("-f", "--filename", default="", help="Types that EnableTypeDirectives in a file name (- for stdin).")
 @click.option(
     "-o", "--output", "form", type=click.Choice(["", "yaml", "json"]), default="", help="Print, write nothing."
 )
+@click.option("--dry-run", is_flag=True, help="Say what would be enabled; write nothing.")
 @with_target
-def enable_type(target: Target, kind_word: str, form: str) -> None:
+def enable_type(
+    target: Target, kind_word: str | None, version: str, filename: str, form: str, *, dry_run: bool
+) -> None:
     """Let objects of TYPE be federated: any type that this cloud serves. One that was disabled goes on."""
+    if bool(filename) == bool(kind_word) or (filename and version):
+        raise BadRequestError("which TYPE (and --version)? Or a file with --filename, which says both")
+    asked = directives(filename) if filename else [Asked(word=kind_word or "", version=version)]
     client = target.client()
-    kind = kinds.resolve(client, kind_word)
-    if kind.group.endswith("kubefed.io"):
-        raise BadRequestError(f"{kind.kind} is of the federation itself")
-    config = config_of(kind)
-    if form:
-        print_data(config, form)
-        return
+    served = kinds.discover(client)
+    configs = [(config_asked(served, each), bool(each.version)) for each in asked]
+    for number, (config, moves) in enumerate(configs):
+        if form:
+            say("---") if number and form == "yaml" else None
+            print_data(config, form)
+        elif dry_run:
+            say(f"federated type {name_of(config)} would be enabled (dry run)")
+        else:
+            say(f"federated type {name_of(config)} {_enabled(client, config, moves=moves)}")
+
+
+def _enabled(client: Client, config: JsonObject, *, moves: bool) -> str:
+    """In a word what came of it. `moves`: one that is enabled already goes on in this version."""
     ensure_namespace(client)
     said = enable(client, config)
     if said != "enabled":
-        _propagate(client, name_of(config), "Enabled")
+        spec: JsonObject = {"propagation": "Enabled"}
+        if moves:
+            spec["targetType"] = {"version": str_at(config, "spec", "targetType", "version")}
+        _merge(client, name_of(config), spec)
     _settled(client, name_of(config), "Running")
-    say(f"federated type {name_of(config)} {said}")
+    return said
 
 
 @click.command("disable")
@@ -137,7 +209,7 @@ def disable_type(target: Target, kind_word: str, *, delete_crd: bool) -> None:
     config = client.request("GET", path_of(TYPES, NAMESPACE, name)).obj
     if delete_crd:
         _check_none_left(client, config)
-    _propagate(client, name, "Disabled")
+    _merge(client, name, {"propagation": "Disabled"})
     _settled(client, name, "NotRunning")
     # First: the cloud makes the definition again while the type is there.
     client.request("DELETE", path_of(TYPES, NAMESPACE, name))
@@ -169,8 +241,8 @@ def _check_none_left(client: Client, config: JsonObject) -> None:
         raise BadRequestError(f"there is a {federated} {name_of(left[0])} yet: delete it, or leave out --delete-crd")
 
 
-def _propagate(client: Client, name: str, word: str) -> None:
-    body: JsonObject = {"spec": {"propagation": word}}
+def _merge(client: Client, name: str, spec: JsonObject) -> None:
+    body: JsonObject = {"spec": spec}
     client.request("PATCH", path_of(TYPES, NAMESPACE, name), body=body, content_type=_MERGE)
 
 
