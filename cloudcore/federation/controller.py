@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from cloudcore.federation.handover import NOBODY, Handover, handover
+from cloudcore.federation.hearing import Seated
 from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.placement import placed, read_placement
 from cloudcore.federation.planner import IN_TIME_MS, Plan, Scene, plan, status_of, with_times
@@ -70,6 +71,7 @@ class FederationController:
         self._tools = tools
         self._ledger = Ledger(tools)
         self._rollouts = Rollouts(tools)
+        self._seated = Seated(tools.clock)
         self._propagated = PropagatedVersions(tools)
         self._types: dict[str, FederatedType] = {}
         self._types_at = Revision(-1)
@@ -162,6 +164,7 @@ class FederationController:
         members = self._members()
         if federated is None:
             self._rollouts.forget(key)
+            self._seated.forget(key)
             await self._ledger.keep(key, _NOTHING.plan, members)
             await self._bury_strays(key, _NOTHING.plan, members)
             return seal_s
@@ -215,7 +218,8 @@ class FederationController:
             return NOBODY  # the plan tells it, and moves nothing
         rows = self._ledger.rows(key)
         heard = [name for name, member in members.items() if is_ready(member)]
-        return handover(scene.chosen, where, rows, heard, now_ms=self._tools.clock.wall_ms())
+        now_ms = self._tools.clock.wall_ms()
+        return handover(self._seated.counted(key, scene.chosen, now_ms), where, rows, heard, now_ms=now_ms)
 
     def _one_alone(self, key: Key, found: Plan, scene: Scene) -> Plan:
         """Of what may run once alone none begins while another member has something of it, and may run it: that one's

@@ -1,4 +1,4 @@
-"""For how long members have been heard, or silent, by a clock that nobody sets.
+"""For how long members have been heard, or silent, or have had their seats, by a clock that nobody sets.
 
 What conditions say of that is by the wall clock of whoever wrote them: an hour that a clock is set forward would be
 an hour of silence, and replace whom nobody misses; one that it is set back would replace nobody for as long. Kept in
@@ -7,12 +7,13 @@ memory, from when it was seen first: after a crash, or at another replica, delay
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from skerry.frozen import Frozen
+from cloudcore.federation.policy_lookup import Chosen
+from skerry.frozen import Frozen, replace
 from skerry.objects.federation import is_ready
 from skerry.objects.json import JsonObject
-from skerry.objects.meta import name_of
+from skerry.objects.meta import Key, name_of
 from skerry.ports import Clock
 
 
@@ -59,3 +60,35 @@ class Hearing:
     @property
     def silent(self) -> frozenset[str]:
         return frozenset(name for name, each in self._since.items() if not each.heard)
+
+
+class Seated:
+    """The same of members that policies chose: since when they have their seats, as it was seen here. Keeps what it
+    saw of the objects that are there."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: dict[Key, dict[str, tuple[int, float]]] = {}
+        """By object and member: what was written of it, and when that was seen first."""
+
+    def counted(self, key: Key, chosen: Chosen | None, now_ms: int) -> Chosen | None:
+        """Who was chosen for the object, since moments that can be compared with `now_ms`, the wall clock."""
+        if chosen is None:
+            self.forget(key)
+            return None
+        now_s, before = self._clock.monotonic_s(), self._seen.get(key, {})
+        seen: dict[str, tuple[int, float]] = {}
+        for name, written_ms in chosen.since_ms.items():
+            known = before.get(name)
+            seen[name] = known if known is not None and known[0] == written_ms else (written_ms, now_s)
+        self._seen[key] = seen
+        since_ms = {name: now_ms - round((now_s - at_s) * 1000) for name, (_, at_s) in seen.items()}
+        return replace(chosen, since_ms=since_ms)
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
+        self._seen.pop(key, None)
+
+    def keep(self, is_there: Callable[[Key], bool]) -> None:
+        """Forget all others."""
+        self._seen = {key: seen for key, seen in self._seen.items() if is_there(key)}

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from cloudcore.federation.handover import NOBODY, Handover, handover
-from cloudcore.federation.hearing import Hearing
+from cloudcore.federation.hearing import Hearing, Seated
 from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.moves import kept_back
 from cloudcore.federation.overrides import Override, read_overrides, with_override
@@ -105,6 +105,7 @@ class PreferenceController:
         self._ledger = Ledger(tools)
         self._preferences = tools.kind(PREFERENCES)
         self._hearing = Hearing(tools.clock)
+        self._seated = Seated(tools.clock)
 
     def watches(self) -> Sequence[Keys]:
         return [Keys(resource="", keys=self._keys)]
@@ -123,6 +124,7 @@ class PreferenceController:
     async def reconcile(self, key: Key) -> float | None:
         stored = self._tools.cache.read(key)
         if stored is None:
+            self._seated.keep(lambda workload: self._tools.cache.read(workload) is not None)
             return None
         preference = self._tools.cache.obj(stored)
         workload, why = self._workload(key, str_at(preference, "spec", "targetKind"))
@@ -159,7 +161,8 @@ class PreferenceController:
             return NOBODY
         heard = [name_of(each) for each in members if is_ready(each)]
         rows = self._ledger.rows(workload)
-        return handover(chosen, where, rows, heard, now_ms=self._tools.clock.wall_ms())
+        now_ms = self._tools.clock.wall_ms()
+        return handover(self._seated.counted(workload, chosen, now_ms), where, rows, heard, now_ms=now_ms)
 
     def _moved(
         self, preference: JsonObject, obj: JsonObject, workload: Key, seats: Seats, *, among: Collection[str]

@@ -149,6 +149,24 @@ async def test_without_an_answer_the_old_copy_goes_when_its_time_is_over(stage: 
     assert stage.wanted() == {"north": "Delete", "south": "there"}
 
 
+@pytest.mark.parametrize("step_ms", [3_600_000, -3_600_000, 31_536_000_000, -31_536_000_000])
+async def test_a_clock_that_is_set_ends_no_handover_early_and_none_late(stage: Stage, step_ms: int) -> None:
+    await policy(stage, affinities=only("north"), handoverSeconds=30)
+    await federated(stage)
+    await stage.settle()
+    await stage.world.set_spec(POLICIES, "p", affinities=only("south"))
+    await stage.settle()
+    stage.world.clock.step_wall(step_ms)
+    stage.world.clock.advance(29)
+    await stage.look()
+    await stage.plans.reconcile(stage.world.key(FEDERATED, "a"))
+    assert stage.wanted() == {"north": "there", "south": "there"}
+    stage.world.clock.advance(32)
+    await stage.look()
+    await stage.plans.reconcile(stage.world.key(FEDERATED, "a"))
+    assert stage.wanted() == {"north": "Delete", "south": "there"}
+
+
 async def test_who_says_so_has_it_taken_away_at_once(stage: Stage) -> None:
     await policy(stage, affinities=only("north"), handoverSeconds=0)
     await federated(stage)
