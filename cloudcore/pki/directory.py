@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -331,15 +332,18 @@ def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def _certificate_in(path: Path, authority: Authority) -> x509.Certificate | None:
-    """The certificate in a PEM file if it is one of ours; None: there is none worth keeping."""
+    """The certificate in a PEM file if it is one of ours; None: there is none worth keeping. Raises
+    `UnavailableError` for a file that is there and can't be read."""
     try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-        certificate.verify_directly_issued_by(authority.certificate)
+        text = path.read_bytes()
     except FileNotFoundError:
         return None
-    except Exception as error:
-        if isinstance(error, OSError):
-            raise unavailable(path, error) from error
+    except OSError as error:
+        raise unavailable(path, error) from error
+    try:
+        certificate = x509.load_pem_x509_certificate(text)
+        certificate.verify_directly_issued_by(authority.certificate)
+    except (ValueError, TypeError, x509.InvalidVersion, InvalidSignature, UnsupportedAlgorithm):
         return None
     return certificate
 

@@ -59,11 +59,16 @@ async def test_without_a_session_nothing_is_waited_for() -> None:
 
 async def test_what_was_under_way_when_the_link_went_may_have_been_done() -> None:
     async with a_fleet() as fleet, fleet.gateway() as gateway:
-        fleet.hub.carried = echo
+        under_way = asyncio.Event()
+
+        async def hang(_node: str, _params: JsonObject, _pipe: Pipe) -> None:
+            under_way.set()
+            await asyncio.Event().wait()
+
+        fleet.hub.carried = hang
         await eventually(lambda: gateway.link.connected)
-        calls = CloudCalls(gateway.link)
-        hanging = asyncio.create_task(calls.ask(asked("/hang")))
-        await asyncio.sleep(0.05)
+        hanging = asyncio.create_task(CloudCalls(gateway.link).ask(asked()))
+        await under_way.wait()
         await gateway.link.cut()
         with pytest.raises(UncertainError):
             await hanging

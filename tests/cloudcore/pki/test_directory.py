@@ -89,6 +89,26 @@ def test_the_key_of_stateless_resets_is_the_hubs_own_and_stays(tmp_path: Path):
     assert reset_key(keep_pki(tmp_path / "replica", new_material(now=NOW))) != key
 
 
+@pytest.mark.parametrize("kind", ["none", "empty", "garbage", "anothers"])
+def test_what_is_no_certificate_of_ours_is_made_anew(tmp_path: Path, kind: str):
+    pki = open_pki(tmp_path / "one", now=NOW)
+    path = pki.directory / "admin.pem"
+    admin_identity(pki, now=NOW)
+    if kind == "anothers":
+        admin_identity(open_pki(tmp_path / "two", now=NOW), now=NOW)
+        path.write_bytes((tmp_path / "two" / "pki" / "admin.pem").read_bytes())
+    elif kind == "none":
+        path.unlink()
+    else:
+        path.write_bytes(
+            b"" if kind == "empty" else b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
+        )
+    before = path.read_bytes() if path.exists() else b""
+    made = admin_identity(pki, now=NOW)
+    assert made.certificate_pem.encode() not in before
+    assert admin_identity(pki, now=NOW) == made, "and kept"
+
+
 def test_a_new_authority_signs_and_the_old_one_stays_good_until_it_is_retired(tmp_path: Path):
     first = open_pki(tmp_path, now=NOW)
     admin = admin_identity(first, now=NOW)
