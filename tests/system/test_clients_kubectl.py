@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cloud_process import CloudProcess, cloud_process
+from tests.system.cloud_process import BRIEF, CloudProcess, cloud_process
 from tests.system.pretended_node import pretended_node
 
 pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(240)]
@@ -100,7 +100,7 @@ class Kubectl:
     def __call__(self, *arguments: str, stdin: str = "", ok: tuple[int, ...] = (0,), **environ: str) -> str:
         done = subprocess.run(
             [self.binary, "-n", self.namespace, *arguments],
-            env={**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.home), **environ},
+            env={**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.home), **BRIEF, **environ},
             input=stdin,
             capture_output=True,
             text=True,

@@ -106,8 +106,7 @@ def free_port() -> int:
 
 
 def get(cloud: CloudProcess, kind: str, name: str, namespace: str = "shop") -> Any:
-    text = cloud.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found")
-    return json.loads(text) if text.strip() else None
+    return cloud.find(kind, name, namespace)
 
 
 def data(cloud: CloudProcess, name: str = "prices") -> Any:

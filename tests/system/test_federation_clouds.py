@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from skerry.errors import SkerryError
 from tests.postgres_server import postgres_server
 from tests.system.cloud_process import CloudProcess, cloud_process
 from tests.system.several_clouds import several_clouds
@@ -44,15 +45,16 @@ def membership(region: CloudProcess) -> dict[str, str]:
 
 
 def conditions(cloud: CloudProcess, member: str) -> dict[str, str]:
-    text = cloud.kubectl("get", "kubefedcluster", member, "-n", SYSTEM, "-o", "json", check=False)
-    if not text.startswith("{"):
+    try:
+        found: Any = cloud.find("kubefedcluster", member, SYSTEM) or {}
+    except (SkerryError, OSError):
         return {}
-    return {each["type"]: each["status"] for each in json.loads(text).get("status", {}).get("conditions", [])}
+    return {each["type"]: each["status"] for each in found.get("status", {}).get("conditions", [])}
 
 
 def tea(region: CloudProcess) -> Any:
-    text = region.kubectl("get", "configmap", "prices", "-o", "json", "--ignore-not-found")
-    return json.loads(text)["data"]["tea"] if text.strip() else None
+    found: Any = region.find("configmap", "prices", "default")
+    return found["data"]["tea"] if found else None
 
 
 def test_a_region_follows_a_change_of_authority_and_renews_within_its_session(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from cloudcore.federation.propagated_versions import overrides_hash, template_hash
+from skerry.errors import SkerryError
 from tests.system.cloud_process import CloudProcess, cloud_process
 from tests.system.test_federation import until
 
@@ -124,9 +125,10 @@ class World:
 
 
 def found(cloud: CloudProcess, kind: str, name: str, namespace: str) -> Any:
-    place = ("-n", namespace) if namespace else ()
-    text = cloud.kubectl("get", kind, name, *place, "-o", "json", "--ignore-not-found", check=False)
-    return json.loads(text) if text.lstrip().startswith("{") else None
+    try:
+        return cloud.find(kind, name, namespace)
+    except (SkerryError, OSError):
+        return None
 
 
 def version_of(obj: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from skerry.errors import SkerryError
 from tests.system.cloud_process import CloudProcess, cloud_process
 from tests.system.test_federation import until
 
@@ -20,8 +21,10 @@ WHERE = "test-namespace"
 
 
 def found(cloud: CloudProcess, kind: str, name: str, namespace: str = WHERE) -> Any:
-    text = cloud.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found", check=False)
-    return json.loads(text) if text.lstrip().startswith("{") else None
+    try:
+        return cloud.find(kind, name, namespace)
+    except (SkerryError, OSError):
+        return None
 
 
 class Members:
