@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from cloudcore.controllers.node_state import is_heard
 from skerry.frozen import Frozen
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import Json, JsonObject, bool_at, map_at, maps_at, str_at, str_map_at, strs_at
@@ -51,12 +52,11 @@ def node_facts(node: JsonObject) -> NodeFacts:
     implied = Taint(_NOT_READY if status in ("False", "") else _UNREACHABLE, "", _NO_SCHEDULE)
     if status != "True" and implied not in taints:
         taints = (*taints, implied)
-    is_heard = status in ("True", "False")
     return NodeFacts(
         name=name_of(node),
         labels=labels_of(node),
         taints=taints,
-        silent_since_ms=None if is_heard else ms_at(str_at(ready, "lastTransitionTime")),
+        silent_since_ms=None if is_heard(node) else ms_at(str_at(ready, "lastTransitionTime")),
     )
 
 

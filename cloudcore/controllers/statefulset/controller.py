@@ -13,6 +13,7 @@ from cloudcore.controllers.claiming import claim_all, owned
 from cloudcore.controllers.history.keeping import RESOURCE as REVISIONS
 from cloudcore.controllers.history.keeping import Kept, RevisionKeeper
 from cloudcore.controllers.history.revisions import REVISION_HASH, Revision, expired, patched_template
+from cloudcore.controllers.node_state import is_heard
 from cloudcore.controllers.ownership import selector_of, with_metadata
 from cloudcore.controllers.statefulset.identity import (
     claim_names,
@@ -28,7 +29,7 @@ from cloudcore.controllers.statefulset.retention import is_stale, owned_claim
 from cloudcore.controllers.statefulset.status import soonest_s, status_of
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.events import Saying
-from cloudcore.runtime.informer import Keys, Seen
+from cloudcore.runtime.informer import PODS_BY_NODE, Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import AlreadyExistsError, CallerError, NotFoundError
 from skerry.objects.json import JsonObject, map_at, str_at
@@ -57,7 +58,18 @@ class StatefulSetController:
             Keys(resource=RESOURCE, keys=lambda change: [change.key]),
             Keys(resource="pods", keys=self._of_owned),
             Keys(resource=REVISIONS, keys=self._of_owned),
+            Keys(resource="nodes", keys=self._of_node),
         ]
+
+    def _of_node(self, change: Seen) -> Iterable[Key]:
+        """The sets with pods on a node that is heard again, or not any more."""
+        before, after = change.before, change.after
+        if before is not None and after is not None and is_heard(before) == is_heard(after):
+            return
+        for stored in self._tools.cache.indexed(PODS_BY_NODE, change.key.name):
+            controller = controller_of(self._tools.cache.obj(stored))
+            if controller is not None and controller.kind == self._kind.kind:
+                yield Key(RESOURCE, stored.key.namespace, controller.name)
 
     def _of_owned(self, change: Seen) -> Iterable[Key]:
         """The set that controls the object, or controlled it, or might adopt it."""
@@ -120,8 +132,13 @@ class StatefulSetController:
             current=current.name,
             update=present.name,
             stale=stale,
+            silent={pod.node for pod in pods if self._is_silent(pod.node)},
             now_ms=self._tools.clock.wall_ms(),
         )
+
+    def _is_silent(self, node: str) -> bool:
+        stored = self._tools.cache.read(Key("nodes", "", node)) if node else None
+        return stored is not None and not is_heard(self._tools.cache.obj(stored))
 
     def _claims_of(self, owner: StatefulSet, ordinal: int) -> list[JsonObject]:
         """Those of the ordinal that are there."""
@@ -149,6 +166,9 @@ class StatefulSetController:
         await self._own_claims(owner, planned)
         for pod in planned.delete:
             await self._delete(owner, pod)
+        for pod in planned.away:
+            text = f"Pod {name_of(pod.obj)} is updated when something is heard of its node {pod.node}"
+            await self._events.say(owner.obj, Saying(type="Normal", reason="WaitingForNode", message=text))
         return "; ".join(failures)
 
     async def _create(self, owner: StatefulSet, ordinal: int, current: Revision, present: Revision) -> list[str]:

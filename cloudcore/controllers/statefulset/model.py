@@ -74,6 +74,8 @@ class StatefulPod(Frozen):
     ready: bool
     available_ms: int | None
     """From when on it counts as available; None while it isn't ready."""
+    node: str
+    """Where it runs; "" while it has no place."""
     is_itself: bool
     """It bears the labels of its ordinal."""
 
@@ -96,5 +98,6 @@ def stateful_pod(owner: JsonObject, obj: JsonObject, ordinal: int, min_ready_s: 
         leaving=being_deleted(obj),
         ready=runs and is_ready(obj),
         available_ms=available_at_ms(obj, min_ready_s) if runs else None,
+        node=str_at(obj, "spec", "nodeName"),
         is_itself=identity_labels(owner, ordinal).items() <= labels.items(),
     )

@@ -23,6 +23,8 @@ class Observed(Frozen):
     """Name of the newest revision."""
     stale: Collection[int]
     """Ordinals whose claims go with an earlier pod, and have to be gone before there is another."""
+    silent: Collection[str]
+    """Nodes of which nothing is heard: an update deletes nothing there, and waits."""
     now_ms: int
 
 
@@ -42,6 +44,8 @@ class Plan(Frozen):
     """Those outside the range, who are to go when it is their turn."""
     waits: bool = False
     """For claims, of which no news comes."""
+    away: tuple[StatefulPod, ...] = ()
+    """Those whose turn to be updated it is, on nodes that are silent."""
 
 
 def plan(owner: StatefulSet, observed: Observed) -> Plan:
@@ -67,6 +71,7 @@ class _Step:
         self._restart: list[StatefulPod] = []
         self._correct: list[StatefulPod] = []
         self._claims: list[int] = []
+        self._away: list[StatefulPod] = []
         self._waits = False
 
     def result(self) -> Plan:
@@ -78,6 +83,7 @@ class _Step:
             claims=tuple(self._claims),
             condemned=tuple(self._condemned),
             waits=self._waits,
+            away=tuple(self._away),
         )
 
     def _is_available(self, pod: StatefulPod) -> bool:
@@ -105,7 +111,7 @@ class _Step:
         if not pod.is_itself:
             self._correct.append(pod)
         if self._is_stuck(pod):
-            self._delete.append(pod)
+            (self._away if pod.node in self._observed.silent else self._delete).append(pod)
             return False
         return not pod.leaving and self._is_available(pod)
 
@@ -155,5 +161,10 @@ class _Step:
                 and not pod.is_over
                 and ordinal not in going
             ):
-                self._delete.append(pod)
-                room -= 1
+                if pod.node not in self._observed.silent:
+                    self._delete.append(pod)
+                    room -= 1
+                    continue
+                self._away.append(pod)
+                if self._owner.ordered:
+                    return

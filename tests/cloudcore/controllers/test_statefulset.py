@@ -257,3 +257,29 @@ async def test_the_revision_that_pods_are_of_does_not_count_against_the_limit(fl
         await fleet.image(image)
         await fleet.roll()
     assert sorted(each["revision"] for each in fleet.world.all(REVISIONS)) == [1, 3, 4]
+
+
+async def test_a_pod_on_a_silent_gateway_is_updated_when_that_is_heard_again(fleet: Fleet):
+    async def ready(status: str) -> None:
+        await fleet.world.set_status("nodes", "gw", conditions=[{"type": "Ready", "status": status}])
+
+    await fleet.world.create("nodes", {"metadata": {"name": "gw"}})
+    await ready("True")
+    await fleet.make()
+    before = {pod["metadata"]["uid"] for pod in fleet.world.all("pods")}
+    await ready("Unknown")
+    await fleet.image("v2")
+    await fleet.roll()
+    assert set(fleet.images().values()) == {"v1"} and len(fleet.world.events("WaitingForNode")) == 1
+    await fleet.image("v1")
+    await ready("True")
+    await fleet.roll()
+    assert {pod["metadata"]["uid"] for pod in fleet.world.all("pods")} == before, (
+        "what was taken back restarts nobody"
+    )
+    await ready("Unknown")
+    await fleet.image("v3")
+    await fleet.roll()
+    await ready("True")
+    await fleet.roll()
+    assert set(fleet.images().values()) == {"v3"}

@@ -45,6 +45,7 @@ def pod(
         conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": at}]
     obj: Any = {
         "metadata": {"name": name, "namespace": "d", "uid": f"uid-{ordinal}", "labels": labels, **meta},
+        "spec": {"nodeName": f"gw-{ordinal}"},
         "status": {"phase": phase, "conditions": conditions},
     }
     return stateful_pod(owner().obj, obj, ordinal, meta.get("min_ready_s", 0))
@@ -54,8 +55,8 @@ def unready(ordinal: int, revision: str = NEW, phase: str = "Running", **meta: A
     return pod(ordinal, revision, ready_s=None, phase=phase, **meta)
 
 
-def seen(*pods: StatefulPod, current: str = NEW, update: str = NEW, stale: Any = ()) -> Observed:
-    return Observed(pods=pods, current=current, update=update, stale=stale, now_ms=NOW_MS)
+def seen(*pods: StatefulPod, current: str = NEW, update: str = NEW, stale: Any = (), silent: Any = ()) -> Observed:
+    return Observed(pods=pods, current=current, update=update, stale=stale, silent=silent, now_ms=NOW_MS)
 
 
 def does(step: Plan) -> str:
@@ -145,6 +146,16 @@ def test_a_pod_that_waits_for_ever_with_what_nobody_wants_is_replaced(
     pods: list[StatefulPod], current: str, step: str
 ):
     assert does(plan(owner(), seen(*pods, current=current, update=NEW))) == step
+
+
+def test_an_update_deletes_nothing_on_a_silent_node_and_waits_where_order_counts():
+    pods = rolled(OLD, OLD, OLD)
+    for spec, step in (({}, ""), (PARALLEL, "-1"), ({"maxUnavailable": 2}, "")):
+        planned = plan(owner(**spec), seen(*pods, current=OLD, silent={"gw-2"}))
+        assert (does(planned), planned.away) == (step, (pods[2],))
+    stuck = [*rolled(OLD, OLD), unready(2, "db-bad")]
+    assert does(plan(owner(), seen(*stuck, current=OLD, silent={"gw-2"}))) == ""
+    assert does(plan(owner(2), seen(*pods, current=OLD, silent={"gw-2"}))) == "-2", "who scales down means it"
 
 
 def test_below_the_partition_nothing_is_replaced():
