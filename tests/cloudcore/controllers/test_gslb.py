@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from cloudcore.controllers.gslb.controller import SLICES, GslbController
+from cloudcore.controllers.gslb.controller import GslbController
 from cloudcore.controllers.gslb.judging import Remembering
 from cloudcore.controllers.gslb.routes import addresses_of, hosts_of, parents_of, services_of
 from cloudcore.dns.snapshot import zone_of_snapshot
-from cloudcore.registry.objects import LocalObjects
 from skerry.dns.names import name_of
-from skerry.errors import InvalidError
-from skerry.frozen import replace
 from skerry.objects.gslb import (
     DNS_ENDPOINTS,
-    DNS_SNAPSHOTS,
     DNS_ZONES,
     GATEWAY_API,
     GATEWAYS,
@@ -28,123 +23,30 @@ from skerry.objects.gslb import (
 )
 from skerry.objects.ingresses import INGRESSES
 from skerry.objects.meta import Key
-from tests.cloudcore.worlds import World, make_world
+from tests.cloudcore.controllers.gslb_world import (
+    NEW,
+    RULE,
+    condition,
+    controller,
+    endpoint,
+    endpoints,
+    global_service,
+    gslb,
+    hears,
+    ingress,
+    problems,
+    reached,
+    service,
+    site,
+    snapshot,
+    states,
+    world,
+    zone,
+    zone_fault,
+)
+from tests.cloudcore.worlds import World
 
-NEW, OLD = GSLBS
-RULE = {
-    "host": "www.example.com",
-    "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web"}}}]},
-}
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with make_world() as made:
-        yield made
-
-
-@pytest.fixture
-def controller(world: World) -> GslbController:
-    return GslbController(world.tools, zone_fault)
-
-
-async def zone(world: World, name: str = "example.com", **spec: Any) -> None:
-    servers = [{"name": "ns1", "addresses": ["192.0.2.1"]}]
-    await world.create(DNS_ZONES, {"metadata": {"name": name}, "spec": {"nameservers": servers, **spec}})
-
-
-async def node(world: World, name: str, region: str, address: str) -> None:
-    labels = {"topology.kubernetes.io/region": region}
-    await world.create("nodes", {"metadata": {"name": name, "labels": labels}})
-    await hears(world, name, "True", address)
-
-
-async def hears(world: World, name: str, ready: str, address: str) -> None:
-    conditions = [{"type": "Ready", "status": ready}]
-    await world.set_status(
-        "nodes", name, conditions=conditions, addresses=[{"type": "ExternalIP", "address": address}]
-    )
-
-
-async def ingress(world: World, *addresses: str, name: str = "web", **labels: str) -> None:
-    meta = {"name": name, "labels": labels}
-    await world.create(INGRESSES, {"metadata": meta, "spec": {"rules": [RULE]}})
-    await reached(world, *addresses, name=name)
-
-
-async def reached(world: World, *addresses: str, name: str = "web") -> None:
-    await world.set_status(INGRESSES, name, loadBalancer={"ingress": [{"ip": each} for each in addresses]})
-
-
-async def endpoints(world: World, node: str, *, ready: bool, service: str = "web") -> None:
-    name, labels = f"{service}-{node}", {"kubernetes.io/service-name": service}
-    rows = [{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}, "nodeName": node}]
-    if name in world.names(SLICES):
-        await world.update(SLICES, name, lambda obj: {**obj, "endpoints": rows})
-    else:
-        body = {"metadata": {"name": name, "labels": labels}, "addressType": "IPv4", "endpoints": rows}
-        await world.create(SLICES, body)
-
-
-async def site(world: World) -> None:
-    """Two gateways in two regions that serve one Ingress."""
-    await zone(world)
-    await node(world, "g1", "eu", "203.0.113.1")
-    await node(world, "g2", "us", "203.0.113.2")
-    await world.create("services", {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}})
-    await endpoints(world, "g1", ready=True)
-    await endpoints(world, "g2", ready=True)
-    await ingress(world, "203.0.113.1", "203.0.113.2", app="web")
-
-
-async def gslb(world: World, resource: str = NEW, name: str = "web", strategy: Any = None, **spec: Any) -> None:
-    reference = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "matchLabels": {"app": "web"}}
-    body = {"strategy": strategy or {"type": "roundRobin"}, **(spec or {"resourceRef": reference})}
-    world.clock.advance(1)
-    await world.create(resource, {"metadata": {"name": name}, "spec": body})
-
-
-def zone_fault(name: str, spec: Any) -> str:
-    """As servers judge it."""
-    try:
-        zone_of_snapshot(name, spec)
-    except InvalidError as error:
-        return str(error)
-    return ""
-
-
-async def global_service(world: World, name: str, *hosts: str, **spec: Any) -> None:
-    world.clock.advance(1)
-    rows = [{"address": "203.0.113.1", "region": "eu"}]
-    await world.create(
-        GLOBAL_SERVICES, {"metadata": {"name": name}, "spec": {"hosts": [*hosts], "endpoints": rows, **spec}}
-    )
-
-
-async def endpoint(world: World, name: str, *rows: Any) -> None:
-    world.clock.advance(1)
-    await world.create(DNS_ENDPOINTS, {"metadata": {"name": name}, "spec": {"endpoints": [*rows]}})
-
-
-def condition(world: World, resource: str, name: str, kind: str, namespace: str = "d") -> Any:
-    conditions = world.get(resource, name, namespace)["status"]["conditions"]
-    return next(each for each in conditions if each["type"] == kind)
-
-
-def snapshot(world: World, name: str = "example.com") -> Any:
-    return world.get(DNS_SNAPSHOTS, name, "")["spec"]
-
-
-def service(world: World, host: str = "www.example.com.") -> Any:
-    return snapshot(world)["services"]["services"][host]
-
-
-def states(world: World, host: str = "www.example.com.") -> dict[str, tuple[str, str]]:
-    return {each["address"]: (each["region"], each.get("state", "up")) for each in service(world, host)["endpoints"]}
-
-
-def problems(world: World, name: str = "example.com") -> list[str]:
-    return world.get(DNS_ZONES, name, "")["status"].get("problems", [])
+__all__ = ["controller", "world"]
 
 
 @pytest.mark.parametrize("resource", GSLBS)
@@ -525,269 +427,3 @@ def test_routes_say_their_hosts_services_and_gateways() -> None:
     assert hosts_of(key, virtual) == ["www.example.com"]
     assert [*services_of(key, virtual)] == [Key("services", "d", "web"), Key("services", "shop", "a")]
     assert parents_of(key, virtual) == [Key(ISTIO_GATEWAYS, "d", "edge"), Key(ISTIO_GATEWAYS, "infra", "other")]
-
-
-async def test_a_gslb_has_a_dnsendpoint_as_k8gb_makes_it(world: World, controller: GslbController) -> None:
-    await site(world)
-    await gslb(world, strategy={"type": "failover", "primaryGeoTag": "eu", "weight": {"eu": 3, "us": 1}})
-    await world.settle(controller)
-    made = world.get(DNS_ENDPOINTS, "web")
-    uid = world.get(NEW, "web")["metadata"]["uid"]
-    owner = {"apiVersion": "k8gb.io/v1beta1", "kind": "Gslb", "name": "web", "uid": uid}
-    assert made["metadata"]["ownerReferences"] == [{**owner, "controller": True, "blockOwnerDeletion": True}]
-    assert made["metadata"]["labels"]["k8gb.io/dnstype"] == "local"
-    name, local = "www.example.com", "localtargets-www.example.com"
-    common = {"recordType": "A", "recordTTL": 30}
-    both = ["203.0.113.1", "203.0.113.2"]
-    answered = {"strategy": "failover", "weight-eu-0-3": "203.0.113.1"}
-    assert made["spec"]["endpoints"] == [
-        {"dnsName": local, "targets": both, **common},
-        {"dnsName": name, "targets": both[:1], "labels": answered, **common},
-    ]
-    assert states(world, f"{local}.") == {"203.0.113.1": ("eu", "up"), "203.0.113.2": ("us", "up")}
-    assert problems(world) == [], "the names are the Gslb's, and not its DNSEndpoint's as well"
-    await endpoints(world, "g1", ready=False)
-    await world.settle(controller)
-    rows = world.get(DNS_ENDPOINTS, "web")["spec"]["endpoints"]
-    assert [row["targets"] for row in rows] == [both[1:], both[1:]]
-    await endpoints(world, "g2", ready=False)
-    await world.settle(controller)
-    assert world.get(DNS_ENDPOINTS, "web")["spec"]["endpoints"] == []
-
-
-async def test_a_dnsendpoint_of_a_gslbs_name_that_is_somebodys_is_let_be(
-    world: World, controller: GslbController
-) -> None:
-    await site(world)
-    rows = [{"dnsName": "x.example.com", "recordType": "A", "targets": ["192.0.2.9"]}]
-    await world.create(DNS_ENDPOINTS, {"metadata": {"name": "web"}, "spec": {"endpoints": rows}})
-    await gslb(world)
-    await world.settle(controller)
-    assert world.get(DNS_ENDPOINTS, "web")["spec"]["endpoints"] == rows
-    assert "x.example.com. 300 IN A 192.0.2.9" in snapshot(world)["zone"]
-
-
-async def annotate(world: World, **said: str | None) -> None:
-    notes = {f"k8gb.io/{name.replace('_', '-')}": value for name, value in said.items() if value is not None}
-    await world.update(INGRESSES, "web", lambda obj: {**obj, "metadata": {**obj["metadata"], "annotations": notes}})
-
-
-async def test_an_annotated_ingress_has_a_gslb_that_follows_its_annotations(
-    world: World, controller: GslbController
-) -> None:
-    await site(world)
-    await annotate(world, strategy="failover", primary_geotag="us", dns_ttl_seconds="7")
-    await world.settle(controller)
-    made = world.get(NEW, "web")
-    assert made["spec"]["strategy"] == {"type": "failover", "dnsTtlSeconds": 7, "primaryGeoTag": "us"}
-    assert made["metadata"]["ownerReferences"][0]["kind"] == "Ingress"
-    assert service(world)["policy"] == "failover" and service(world)["ttl"] == 7
-    await annotate(world, strategy="roundRobin", exposed_ip_addresses="198.51.100.7")
-    await world.settle(controller)
-    assert set(states(world)) == {"198.51.100.7"} and service(world)["ttl"] == 30
-    weighted = {**world.get(NEW, "web")["spec"]["strategy"], "weight": {"eu": 3}, "dnsTtlSeconds": 99}
-    await world.set_spec(NEW, "web", strategy=weighted, serviceHealthPolicy="All")
-    await world.settle(controller)
-    spec = world.get(NEW, "web")["spec"]
-    assert spec["strategy"] == {"type": "roundRobin", "dnsTtlSeconds": 30, "weight": {"eu": 3}}
-    assert spec["serviceHealthPolicy"] == "All", "what annotations don't say is whoever's who wrote it"
-    await world.delete(NEW, "web")
-    await world.settle(controller)
-    assert world.get(NEW, "web") is not None
-
-
-async def test_annotations_that_can_not_be_meant_and_a_gslb_of_somebody_are_told_by_an_event(
-    world: World, controller: GslbController
-) -> None:
-    await site(world)
-    await annotate(world, strategy="failover")
-    await world.settle(controller)
-    assert world.get(NEW, "web") is None
-    (event,) = world.events("GslbRefused")
-    assert "k8gb.io/primary-geotag" in event["message"] and event["involvedObject"]["kind"] == "Ingress"
-    await gslb(world)
-    before = world.get(NEW, "web")["spec"]
-    await annotate(world, strategy="roundRobin", dns_ttl_seconds="5")
-    await world.settle(controller)
-    assert world.get(NEW, "web")["spec"] == before and len(world.events("GslbExists")) == 1
-
-
-async def test_what_a_gslb_lacks_is_told_by_an_event(world: World, controller: GslbController) -> None:
-    await zone(world)
-    await world.create("services", {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}})
-    await gslb(world, resourceRef={"apiVersion": "v1", "kind": "Service", "name": "web"})
-    await world.settle(controller)
-    (event,) = world.events("Incomplete")
-    assert "k8gb.io/hostname" in event["message"]
-
-
-async def test_local_targets_are_tried_as_the_host_itself(world: World, controller: GslbController) -> None:
-    await site(world)
-    await world.set_spec(DNS_ZONES, "example.com", probe={"type": "HTTPS", "path": "/ready"})
-    await gslb(world)
-    await world.settle(controller)
-    probe = {"host": "www.example.com", "type": "HTTPS", "path": "/ready"}
-    assert service(world)["probe"] == service(world, "localtargets-www.example.com.")["probe"] == probe
-
-
-async def test_local_targets_are_nothing_while_nobody_is_up(world: World, controller: GslbController) -> None:
-    """Other clusters of k8gb would lead their clients here."""
-    await site(world)
-    await gslb(world)
-    local = "localtargets-www.example.com."
-    await endpoints(world, "g1", ready=False)
-    await world.settle(controller)
-    assert {state for _, state in states(world, local).values()} == {"up", "down"}
-    serial = snapshot(world)["serial"]
-    await endpoints(world, "g2", ready=False)
-    world.clock.advance(2)
-    await world.settle(controller)
-    assert not states(world, local) and len(states(world)) == 2, "clients are led somewhere all the same"
-    assert snapshot(world)["serial"] > serial, "other servers are told"
-    await endpoints(world, "g1", ready=True)
-    await world.settle(controller)
-    assert len(states(world, local)) == 2
-
-
-async def test_who_is_refused_a_host_has_no_local_targets_of_it(world: World, controller: GslbController) -> None:
-    await site(world)
-    await global_service(world, "first", "www.example.com")
-    await gslb(world)
-    await world.settle(controller)
-    assert [*snapshot(world)["services"]["services"]] == ["www.example.com."]
-    assert problems(world) == ["Gslb d/web: www.example.com is GlobalService d/first's"]
-
-
-async def test_of_two_groups_of_one_kind_and_name_the_older_has_a_name(
-    world: World, controller: GslbController
-) -> None:
-    await site(world)
-    await gslb(world, NEW)
-    await gslb(world, OLD, strategy={"type": "failover", "primaryGeoTag": "eu"})
-    await world.settle(controller)
-    assert service(world)["policy"] == "round_robin"
-    assert problems(world) == ["Gslb.k8gb.absa.oss d/web: www.example.com is Gslb d/web's"]
-
-
-class Overtaken(LocalObjects):
-    """Somebody else's write lands just before each of ours: what ours was made of is old then."""
-
-    writes: list[Callable[[], Awaitable[Any]]]
-
-    async def update(self, *given: Any, **named: Any) -> Any:
-        if self.writes:
-            await self.writes.pop()()
-        return await super().update(*given, **named)
-
-
-async def test_weights_that_are_written_while_annotations_change_are_kept(world: World) -> None:
-    writes: list[Callable[[], Awaitable[Any]]] = []
-    shared = {name: getattr(world.objects, name) for name in ("store", "cache", "rules", "clock", "ids", "steps")}
-    controller = GslbController(replace(world.tools, objects=Overtaken(**shared, writes=writes)), zone_fault)
-    await site(world)
-    await annotate(world, strategy="roundRobin")
-    await world.settle(controller)
-    await annotate(world, strategy="roundRobin", dns_ttl_seconds="7")
-
-    async def weigh() -> None:
-        strategy = {**world.get(NEW, "web")["spec"]["strategy"], "weight": {"eu": 3}}
-        await world.set_spec(NEW, "web", strategy=strategy)
-
-    writes.append(weigh)
-    await controller.reconcile(world.key(INGRESSES, "web"))
-    assert not writes
-    strategy = {"type": "roundRobin", "dnsTtlSeconds": 7, "weight": {"eu": 3}}
-    assert world.get(NEW, "web")["spec"]["strategy"] == strategy
-
-
-async def test_what_somebody_does_to_a_gslbs_dnsendpoint_is_put_right(
-    world: World, controller: GslbController
-) -> None:
-    await site(world)
-    await gslb(world)
-    await world.settle(controller)
-    made = world.get(DNS_ENDPOINTS, "web")["spec"]
-    await world.set_spec(DNS_ENDPOINTS, "web", endpoints=[])
-    await world.settle(controller)
-    assert world.get(DNS_ENDPOINTS, "web")["spec"] == made
-    await world.delete(DNS_ENDPOINTS, "web")
-    await world.settle(controller)
-    assert world.get(DNS_ENDPOINTS, "web")["spec"] == made
-
-
-async def test_a_ttl_of_thousands_of_digits_is_told_and_shortened(world: World, controller: GslbController) -> None:
-    await site(world)
-    await annotate(world, strategy="roundRobin", dns_ttl_seconds="9" * 5000)
-    await world.settle(controller)
-    (event,) = world.events("GslbRefused")
-    assert "k8gb.io/dns-ttl-seconds" in event["message"] and len(event["message"]) < 200
-
-
-async def test_one_wish_that_nothing_can_be_made_of_is_told_and_stops_no_zone(
-    world: World, controller: GslbController
-) -> None:
-    await zone(world)
-    await global_service(world, "bad", "bad.example.com", drains=[{"region": "eu", "until": "never"}])
-    await global_service(world, "web", "www.example.com")
-    await controller.reconcile(world.key(DNS_ZONES, "example.com"))
-    assert set(states(world)) == {"203.0.113.1"}
-    (problem,) = problems(world)
-    assert "GlobalService d/bad: nothing can be made of it" in problem
-
-
-async def test_a_gslb_whose_annotation_is_taken_away_stays_and_that_is_told(
-    world: World, controller: GslbController
-) -> None:
-    """As k8gb leaves it."""
-    await site(world)
-    await annotate(world, strategy="roundRobin")
-    await world.settle(controller)
-    await annotate(world)
-    await world.settle(controller)
-    assert world.get(NEW, "web") is not None and set(states(world))
-    (event,) = world.events("GslbStays")
-    assert "delete it" in event["message"] and event["involvedObject"]["kind"] == "Ingress"
-    await world.delete(NEW, "web")
-    await world.settle(controller)
-    assert world.get(NEW, "web") is None, "nobody asks for it any more"
-
-
-async def test_an_annotated_service_has_a_gslb_while_it_balances_load(
-    world: World, controller: GslbController
-) -> None:
-    await site(world)
-    notes = {"k8gb.io/strategy": "roundRobin"}
-
-    async def write(kind: str) -> None:
-        def changed(obj: Any) -> Any:
-            spec = {**obj["spec"], "type": kind}
-            return {**obj, "metadata": {**obj["metadata"], "annotations": {**notes}}, "spec": spec}
-
-        await world.update("services", "web", changed)
-        await world.settle(controller)
-
-    await write("LoadBalancer")
-    (event,) = world.events("GslbRefused")
-    assert "k8gb.io/hostname" in event["message"] and event["involvedObject"]["kind"] == "Service"
-    notes["k8gb.io/hostname"] = "lb.example.com"
-    await write("LoadBalancer")
-    made = world.get(NEW, "web")
-    assert made["spec"]["resourceRef"] == {"apiVersion": "v1", "kind": "Service", "name": "web"}
-    assert made["metadata"]["ownerReferences"][0]["kind"] == "Service"
-    assert made["metadata"]["annotations"] == {"k8gb.io/hostname": "lb.example.com"}
-    await world.set_status("services", "web", loadBalancer={"ingress": [{"ip": "203.0.113.9"}]})
-    await world.settle(controller)
-    assert set(states(world, "lb.example.com.")) == {"203.0.113.9"}
-    await write("ClusterIP")
-    (event,) = world.events("GslbStays")
-    assert "no LoadBalancer" in event["message"]
-
-
-async def test_addresses_of_an_annotation_that_are_none_are_told(world: World, controller: GslbController) -> None:
-    await site(world)
-    await gslb(world)
-    notes = {"k8gb.io/exposed-ip-addresses": "203.0.113.1,nowhere", "k8gb.io/exposed-hostnames": "a.test"}
-    await world.update(NEW, "web", lambda obj: {**obj, "metadata": {**obj["metadata"], "annotations": notes}})
-    await world.settle(controller)
-    (event,) = world.events("Incomplete")
-    assert "'nowhere' is no IP address" in event["message"] and "k8gb.io/exposed-hostnames" in event["message"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from cloudcore.controllers.gslb.controller import GslbController
 from skerry.objects.gslb import DNS_ENDPOINTS
-from tests.cloudcore.controllers.test_gslb import (
+from tests.cloudcore.controllers.gslb_world import (
     controller,
     endpoint,
     global_service,

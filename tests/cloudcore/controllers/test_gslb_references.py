@@ -10,7 +10,7 @@ import pytest
 from cloudcore.controllers.gslb.controller import GslbController
 from skerry.objects.gslb import DNS_ZONES, GATEWAY_API, GLOBAL_SERVICES, GSLBS, ISTIO
 from skerry.objects.json import encode_object
-from tests.cloudcore.controllers.test_gslb import (
+from tests.cloudcore.controllers.gslb_world import (
     endpoints,
     global_service,
     gslb,
