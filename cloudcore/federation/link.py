@@ -110,6 +110,8 @@ class RegionMember:
         self._tools = tools
         self._requests = requests
         self._secrets = tools.kind("secrets")
+        self._began_ms = tools.clock.wall_ms() - round(tools.clock.monotonic_s() * 1000)
+        """The wall clock when the monotonic one began, as far as it was right when this process did."""
         self._ahead_ms: int | None = None
         """The global cloud's clock, less this machine's monotonic one; None: it was not heard yet."""
         self._rows = tools.kind(REGION_OBJECTS)
@@ -254,8 +256,12 @@ class RegionMember:
         now = self._membership()
         return now is not None and now.uid == membership.uid and now.credentials == credentials
 
+    async def _own_state(self) -> JsonObject:
+        steady_ms = self._began_ms + round(self._tools.clock.monotonic_s() * 1000)
+        return await own_state(self._tools, self._requests, steady_ms=steady_ms)
+
     async def _say_self(self) -> None:
-        self._put("member", "self", await own_state(self._tools, self._requests))
+        self._put("member", "self", await self._own_state())
 
     async def _say_left(self) -> None:
         """While there is a link yet; who is cut off is found to be silent."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from cloudcore.runtime.informer import PODS_BY_NODE
@@ -42,14 +42,14 @@ class _Workload(Frozen, kw_only=False):
     selector: LabelSelector
 
 
-async def own_state(tools: Tools, requests: Requests) -> JsonObject:
-    """As it is told."""
+async def own_state(tools: Tools, requests: Requests, *, steady_ms: int) -> JsonObject:
+    """As it is told. `steady_ms`: now, by a clock that goes on when the wall clock is set."""
     nodes = [tools.cache.obj(each) for each in tools.cache.select("nodes")]
     zones = sorted({labels_of(node)[_ZONE] for node in nodes if _ZONE in labels_of(node)})
     regions = sorted({labels_of(node)[_REGION] for node in nodes if _REGION in labels_of(node)})
     takes = [node for node in nodes if is_true(node, "Ready") and not bool_at(node, "spec", "unschedulable")]
     free = [await _free_on(tools, node, requests) for node in takes]
-    bound, waiting = await _pods(tools)
+    bound, waiting = await _pods(tools, (tools.clock.wall_ms(), steady_ms))
     named: list[Json] = [*zones]
     rows = [tools.cache.obj(each) for each in tools.cache.select(REGION_OBJECTS)]
     return {
@@ -86,12 +86,11 @@ def _amount(quantities: JsonObject, name: str, *, millis: bool = False) -> int:
     return found.millis if millis else found.units
 
 
-async def _pods(tools: Tools) -> tuple[JsonObject, JsonObject]:
+async def _pods(tools: Tools, now_ms: Sequence[int]) -> tuple[JsonObject, JsonObject]:
     """By row of a workload: pods that have a node, and pods that have found none for long."""
     workloads: dict[str, list[_Workload]] = {}
     for workload in _workloads(tools):
         workloads.setdefault(workload.namespace, []).append(workload)
-    now_ms = tools.clock.wall_ms()
     bound, waiting = Counter[str](), Counter[str]()
     for namespace, here in workloads.items():
         for number, stored in enumerate(tools.cache.select("pods", namespace=namespace)):
@@ -114,11 +113,14 @@ def told_pods(bound: Counter[str], waiting: Counter[str]) -> tuple[JsonObject, J
     return {**dict([*first.items(), *others.items()][:ROWS_MAX])}, {**waits}
 
 
-def _finds_none(pod: JsonObject, now_ms: int) -> bool:
+def _finds_none(pod: JsonObject, now_ms: Sequence[int]) -> bool:
+    """For long, by each clock that makes sense of when it began: one that was set since makes it later than now, or
+    much too early."""
     scheduled = condition_of(pod, "PodScheduled") or {}
     if str_at(scheduled, "status") != "False" or str_at(scheduled, "reason") != "Unschedulable":
         return False
-    return now_ms - ms_at(str_at(scheduled, "lastTransitionTime"), default=now_ms) >= WAITS_S_MIN * 1000
+    since_ms = ms_at(str_at(scheduled, "lastTransitionTime"), default=max(now_ms))
+    return min((each - since_ms for each in now_ms if each >= since_ms), default=0) >= WAITS_S_MIN * 1000
 
 
 def _workloads(tools: Tools) -> Iterable[_Workload]:

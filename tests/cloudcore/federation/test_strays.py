@@ -63,7 +63,7 @@ async def has(region: World, *, stamp: str = "u 7", mark: str = NAME, **spec: An
 
 
 async def strays(region: World) -> Any:
-    return (await own_state(region.tools, lambda _: {}))["strays"]
+    return (await own_state(region.tools, lambda _: {}, steady_ms=region.clock.wall_ms()))["strays"]
 
 
 def controller(region: World, told: list[Any]) -> RegionController:
