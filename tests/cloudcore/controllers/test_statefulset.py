@@ -46,12 +46,12 @@ class Fleet:
         for _ in range(60):
             before = await self.world.store.revision()
             await self.world.settle(*self.controllers)
-            await self._kubelets()
+            await self.kubelets()
             if await self.world.store.revision() == before:
                 return
         raise AssertionError("it does not end")
 
-    async def _kubelets(self) -> None:
+    async def kubelets(self) -> None:
         for pod in self.world.all("pods"):
             name = pod["metadata"]["name"]
             if pod["metadata"].get("deletionTimestamp"):
