@@ -120,6 +120,7 @@ def _before_python(env: Mapping[str, str]) -> dict[str, str]:
     found = {name: value for name, value in env.items() if name.startswith(_BEFORE_PYTHON)}
     if found.get("PYTHONPATH") == str(ROOT):
         del found["PYTHONPATH"]  # where the fork finds its modules anyway
+    found.pop("PYTHONUNBUFFERED", None)  # some machines set it for all, and no test counts on it
     return found
 
 

@@ -9,6 +9,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -66,6 +67,7 @@ def discovered(gate: Gateway, speaker: Speaker, *options: str) -> tuple[str, str
     ) as asking:
         while asking.poll() is None:
             speaker.say(LAMP, LEVEL)
+            time.sleep(0.1)
         out, err = asking.communicate(timeout=60)
         assert asking.returncode == 0, err
         return out, err
