@@ -21,10 +21,13 @@ from tests.system.real_fleet import RealFleet, real_fleet, until
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl"),
 ]
 BOOK = "/skerry-book"
+AS_PROCESSES = pytest.mark.parametrize("site", ["process"], indirect=True)
+"""Where it is the cloud's doing, whatever runs the pods."""
 
 
 @dataclass
@@ -272,6 +275,7 @@ def test_what_ended_while_the_link_was_cut_counts_and_does_not_run_again(site: S
     assert site.status(name)["succeeded"] == 1
 
 
+@AS_PROCESSES
 def test_a_silent_gateway_fails_nothing_and_is_replaced_by_nobody(site: Site) -> None:
     name = site.make(site.writing("silent"))
     site.runs(name)
@@ -288,6 +292,7 @@ def test_a_silent_gateway_fails_nothing_and_is_replaced_by_nobody(site: Site) ->
     assert site.lines("silent") == ["ran"]
 
 
+@AS_PROCESSES
 def test_a_deadline_that_passes_while_the_link_is_cut_ends_the_job_when_the_gateway_has_ended_it(site: Site) -> None:
     name = site.make("while :; do sleep 0.2; done", activeDeadlineSeconds=4)
     site.runs(name)
@@ -300,6 +305,7 @@ def test_a_deadline_that_passes_while_the_link_is_cut_ends_the_job_when_the_gate
     assert site.pods(name) == []
 
 
+@AS_PROCESSES
 def test_a_failure_is_tried_again_and_then_the_job_fails(site: Site) -> None:
     name = site.make("exit 3", backoffLimit=1)
     site.kubectl("wait", "--for=condition=failed", f"job/{name}", "--timeout=90s")
@@ -308,6 +314,7 @@ def test_a_failure_is_tried_again_and_then_the_job_fails(site: Site) -> None:
     assert reasons["Failed"] == "BackoffLimitExceeded"
 
 
+@AS_PROCESSES
 def test_a_suspended_job_goes_on_with_other_pods(site: Site) -> None:
     name = site.make(site.writing("suspended"))
     site.runs(name)
@@ -332,9 +339,14 @@ def test_every_index_runs_once_while_cloud_and_gateway_are_killed(site: Site) ->
     site.completes(name)
     assert sorted(site.lines("killed")) == [str(index) for index in range(8)]
     assert site.status(name)["completedIndexes"] == "0-7"
-    assert site.status(name).get("failed", 0) == 0
+    for pod in site.pods(name):
+        if pod["status"]["phase"] == "Failed":
+            # containerd gives up a start whose caller dies: the pod fails and never ran, as with a kubelet.
+            ended = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+            assert ended["reason"] == "StartError", ended
 
 
+@AS_PROCESSES
 def test_a_job_that_has_ended_goes_after_its_while(site: Site) -> None:
     name = site.make("exit 0", ttlSecondsAfterFinished=2)
     site.kubectl("wait", "--for=delete", f"job/{name}", "--timeout=60s")
