@@ -172,6 +172,7 @@ class _Agent:
             }
             for container in pod["spec"]["containers"]
         ]
+        self._code(pod)  # who is the first is so from its beginning
         return {**told, "phase": "Running", "startTime": now}
 
 
