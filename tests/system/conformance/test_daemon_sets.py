@@ -268,3 +268,27 @@ def test_kubectl_drains_a_node_and_leaves_its_daemons(daemons: Daemons):
     assert {pod["metadata"]["uid"] for pod in daemons.of("stays")} == before, f"nothing of {ns} was restarted"
     daemons.settles("stays", 3)
     cluster.kubectl("uncordon", node)
+
+
+def test_should_surge_pods_onto_nodes_when_spec_was_updated(daemons: Daemons):
+    """Of the suite's cases beyond conformance."""
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    daemons.make("surging", updateStrategy=rolling, minReadySeconds=1)
+    daemons.runs("surging", daemons.nodes)
+    daemons.settles("surging", 3)
+    container = {"name": "app", "image": "agnhost:2"}
+    spec = {"template": {"spec": {"containers": [container]}}}
+    daemons.cluster.patch(f"{daemons.path}/surging", {"spec": spec}, STRATEGIC)
+
+    def is_done() -> bool:
+        pods = daemons.of("surging")
+        ready = {pod["spec"].get("nodeName") for pod in pods if is_ready(pod)}
+        assert ready == set(daemons.nodes), "each node has one that works at any time"
+        return len(pods) == 3 and {pod["spec"]["containers"][0]["image"] for pod in pods} == {"agnhost:2"}
+
+    eventually(is_done, "all are updated", 40)
+
+
+def is_ready(pod: Obj) -> bool:
+    told = pod["status"].get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in told)
