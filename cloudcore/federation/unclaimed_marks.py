@@ -1,4 +1,4 @@
-"""Takes the mark `kubefed.io/managed` off what nobody federates, in members that are dialled, as KubeFed does.
+"""Takes the mark `kubefed.io/managed` off what nobody federates, in members that are dialled (decision 0560).
 
 What is ours has the name of its row beside the mark, so the mark alone says nothing here; but people and KubeFed's
 tools go by it. It is taken off objects of the types that are enabled, in namespaces that are federated there (of what
