@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from skerry.frozen import Frozen, replace
 from skerry.objects.federation import MANAGED, ROW, MemberObject, object_version
-from skerry.objects.json import Json, JsonObject, clone, map_at, str_at
+from skerry.objects.json import Json, JsonObject, clone, map_at, maps_at, str_at
 from skerry.objects.meta import annotations_of, being_deleted, labels_of, with_annotations
 from skerry.objects.patches import difference, merge_patch
 
@@ -25,6 +25,8 @@ _DELETED: Final = "deleted"
 WHOLE: Final = ""
 """Path of a drift: of the whole object, as in a JSON pointer."""
 _DRIFTS_MAX: Final = 50
+_REMEMBERED_MAX: Final = 20
+"""Drifts that are remembered of one object."""
 _SCALED: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "ReplicationController"})
 _SUSPENDED: Final = frozenset({"Job", "CronJob"})
 _STILL: Final = frozenset(
@@ -178,6 +180,20 @@ def _making(row: MemberObject, applied: JsonObject, *, in_touch: bool) -> Decisi
         return Decision(act="none", drift=(Drifted(path=WHOLE, found=_DELETED, outcome="Kept"),))
     drift = (Drifted(path=WHOLE, found=_DELETED, outcome="Reverted"),)
     return Decision(act="create", obj=_noted(row.manifest, row.name), drift=drift)
+
+
+def remembered(before: JsonObject, decision: Decision, now: str) -> list[Json]:
+    """Of the status of a row: what drifted and was kept stands while it does, since when it was seen; what was put
+    back is remembered, newest first."""
+    old = maps_at(before, "drift")
+    fresh: list[JsonObject] = []
+    for each in decision.drift:
+        entry: JsonObject = {"path": each.path, "found": each.found, "outcome": each.outcome}
+        known = next((one for one in old if {**entry, "at": one.get("at")} == one), None)
+        fresh.append(known if known is not None else {**entry, "at": now})
+    history = [one for one in old if str_at(one, "outcome") == "Reverted" and one not in fresh]
+    told: list[Json] = [*fresh, *history]
+    return told[:_REMEMBERED_MAX]
 
 
 def _told(drift: Iterable[tuple[str, str]], outcome: Outcome, *, is_secret: bool) -> Iterator[Drifted]:

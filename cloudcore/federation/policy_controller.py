@@ -44,7 +44,7 @@ REASONS_MAX: Final = 500
 _LOOK_S: Final = 2.0
 """Between looks at whether a copy is gone."""
 _KEPT_S: Final = 2 * 3600
-"""For who left; the longest lease is an hour, and pods that take another one to end are few."""
+"""For who left, at least; and as long as a policy says that he had something."""
 GRACE_S: Final = 30
 """Of pods that say nothing else, to end; what was left of it may have been what they had before it was changed."""
 _MEMBERSHIP_SHOWN: Final = 8
@@ -150,12 +150,12 @@ class PolicyController:
         """Of members that left as well: they may run for the time of their lease."""
         now_s = self._tools.clock.monotonic_s()
         there = {name_of(member) for member in members}
-        left = {*self._left_s, *_had(obj)} - there
-        self._left_s = {
-            name: now_s if name in left and name not in self._left_s else self._left_s[name]
-            for name in {*left, *self._left_s}
-            if now_s - self._left_s.get(name, now_s) < _KEPT_S
-        }
+        left = {*self._left_s, *_had(obj)} - there  # who is a member again is heard, or silent
+        self._left_s = {name: self._left_s.get(name, now_s) for name in left}
+        if any(now_s - at_s >= _KEPT_S for at_s in self._left_s.values()):
+            policies = (self._tools.cache.obj(each) for each in self._tools.cache.select(POLICIES))
+            named = {name for each in policies for name in _had(by_membership(each, members))}
+            self._left_s = {name: at_s for name, at_s in self._left_s.items() if name in named}
         self._hearing.see(members)
 
     def _moves_ms(self, obj: JsonObject, now_ms: int) -> list[int]:

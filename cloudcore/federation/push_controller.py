@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
-from cloudcore.federation.apply import Decision, anew, decide, may_recreate, release, trial_of, version_of
+from cloudcore.federation.apply import Decision, anew, decide, may_recreate, release, remembered, trial_of, version_of
 from cloudcore.federation.cluster_api import Access, ClusterApi, Place, access_of
 from cloudcore.federation.rounds import Rounds
 from cloudcore.federation.unclaimed_marks import UnclaimedMarks
@@ -309,13 +309,8 @@ class PushController:
             status["code"], status["message"] = decision.code, decision.message[:1000]
         if decision.removed:
             status["removed"] = True
-        if decision.drift:
-            drift: list[Json] = [
-                {"path": each.path, "found": each.found, "outcome": each.outcome, "at": at} for each in decision.drift
-            ]
+        if drift := remembered(before, decision, at):
             status["drift"] = drift
-        elif before.get("drift"):
-            status["drift"] = before["drift"]
         applied = before.get("applied") if decision.code or not row.manifest else row.manifest
         if applied:
             status["applied"] = applied

@@ -19,6 +19,7 @@ from cloudcore.federation.apply import (
     decide,
     decide_stop,
     may_recreate,
+    remembered,
     stopped,
     trial_of,
     version_of,
@@ -42,7 +43,7 @@ from skerry.objects.federation import (
     read_member_object,
 )
 from skerry.objects.gslb import REGION_LABEL
-from skerry.objects.json import Json, JsonObject, bool_at, encode_object, int_at, map_at, maps_at, str_at
+from skerry.objects.json import JsonObject, bool_at, encode_object, int_at, map_at, str_at
 from skerry.objects.meta import Key as ObjectKey
 from skerry.objects.meta import annotations_of, generation_of, labels_of, uid_of
 from skerry.objects.scheme import Kind, split_api_version
@@ -58,8 +59,6 @@ _ALONE_LOOK_S: Final = 30.0
 """While something is left alone on purpose: that it is gone, or ours again, is not always seen."""
 _STOPPED_LOOK_S: Final = 1.0
 """While something is stopped because its lease has ended, or the gateways do not go by its lease yet."""
-_REMEMBERED: Final = 20
-"""Drifts that are remembered of one object."""
 
 _OWN: Final = frozenset({"applied", "observedAt", "leaseSeconds", "lent"})
 """What is not told of a row."""
@@ -397,7 +396,7 @@ class RegionController:
             status["code"], status["message"] = decision.code, decision.message
         if decision.removed:
             status["removed"] = True
-        drift = _remembered(before, decision, time_text(self._tools.clock.wall_ms()))
+        drift = remembered(before, decision, time_text(self._tools.clock.wall_ms()))
         if drift:
             status["drift"] = drift
         if row.manifest and decision.code in ("", LEASE_ENDED):
@@ -453,19 +452,6 @@ def _lease(before: JsonObject, row: MemberObject, *, carried: bool) -> JsonObjec
     longest_s = max(int_at(before, "leaseSeconds"), row.lease_s)
     found: JsonObject = {"leaseSeconds": longest_s, "leasePending": True}
     return {**found, "lent": True} if _was_lent(before) else found
-
-
-def _remembered(before: JsonObject, decision: Decision, now: str) -> list[Json]:
-    """What drifted and was kept stands while it does; what was put back is remembered, newest first."""
-    old = maps_at(before, "drift")
-    fresh: list[JsonObject] = []
-    for each in decision.drift:
-        entry: JsonObject = {"path": each.path, "found": each.found, "outcome": each.outcome}
-        known = next((one for one in old if {**entry, "at": one.get("at")} == one), None)
-        fresh.append(known if known is not None else {**entry, "at": now})
-    history = [one for one in old if str_at(one, "outcome") == "Reverted" and one not in fresh]
-    told: list[Json] = [*fresh, *history]
-    return told[:_REMEMBERED]
 
 
 STAMP: Final = "skerry.dev/stamp"

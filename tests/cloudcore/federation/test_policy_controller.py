@@ -333,6 +333,45 @@ async def test_who_joins_under_the_name_of_one_that_has_it_waits_for_its_lease(
         assert stage.wanted() == {"north": "there"}
 
 
+async def test_that_somebody_left_once_proves_nothing_of_him_when_he_is_back(stage: Stage) -> None:
+    choices = [*only("north"), *only("south")]
+    await policy(stage, affinities=only("north"), atMostOnce={"leaseSeconds": 60})
+    await federated(stage)
+    await stage.settle()
+    members = stage.world.kind(MEMBERS)
+    await stage.world.objects.delete(members, members.key(NAMESPACE, "north"), DeleteOptions())
+    await stage.settle()
+    stage.world.clock.advance(60 + MARGIN_S + GRACE_S)
+    await stage.look()
+    await stage.world.create(MEMBERS, {"metadata": {"name": "north"}, "spec": {"syncMode": "Pull"}}, NAMESPACE)
+    await stage.heard("north")
+    await stage.look()
+    assert stage.wanted() == {"north": "there"}
+    stage.world.clock.advance(300)
+    await stage.look()
+    await stage.world.set_spec(POLICIES, "p", affinities=choices[1:])
+    await stage.settle()
+    assert stage.wanted() == {"north": "Delete"}, "it runs there yet"
+    assert list(waited_for(stage)) == ["north"]
+
+
+async def test_who_left_is_waited_for_longer_than_anybody_else_where_pods_take_long(stage: Stage) -> None:
+    await policy(stage, affinities=only("north"), atMostOnce={"leaseSeconds": 3600})
+    pod = {"terminationGracePeriodSeconds": 7200}
+    spec = {"template": {"spec": {"template": {"spec": pod}}}, "placement": {"clusterSelector": {}}}
+    await stage.world.create(FEDERATED, {"metadata": {"name": "a"}, "spec": spec})
+    await stage.settle()
+    members = stage.world.kind(MEMBERS)
+    await stage.world.objects.delete(members, members.key(NAMESPACE, "north"), DeleteOptions())
+    await stage.world.set_spec(POLICIES, "p", affinities=only("south"))
+    await stage.settle()
+    for _ in range(4):
+        assert "south" not in stage.wanted()
+        stage.world.clock.advance((3600 + 7200 + MARGIN_S) / 4)
+        await stage.look()
+    assert stage.wanted() == {"south": "there"}
+
+
 async def test_who_left_while_it_was_waited_for_and_is_somebody_else_now_has_its_lease_yet(stage: Stage) -> None:
     choices = [*only("north"), *only("south")]
     await policy(stage, affinities=choices, atMostOnce={"leaseSeconds": 60})

@@ -380,3 +380,24 @@ async def test_what_follows_of_a_change_is_told_soon(world: World) -> None:
         world.clock.advance(10)
         await look(world, controller)
     assert api.asked[asked:].count("a") <= 8, "and then seldom, as nothing happens"
+
+
+async def test_what_somebody_changed_and_is_kept_is_told_once(world: World) -> None:
+    api = FakeApi()
+    controller = PushController(world.tools, api)
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "a", "namespace": "d"},
+        "data": {"k": "1"},
+    }
+    name = await row(world, "a", manifest=manifest, drift="Keep")
+    await look(world, controller)
+    api.held["a"] = {**api.held["a"], "data": {"k": "2"}}
+    world.clock.advance(60)
+    await look(world, controller)
+    (told,) = status(world, name)["drift"]
+    for _ in range(3):
+        world.clock.advance(60)
+        await look(world, controller)
+    assert status(world, name)["drift"] == [told], "since when it was seen, however often it is looked at"
