@@ -305,7 +305,7 @@ class ClusterApi:
             raise UnansweredError(f"{type(error).__name__}: {error}"[:300]) from error
         try:
             answer: Json = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if status >= 300:
             _refuse(status, answer)

@@ -92,3 +92,23 @@ class Seated:
     def keep(self, is_there: Callable[[Key], bool]) -> None:
         """Forget all others."""
         self._seen = {key: seen for key, seen in self._seen.items() if is_there(key)}
+
+
+class Moving:
+    """The same of members that keep more than their share for a while: since when each does."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since_s: dict[Key, dict[str, float]] = {}
+        """By preference and member."""
+
+    def ms(self, key: Key) -> dict[str, int]:
+        """How long each of a preference has kept more."""
+        now_s = self._clock.monotonic_s()
+        return {name: round((now_s - at_s) * 1000) for name, at_s in self._since_s.get(key, {}).items()}
+
+    def see(self, key: Key, names: Iterable[str]) -> None:
+        """Those that do now."""
+        now_s, before = self._clock.monotonic_s(), self._since_s.pop(key, {})
+        if found := {name: before.get(name, now_s) for name in names}:
+            self._since_s[key] = found

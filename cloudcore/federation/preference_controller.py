@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from cloudcore.federation.handover import NOBODY, Handover, handover
-from cloudcore.federation.hearing import Hearing, Seated
+from cloudcore.federation.hearing import Hearing, Moving, Seated
 from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.moves import kept_back
 from cloudcore.federation.overrides import Override, read_overrides, with_override
@@ -56,6 +56,8 @@ MOVING_S: Final = 600
 from ever being carried out."""
 _REPLICAS: Final = "/spec/replicas"
 _NAMED_MAX: Final = 10
+_DIGITS_MAX: Final = 8
+"""Of seconds: three years."""
 
 
 class Limits(Frozen):
@@ -90,7 +92,6 @@ class Seats(Frozen):
     """Members that keep what they have meanwhile, beside all that is divided."""
     moving: Mapping[str, int] = {}
     """Members that keep more than their share until as many are available elsewhere, and how many they keep."""
-    moving_since: str = ""
 
 
 class PreferenceController:
@@ -106,6 +107,7 @@ class PreferenceController:
         self._preferences = tools.kind(PREFERENCES)
         self._hearing = Hearing(tools.clock)
         self._seated = Seated(tools.clock)
+        self._moving = Moving(tools.clock)
 
     def watches(self) -> Sequence[Keys]:
         return [Keys(resource="", keys=self._keys)]
@@ -124,6 +126,7 @@ class PreferenceController:
     async def reconcile(self, key: Key) -> float | None:
         stored = self._tools.cache.read(key)
         if stored is None:
+            self._moving.see(key, ())
             self._seated.keep(lambda workload: self._tools.cache.read(workload) is not None)
             return None
         preference = self._tools.cache.obj(stored)
@@ -144,12 +147,14 @@ class PreferenceController:
             heard = Heard(silent_ms={name: hearing.ms(name) for name in hearing.silent}, back_ms=hearing.back_ms)
             seats = seats_of(preference, obj, members, heard, self._tools.clock.wall_ms(), self._requests)
             seats = _with_leaving(seats, leaving, replicas_of(obj))
-            seats = self._moved(preference, obj, workload, seats, among={name_of(each) for each in members})
+            seats = self._moved(key, obj, workload, seats, among={name_of(each) for each in members})
         except InvalidError as error:
             await self._tell(key, preference, {"message": str(error)})
             return None
         await self._place(workload, obj, seats)
-        await self._tell(key, preference, _status(seats, strangers_of(preference, members)))
+        self._moving.see(key, seats.moving)
+        since = str_at(preference, "status", "movingSince") or time_text(self._tools.clock.wall_ms())
+        await self._tell(key, preference, _status(seats, strangers_of(preference, members), since))
         return seats.again_s
 
     def _handover(
@@ -164,15 +169,13 @@ class PreferenceController:
         now_ms = self._tools.clock.wall_ms()
         return handover(self._seated.counted(workload, chosen, now_ms), where, rows, heard, now_ms=now_ms)
 
-    def _moved(
-        self, preference: JsonObject, obj: JsonObject, workload: Key, seats: Seats, *, among: Collection[str]
-    ) -> Seats:
+    def _moved(self, key: Key, obj: JsonObject, workload: Key, seats: Seats, *, among: Collection[str]) -> Seats:
         """With what is kept until as many are available elsewhere."""
         rows = self._ledger.rows(workload)
         available = {
             name: int_at(row.told, "remote", "availableReplicas") for name, row in rows.items() if name in among
         }
-        return with_moving(preference, obj, seats, available, self._tools.clock.wall_ms())
+        return with_moving(obj, seats, available, self._moving.ms(key))
 
     def _workload(self, key: Key, kind_name: str) -> tuple[Key | None, str]:
         for stored in self._tools.cache.select(TYPES, namespace=NAMESPACE):
@@ -235,7 +238,9 @@ def seats_of(
     frozen = 2 * len(silent_for) >= len(here)
     lost = {name for name, ms in silent_for.items() if after_ms is not None and not frozen and ms >= after_ms}
     silent = {name: given[name] for name in silent_for if name not in lost and given.get(name)}
-    waits = [after_ms - ms for name, ms in silent_for.items() if after_ms is not None and name in silent]
+    waits = [
+        after_ms - ms for name, ms in silent_for.items() if after_ms is not None and not frozen and name in silent
+    ]
     limits = _limits(
         preference, workload, [each for each in here if name_of(each) not in silent_for], now_ms, requests
     )
@@ -260,7 +265,7 @@ def seats_of(
         waits += [back[each.name] for each in candidates if each not in steady]
         if division.unplaced or division.parked:
             division = divided(candidates)
-    again_s = max(1.0, min(waits) / 1000) if waits and not frozen else None
+    again_s = max(1.0, min(waits) / 1000) if waits else None
     return Seats(division=division, silent=silent, lost=frozenset(lost), limits=limits, again_s=again_s)
 
 
@@ -273,23 +278,22 @@ def _with_leaving(seats: Seats, leaving: Handover, given: Mapping[str, int]) -> 
 
 
 def with_moving(
-    preference: JsonObject, workload: JsonObject, seats: Seats, available: Mapping[str, int], now_ms: int
+    workload: JsonObject, seats: Seats, available: Mapping[str, int], kept_ms: Mapping[str, int]
 ) -> Seats:
-    """With what members keep above their share, no longer than `MOVING_S` since that began; nothing where members say
-    themselves how many they run. `available`: of members that may have some, as they told it last. Pure."""
+    """With what members keep above their share, each no longer than `MOVING_S`; nothing where members say themselves
+    how many they run. `available`: of members that may have some, as they told it last; `kept_ms`: how long those
+    that keep something have done so. Pure."""
     if bool_at(workload, "spec", "retainReplicas"):
         return seats
     others = {**seats.silent, **seats.leaving}
     given = {name: count for name, count in replicas_of(workload).items() if name in available and name not in others}
-    kept = kept_back(seats.division, given, available, seats.lost)
-    since = str_at(preference, "status", "movingSince") or time_text(now_ms)
-    if ms_at(since) > now_ms:  # the clock was set back: else they would be kept for as long
-        since = time_text(now_ms)
-    left_ms = min(MOVING_S * 1000, MOVING_S * 1000 - (now_ms - ms_at(since, default=now_ms)))
-    if not kept or left_ms <= 0:
+    found = kept_back(seats.division, given, available, seats.lost)
+    left_s = {name: MOVING_S - kept_ms.get(name, 0) / 1000 for name in found}
+    kept = {name: count for name, count in found.items() if left_s[name] > 0}
+    if not kept:
         return seats
-    waits = [left_ms / 1000, *([] if seats.again_s is None else [seats.again_s])]
-    return replace(seats, moving=kept, moving_since=since, again_s=max(1.0, min(waits)))
+    waits = [*(left_s[name] for name in kept), *([] if seats.again_s is None else [seats.again_s])]
+    return replace(seats, moving=kept, again_s=max(1.0, min(waits)))
 
 
 def _limits(
@@ -354,8 +358,8 @@ def _failover_ms(preference: JsonObject) -> int | None:
     text = annotations_of(preference).get(FAILOVER)
     if text is None:
         return None
-    if not (text.isascii() and text.isdecimal()):
-        raise InvalidError(f"metadata.annotations[{FAILOVER}]: {text!r} is not a number of seconds")
+    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX):
+        raise InvalidError(f"metadata.annotations[{FAILOVER}]: {text[:20]!r} is not a number of seconds below 10^8")
     return int(text) * 1000
 
 
@@ -403,7 +407,7 @@ def strangers_of(preference: JsonObject, members: Sequence[JsonObject]) -> list[
     return sorted(map_at(preference, "spec", "clusters").keys() - known)
 
 
-def _status(seats: Seats, strangers: Sequence[str]) -> JsonObject:
+def _status(seats: Seats, strangers: Sequence[str], moving_since: str) -> JsonObject:
     clusters: list[Json] = []
     division = seats.division
     kept = {**seats.moving, **seats.silent, **seats.leaving}
@@ -423,7 +427,7 @@ def _status(seats: Seats, strangers: Sequence[str]) -> JsonObject:
         clusters.append(told)
     status: JsonObject = {"clusters": clusters, "unplaced": division.unplaced}
     if seats.moving:
-        status["movingSince"] = seats.moving_since
+        status["movingSince"] = moving_since
     said: list[str] = []
     if division.unplaced:
         said.append(

@@ -38,7 +38,7 @@ class Flapping:
         known = self._times.get(member)
         if known is None or now_s - known.last_s >= CALM_S:
             return GRACE_S
-        return min(GRACE_S_MAX, GRACE_S * 2.0 ** max(0, min(known.count, 10) - FREE))
+        return min(GRACE_S_MAX, GRACE_S * 2.0 ** max(0, min(known.count, 10) - FREE + 1))
 
     def silent(self, member: str, now_s: float) -> None:
         """That is said now."""

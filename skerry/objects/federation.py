@@ -176,7 +176,7 @@ def deletion_of(federated: JsonObject) -> Deletion:
         return Deletion()
     try:
         options: Json = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         options = None
     if not isinstance(options, dict):
         raise InvalidError(f"metadata.annotations[{DELETE_OPTION}]: is DeleteOptions, as a JSON object")

@@ -15,10 +15,10 @@ from cloudcore.controllers.ownership import controller_reference, with_metadata
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.informer import BY_OWNER, Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
-from skerry.errors import AlreadyExistsError, CallerError, NotFoundError
+from skerry.errors import AlreadyExistsError, CallerError, InvalidError, NotFoundError
 from skerry.frozen import Frozen
 from skerry.objects.edge_applications import AVAILABLE, EDGE_APPLICATIONS, LAST_APPLIED, PROCESSING
-from skerry.objects.json import Json, JsonObject, int_at, map_at, str_at
+from skerry.objects.json import Json, JsonObject, int_at, map_at, read_json, str_at
 from skerry.objects.meta import Key, annotations_of, being_deleted, controller_of, name_of, namespace_of, uid_of
 from skerry.objects.patches import difference, merge_patch
 from skerry.objects.scheme import Kind, split_api_version
@@ -119,8 +119,7 @@ class EdgeApplicationController:
         def transform(current: JsonObject) -> JsonObject:
             if uid_of(current) != uid_of(present):
                 return current
-            before: JsonObject = json.loads(annotations_of(current).get(LAST_APPLIED, "{}"))
-            merged = merge_patch(current, difference(before, wanted))
+            merged = merge_patch(current, difference(_applied(current), wanted))
             return _noted(merged, text)
 
         return (await self._tools.objects.update(kind, key, transform)).obj
@@ -154,6 +153,15 @@ class EdgeApplicationController:
             await self._tools.objects.update(self._apps, key, transform, subresource="status")
         except NotFoundError:
             return
+
+
+def _applied(obj: JsonObject) -> JsonObject:
+    """What was applied last; {} where somebody wrote something else there: then nothing is known to go."""
+    try:
+        said = read_json(annotations_of(obj).get(LAST_APPLIED, "{}"))
+    except InvalidError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _text(obj: JsonObject) -> str:

@@ -12,7 +12,7 @@ from cloudcore.controllers.edgeapplication.controller import EdgeApplicationCont
 from cloudcore.controllers.edgeapplication.plan import plan
 from cloudcore.controllers.garbage.controller import GarbageController
 from cloudcore.controllers.replicaset.controller import ReplicaSetController
-from skerry.objects.edge_applications import EDGE_APPLICATIONS
+from skerry.objects.edge_applications import EDGE_APPLICATIONS, LAST_APPLIED
 from skerry.objects.node_groups import BELONGING_TO
 from skerry.objects.patches import difference, merge_patch
 from tests.cloudcore.worlds import World, make_world
@@ -109,6 +109,21 @@ async def test_what_is_changed_changes_and_what_others_wrote_stays(
     us = world.get("deployments.apps", "web-us")["spec"]
     assert (us["replicas"], us["template"]["spec"]["containers"][0]["image"]) == (7, "nginx:2")
     assert world.get("configmaps", "web")["data"] == {"b": "2", "by": "hand"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000])
+async def test_a_note_that_somebody_spoiled_keeps_nothing_from_changing(
+    world: World, controller: EdgeApplicationController, text: str
+) -> None:
+    await make(world, CONFIG, eu={})
+    await world.settle(controller)
+    spoiled = {LAST_APPLIED: text}
+    await world.update(
+        "configmaps", "web", lambda obj: {**obj, "metadata": {**obj["metadata"], "annotations": spoiled}}
+    )
+    await world.set_spec(EDGE_APPLICATIONS, "shop", **spec({**CONFIG, "data": {"b": "2"}}, eu={}))
+    await world.settle(controller)
+    assert world.get("configmaps", "web")["data"] == {"a": "1", "b": "2"}, "nobody knows whose the other is"
 
 
 async def test_what_it_does_not_want_any_more_goes(world: World, controller: EdgeApplicationController) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
+import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
@@ -11,12 +12,10 @@ from cloudcore.federation.moves import kept_back
 from cloudcore.federation.preference_controller import MOVING_S, PreferenceController, with_moving
 from cloudcore.federation.replicas import Division
 from skerry.objects.federation import PREFERENCES
-from skerry.objects.json import JsonObject
-from skerry.objects.times import time_text
 from tests.cloudcore.federation.test_handover import acknowledge
 from tests.cloudcore.federation.test_policy_controller import FEDERATED, Stage
 from tests.cloudcore.federation.test_policy_controller import stage as stage
-from tests.cloudcore.federation.test_preferences import NOW_MS, found_seats, member, preference, workload
+from tests.cloudcore.federation.test_preferences import found_seats, member, preference, workload
 
 NAMES = ("a", "b", "c", "d")
 COUNTS = st.dictionaries(st.sampled_from(NAMES), st.integers(min_value=0, max_value=9))
@@ -71,34 +70,54 @@ def test_what_runs_is_never_less_than_it_was_or_than_is_wanted(
         assert shares.get(name, 0) < count <= given[name], "it keeps, and never grows"
 
 
-def moved(status: JsonObject, now_ms: int = NOW_MS) -> tuple[Mapping[str, int], str, float | None]:
-    wish = {**preference(9, {"b": {"weight": 1}}, rebalance=True), "status": status}
-    obj = workload(a=9)
-    seats = found_seats(wish, obj, [member("a"), member("b")], now_ms)
-    found = with_moving(wish, obj, seats, {"a": 9}, now_ms)
-    return found.moving, found.moving_since, found.again_s
+def moved(kept_ms: Mapping[str, int]) -> tuple[Mapping[str, int], float | None]:
+    wish = preference(9, {"b": {"weight": 1}}, rebalance=True)
+    obj = workload(a=6, c=3)
+    seats = found_seats(wish, obj, [member("a"), member("b"), member("c")])
+    found = with_moving(obj, seats, {"a": 6, "c": 3}, kept_ms)
+    return found.moving, found.again_s
 
 
-def test_a_move_that_does_not_succeed_is_made_in_the_end() -> None:
-    kept, since, again_s = moved({})
-    assert (kept, again_s) == ({"a": 9}, MOVING_S)
-    late = NOW_MS + (MOVING_S - 1) * 1000
-    assert moved({"movingSince": since}, late) == ({"a": 9}, since, 1.0)
-    assert moved({"movingSince": since}, late + 1000) == ({}, "", None)
-    back_ms = NOW_MS - 3_600_000
-    assert moved({"movingSince": since}, back_ms)[1:] == (time_text(back_ms), MOVING_S), "a clock that was set back"
+def test_a_move_that_does_not_succeed_is_made_in_the_end_each_by_itself() -> None:
+    late_ms = (MOVING_S - 1) * 1000
+    assert moved({}) == ({"a": 6, "c": 3}, MOVING_S)
+    assert moved({"a": late_ms}) == ({"a": 6, "c": 3}, 1.0)
+    assert moved({"a": late_ms + 1000}) == ({"c": 3}, MOVING_S)
+    assert moved({"a": late_ms + 1000, "c": late_ms + 1000}) == ({}, None)
 
 
 def test_where_members_say_themselves_how_many_they_run_nobody_keeps_any() -> None:
     obj = workload(a=9)
     wish = preference(9, {"b": {"weight": 1}}, rebalance=True)
     seats = found_seats(wish, obj, [member("a"), member("b")])
-    assert with_moving(wish, obj, seats, {"a": 9}, NOW_MS).moving
+    assert with_moving(obj, seats, {"a": 9}, {}).moving
     obj["spec"]["retainReplicas"] = True
-    assert not with_moving(wish, obj, seats, {"a": 9}, NOW_MS).moving
+    assert not with_moving(obj, seats, {"a": 9}, {}).moving
+
+
+@pytest.mark.parametrize("step_ms", [86_400_000, -86_400_000])
+async def test_a_clock_that_is_set_ends_no_move_early_and_none_late(stage: Stage, step_ms: int) -> None:
+    divided = await moving(stage)
+    assert await divided() == {"north": 6, "south": 4}
+    stage.world.clock.step_wall(step_ms)
+    stage.world.clock.advance(MOVING_S - 1)
+    assert await divided() == {"north": 6, "south": 4}
+    stage.world.clock.advance(1)
+    assert await divided() == {"north": 2, "south": 4}
 
 
 async def test_members_are_given_fewer_as_others_have_them(stage: Stage) -> None:
+    divided = await moving(stage)
+    assert await divided() == {"north": 6, "south": 4}
+    await acknowledge(stage, "south", remote={"availableReplicas": 3})
+    assert await divided() == {"north": 3, "south": 4}
+    await acknowledge(stage, "south", remote={"availableReplicas": 4})
+    assert await divided() == {"north": 2, "south": 4}
+    assert "movingSince" not in stage.world.get(PREFERENCES, "a")["status"]
+
+
+async def moving(stage: Stage) -> Callable[[], Awaitable[dict[str, int]]]:
+    """Six that run in north are to be two there and four in south; who looks at them."""
     preferences = PreferenceController(stage.world.tools, lambda _: {})
     spec = {"template": {"spec": {"replicas": 1}}, "placement": {}}
     await stage.world.create(FEDERATED, {"metadata": {"name": "a"}, "spec": spec})
@@ -121,9 +140,4 @@ async def test_members_are_given_fewer_as_others_have_them(stage: Stage) -> None
     assert await divided() == {"north": 6}
     await acknowledge(stage, "north", remote={"availableReplicas": 6})
     await stage.world.set_spec(PREFERENCES, "a", clusters={"north": {"weight": 1}, "south": {"weight": 2}})
-    assert await divided() == {"north": 6, "south": 4}
-    await acknowledge(stage, "south", remote={"availableReplicas": 3})
-    assert await divided() == {"north": 3, "south": 4}
-    await acknowledge(stage, "south", remote={"availableReplicas": 4})
-    assert await divided() == {"north": 2, "south": 4}
-    assert "movingSince" not in stage.world.get(PREFERENCES, "a")["status"]
+    return divided

@@ -87,9 +87,19 @@ def test_failover_waits_as_long_as_is_said_and_not_where_half_are_silent() -> No
     assert divided(wish, workload(a=3, b=3), member("a"), member("b", silent_s=300)) == {"a": 3, "b": 3}
 
 
-def test_a_delay_that_is_no_number_is_refused() -> None:
+@pytest.mark.parametrize("said", ["5m", "-1", "", "9" * 9, "9" * 5000])
+def test_a_delay_that_is_no_number_is_refused(said: str) -> None:
     with pytest.raises(InvalidError, match="not a number of seconds"):
-        found_seats(preference(6, annotations={FAILOVER: "5m"}), workload(), [member("a")])
+        found_seats(preference(6, annotations={FAILOVER: said}), workload(), [member("a")])
+
+
+def test_who_is_back_is_looked_at_again_also_while_many_are_silent() -> None:
+    wish = preference(6, {"a": {"weight": 1}, "b": {"weight": 1}}, annotations={FAILOVER: "300"}, rebalance=True)
+    members = [member("a"), member("b"), member("c", silent_s=10), member("d", silent_s=10)]
+    heard = Heard(silent_ms={"c": 10_000, "d": 10_000}, back_ms={"b": 100_000})
+    seats = seats_of(wish, workload(a=6), members, heard, NOW_MS, asked)
+    assert seats.division.replicas["a"] == 6
+    assert seats.again_s == 200
 
 
 def test_the_selector_counts_where_it_is_asked_for() -> None:

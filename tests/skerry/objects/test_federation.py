@@ -37,6 +37,7 @@ def test_options_are_those_of_a_request_to_delete() -> None:
     [
         ("Orphan", "JSON object"),
         ("[]", "JSON object"),
+        ("[" * 100_000, "JSON object"),
         ('{"propagationPolicy":"Later"}', "Background, Foreground, Orphan"),
         ('{"propagationPolicy":{}}', "Background, Foreground, Orphan"),
         ('{"gracePeriodSeconds":-1}', "a number of seconds"),
