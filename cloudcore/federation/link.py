@@ -68,6 +68,8 @@ _RENEW_AGAIN_S_MAX: Final = 3600.0
 """After a renewal that failed, at most."""
 _TRUST_PEM: Final = "authorities"
 _TRUST_STAMP: Final = "authorities-stamp"
+_OF_WHAT_IS_HERE: Final = frozenset({"leaseSeconds", "manifest", "retain"})
+"""Of a row's `spec`: what says how to stop what it put here."""
 TRUST: Final = Key("configmaps", TRUST_NAMESPACE, TRUST_NAME)
 """The authorities of the global cloud, in a region's view."""
 
@@ -539,18 +541,20 @@ def _is_outlived(wanted: JsonObject, row: JsonObject) -> bool:
     """Of a tombstone: the region has it of a later time, from a global cloud that was set back since. It means what
     was here before that, and that is gone."""
     held = map_at(row, "spec")
-    return (
-        bool(wanted.get("remove"))
-        and not held.get("remove")
-        and int_at(wanted, "revision") < int_at(held, "revision")
-    )
+    if not wanted.get("remove"):
+        return False
+    if held.get("remove"):  # noted before, and sent again
+        return is_stray(row) and int_at(wanted, "revision") <= int_at(held, "revision")
+    return int_at(wanted, "revision") < int_at(held, "revision")
 
 
 def _outliving(row: JsonObject, wanted: JsonObject, stamp: str) -> JsonObject:
-    """The tombstone, noted and not carried out: what is here strays."""
-    kept = {name: value for name, value in map_at(row, "spec").items() if name == "leaseSeconds"}
+    """The tombstone, noted and not carried out: what is here strays. How it is stays known, as what was lent is
+    stopped."""
+    kept = {name: value for name, value in map_at(row, "spec").items() if name in _OF_WHAT_IS_HERE}
+    told = {name: value for name, value in wanted.items() if name not in _OF_WHAT_IS_HERE}
     noted = _annotated(_annotated(row, STAMP, stamp, without=STRAY), STRAY, "", without=STRAY)
-    return {**noted, "spec": {**wanted, **kept}}
+    return {**noted, "spec": {**told, **kept}}
 
 
 def _strayed(row: JsonObject, *, epoch: str) -> JsonObject:

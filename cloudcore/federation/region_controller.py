@@ -30,6 +30,7 @@ from cloudcore.registry.port import DeleteOptions, WriteOptions
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
+from cloudcore.store.port import Stored
 from skerry.errors import AlreadyExistsError, CallerError, ConflictError, InvalidError, NotFoundError
 from skerry.frozen import replace
 from skerry.objects.endpoint_slices import SERVICE_LABEL, SLICES, has_ready
@@ -153,7 +154,7 @@ class RegionController:
         obj = self._tools.cache.obj(stored)
         row = read_member_object(obj)
         if is_stray(obj):
-            return await self._look_after_stray(key, obj, row)
+            return await self._look_after_stray(stored, obj, row)
         kind = self._kind_of(row)
         if kind is None or kind.namespaced != bool(row.target.namespace):
             if row.removal:
@@ -204,15 +205,18 @@ class RegionController:
             waits.append(min(left_s, _LOOK_AGAIN_S if carried else _STOPPED_LOOK_S))
         return min(waits, default=None)
 
-    async def _look_after_stray(self, key: ObjectKey, obj: JsonObject, row: MemberObject) -> float | None:
+    async def _look_after_stray(self, stored: Stored, obj: JsonObject, row: MemberObject) -> float | None:
         """It is left alone, and remembered for as long as it is there and nobody took the mark from it. What was lent
-        is stopped: nobody lends it now, and it may run elsewhere."""
+        is stopped: nobody lends it now, and it may run elsewhere. Raises `ConflictError` where it is wanted again by
+        now."""
+        key = stored.key
         kind = self._tools.scheme.named(*split_api_version(row.target.api_version), row.target.kind)
         present = None if kind is None else self._read(kind.key(row.target.namespace, row.target.name))
         if kind is None or present is None or annotations_of(present).get(ROW) != row.name:
             await self._marks.free(key.name)
+            as_seen = DeleteOptions(uid=stored.uid, revision=stored.revision)
             with suppress(NotFoundError):
-                await self._tools.objects.delete(self._rows, key, DeleteOptions())
+                await self._tools.objects.delete(self._rows, key, as_seen)
             self._noticed()
             return None
         if row.removal:  # a tombstone of what was here before it
@@ -224,8 +228,10 @@ class RegionController:
         return await self._stop(key, obj, row, kind, kind.key(row.target.namespace, row.target.name))
 
     async def _stop(self, key: ObjectKey, obj: JsonObject, row: MemberObject, kind: Kind, target: ObjectKey) -> float:
-        """Its lease has ended: nothing of it runs here until it is lent again."""
+        """Its lease has ended: nothing of it runs here until it is lent again. A tombstone that is not carried out
+        says nothing of how it is; then what was applied does."""
         present = self._read(target)
+        row = replace(row, removal="", manifest=row.manifest or map_at(obj, "status", "applied"))
         decision = decide_stop(row, present, map_at(obj, "status", "applied"))
         ended = decision.code == LEASE_ENDED
         done, now = await self._carry_out(kind, target, present, decision)

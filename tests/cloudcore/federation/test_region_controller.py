@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from cloudcore.federation.lease import RegionLease
+from cloudcore.federation.link import RegionMember
 from cloudcore.federation.region_controller import DEFINITIONS, RegionController
 from cloudcore.hub.lending import PodLending
 from cloudcore.registry.admission import lease_mark
+from cloudcore.registry.objects import LocalObjects
 from cloudcore.registry.port import WriteOptions
 from cloudcore.runtime.informer import Seen
-from cloudcore.runtime.manager import UnfinishedError
+from cloudcore.runtime.manager import Tools, UnfinishedError
 from cloudcore.store.port import Change
 from skerry.authz.attributes import Actor
-from skerry.errors import ForbiddenError
+from skerry.errors import ConflictError, ForbiddenError
+from skerry.frozen import replace
 from skerry.objects.endpoint_slices import SLICES
-from skerry.objects.federation import NAMESPACE, REGION_OBJECTS, ROW, Target, row_name
+from skerry.objects.federation import MEMBER_OBJECTS, NAMESPACE, REGION_OBJECTS, ROW, Target, row_name
 from skerry.objects.json import encode_object
-from skerry.objects.meta import Revision, with_annotations
+from skerry.objects.meta import Key, Revision, Stamp, with_annotations
 from skerry.objects.pod_leases import LEASE, UNTOLD, Question, untold_lease_s
 from skerry.objects.strays import STRAY
+from skerry.wire.frames import ObjectState
 from tests.cloudcore.federation.test_lease import FakeMember
-from tests.cloudcore.worlds import World, make_world
+from tests.cloudcore.worlds import PlainRules, World, make_world
 
 NAME = row_name("r", Target(api_version="apps/v1", kind="Deployment", namespace="d", name="a"))
 
@@ -35,15 +39,18 @@ class Stage:
         self.member = FakeMember(world)
         self.lease = RegionLease(world.tools, self.member, "a boot")
         self.told: list[Any] = []
+        self.use(world.tools)
+        self.revision = 0
+
+    def use(self, tools: Tools) -> None:
         self.controller = RegionController(
-            world.tools,
+            tools,
             in_touch=lambda: True,
             tell=lambda _, told: self.told.append(told),
             noticed=lambda: None,
             lease_left_s=self.lease.left_s,
             proven=lambda: self.lease.ago_s() is not None,
         )
-        self.revision = 0
 
     async def want(self, **spec: Any) -> None:
         """The newest form of the row."""
@@ -444,6 +451,78 @@ async def test_what_was_lent_and_strays_is_stopped_and_lent_to_no_gateway(stage:
     assert stage.replicas == 0
     assert LEASE in stage.world.get("pods", "one")["metadata"]["annotations"]
     assert len(stage.told) == told, "there is no row to be told of"
+
+
+async def strays_after(stage: Stage, how: str) -> None:
+    """What is lent loses its row by a tombstone: one of before it, or one that was not carried out yet."""
+    link = RegionMember(stage.world.tools, lambda _: {})
+    where = {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "d", "name": "a"}
+    spec: Any = {"member": "r", "object": where, "source": {}, "remove": "Delete"}
+    spec |= {"revision": 9, "leaseSeconds": 60} if how == "let go" else {"revision": 5}
+    key = Key(MEMBER_OBJECTS, "", NAME)
+    await link.hold(ObjectState(key=key, stamp=Stamp("u", Revision(1)), body=encode_object({"spec": spec})))
+    if how != "outlived":
+        await link.let_go(key)
+
+
+@pytest.mark.parametrize("how", ["outlived", "outlived and let go", "let go"])
+async def test_what_was_lent_is_stopped_where_it_strays_after_a_tombstone(stage: Stage, how: str) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    stage.revision = 6
+    await stage.world.create(REGION_OBJECTS, {"metadata": {"name": NAME}, "spec": {"revision": 6}})
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    ran = stage.world.get("deployments.apps", "a")["spec"]
+    assert ran["replicas"] == 3
+    await strays_after(stage, how)
+    for _ in range(2):
+        await stage.look()
+        assert stage.world.get("deployments.apps", "a")["spec"] == {**ran, "replicas": 0}
+        assert stage.status["code"] == "LeaseEnded"
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    rows = stage.world.kind(REGION_OBJECTS)
+    await stage.world.objects.update(rows, rows.key("", NAME), lambda obj: {**obj, "metadata": {"name": NAME}})
+    await stage.look()
+    assert stage.replicas == 3, "it is lent again"
+
+
+class BeforePodsAreFreed(LocalObjects):
+    """Somebody else's write comes in between."""
+
+    act: Callable[[], Awaitable[None]]
+
+    async def update(self, *given: Any, **named: Any) -> Any:
+        if given[0].resource == "pods":
+            await self.act()
+        return await super().update(*given, **named)
+
+
+async def test_a_row_that_comes_while_what_it_put_there_is_found_gone_is_kept(stage: Stage) -> None:
+    stage.member.answered_s = stage.world.clock.monotonic_s()
+    await stage.want(manifest=deployment(), leaseSeconds=60)
+    await stage.settle()
+    link = RegionMember(stage.world.tools, lambda _: {})
+    body = encode_object({"spec": stage.world.get(REGION_OBJECTS, NAME, "")["spec"]})
+    put = ObjectState(key=Key(MEMBER_OBJECTS, "", NAME), stamp=Stamp("u", Revision(2)), body=body)
+    world = stage.world
+    between = BeforePodsAreFreed(
+        store=world.store,
+        cache=world.cache,
+        rules=PlainRules(),
+        clock=world.clock,
+        ids=world.ids,
+        act=lambda: link.hold(put),
+    )
+    stage.use(replace(world.tools, objects=between))
+    await a_pod(stage, "one", "gateway")
+    await stage.settle()
+    rows = stage.world.kind(REGION_OBJECTS)
+    await stage.world.objects.update(rows, rows.key("", NAME), lambda obj: with_annotations(obj, {STRAY: "e"}))
+    await stage.world.delete("deployments.apps", "a")
+    with pytest.raises(ConflictError):
+        await stage.look()
+    await stage.look()
+    assert stage.replicas == 3, "it is decided anew, as it is wanted"
 
 
 async def test_what_nobody_served_is_tried_when_a_kind_of_that_name_is_defined(stage: Stage) -> None:
