@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from skerry.objects.pod_leases import UNTOLD
 from tests.system.cloud_process import CloudProcess, cloud_process
 from tests.system.real_fleet import EdgeProcess
 from tests.system.test_federation import free_port, get, until
@@ -195,34 +194,3 @@ def test_where_region_and_cloud_are_gone_it_stops_by_itself_before_another_begin
     tree.north.start()
     until(lambda: get(tree.north, "deployment", "ledger") is None, within_s=90)
     assert tree.beats("north")[-1] == last_s, "what came back did not begin again"
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_what_runs_and_may_run_once_alone_from_now_on_is_not_restarted_and_never_runs_twice(tree: Tree) -> None:
-    """Its mark comes while its gateway is cut off; then its cloud dies, and its agent is killed while it ends."""
-    until(lambda: tree.beats_now("north", "till-"), within_s=90)
-    edge = tree.edges["north"]
-    before = until(lambda: tree.till()["status"].get("containerStatuses"))[0]
-    edge.api.request("POST", "/skerry/link/cut", body={})
-    tree.world.kubectl("patch", "placementpolicy", "till", "-n", "shop", "--type=merge", "-p", json.dumps(LATE))
-    until(lambda: UNTOLD in tree.till()["metadata"].get("annotations", {}), within_s=60)
-    assert until(tree.told, within_s=60)["reason"] == "GatewaysAreUntold"
-    marked_s = time.time()
-    until(lambda: time.time() > marked_s + 2 * LEASE_S)
-    assert tree.beats_now("north", "till-"), "nobody counts on its end"
-    edge.api.request("POST", "/skerry/link/heal", body={})
-    until(lambda: UNTOLD not in tree.till()["metadata"].get("annotations", {}), within_s=60)
-    until(lambda: tree.told() is None, within_s=60)
-    after = tree.till()["status"]["containerStatuses"][0]
-    assert (after["containerID"], after["restartCount"]) == (before["containerID"], 0), "the mark restarts nothing"
-    tree.north.stop(signal.SIGKILL)
-    until((tree.directory / "till-told-gateway-north").exists, within_s=60)
-    ended_s = time.time()
-    until(lambda: time.time() > ended_s + GRACE_S - 5, within_s=2 * GRACE_S)
-    assert tree.beats_now("north", "till-"), "it does not end when it is told to"
-    edge.stop(signal.SIGKILL)
-    edge.start()
-    until(lambda: tree.beats_now("south", "till-"), within_s=240)
-    last_s, first_s = tree.beats("north", "till-")[-1], tree.beats("south", "till-")[0]
-    assert last_s < first_s, json.dumps({"north until": last_s, "south from": first_s})
