@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cloudcore.controllers.ownership import Claims, Fits, adopted_by, claim, released_by, selector_of
-from cloudcore.runtime.informer import BY_OWNER
+from cloudcore.runtime.informer import BY_OWNER, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.objects.json import JsonObject
-from skerry.objects.meta import name_of, namespace_of, uid_of
+from skerry.objects.meta import Key, controller_of, name_of, namespace_of, uid_of
 from skerry.objects.scheme import Kind
 
 
@@ -15,6 +17,19 @@ def owned(tools: Tools, owner: JsonObject, kind: Kind, *, fits: Fits | None = No
     cache = tools.cache
     found = [item for item in cache.indexed(BY_OWNER, uid_of(owner)) if item.key.resource == kind.stored_as]
     return list(_claims(owner, [cache.obj(item) for item in found], fits).mine)
+
+
+def claimants(tools: Tools, kind: Kind, change: Seen) -> Iterable[Key]:
+    """Owners of a kind that control the object that changed, or controlled it, or might adopt it."""
+    namespace = change.key.namespace
+    for obj in (change.before, change.after):
+        controller = None if obj is None else controller_of(obj)
+        if controller is not None and controller.kind == kind.kind:
+            yield Key(kind.stored_as, namespace, controller.name)
+    if change.after is not None and controller_of(change.after) is None:
+        for stored in tools.cache.select(kind.stored_as, namespace=namespace):
+            if selector_of(tools.cache.obj(stored)).selects(change.after):
+                yield stored.key
 
 
 async def claim_all(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cloudcore.controllers.claiming import claim_all, owned
+from cloudcore.controllers.claiming import claim_all, claimants, owned
 from cloudcore.controllers.daemonset.failures import Failures
 from cloudcore.controllers.daemonset.model import (
     DaemonPod,
@@ -34,7 +34,7 @@ from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import NotFoundError
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject, map_at
-from skerry.objects.meta import Key, controller_of, labels_of, name_of, namespace_of, uid_of
+from skerry.objects.meta import Key, labels_of, name_of, namespace_of, uid_of
 
 RESOURCE = "daemonsets.apps"
 BURST_MAX = 250
@@ -67,16 +67,7 @@ class DaemonSetController:
         ]
 
     def _of_owned(self, change: Seen) -> Iterable[Key]:
-        """The set that controls the object, or controlled it, or might adopt it."""
-        namespace = change.key.namespace
-        for obj in (change.before, change.after):
-            controller = None if obj is None else controller_of(obj)
-            if controller is not None and controller.kind == self._kind.kind:
-                yield Key(RESOURCE, namespace, controller.name)
-        if change.after is not None and controller_of(change.after) is None:
-            for stored in self._tools.cache.select(RESOURCE, namespace=namespace):
-                if selector_of(self._tools.cache.obj(stored)).selects(change.after):
-                    yield stored.key
+        return claimants(self._tools, self._kind, change)
 
     def _of_node(self, change: Seen) -> Iterable[Key]:
         """All sets, when something changed that decides."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cloudcore.controllers.claiming import claim_all, owned
-from cloudcore.controllers.ownership import selector_of
+from cloudcore.controllers.claiming import claim_all, claimants, owned
 from cloudcore.controllers.pod_templates import Failure, templated_pod
 from cloudcore.controllers.pod_writing import PodWriter
 from cloudcore.controllers.replicaset.plan import (
@@ -48,19 +47,7 @@ class ReplicaSetController:
         ]
 
     def _of_pod(self, change: Seen) -> Iterable[Key]:
-        """The set that controls the pod, or controlled it, or might adopt it."""
-        namespace = change.key.namespace
-        for pod in (change.before, change.after):
-            controller = None if pod is None else controller_of(pod)
-            if controller is not None and controller.kind == self._sets.kind:
-                yield Key(self.resource, namespace, controller.name)
-        if change.after is not None and controller_of(change.after) is None:
-            yield from self._sets_matching(namespace, change.after)
-
-    def _sets_matching(self, namespace: str, pod: JsonObject) -> Iterable[Key]:
-        for stored in self._tools.cache.select(self.resource, namespace=namespace):
-            if selector_of(self._tools.cache.obj(stored)).selects(pod):
-                yield stored.key
+        return claimants(self._tools, self._sets, change)
 
     async def reconcile(self, key: Key) -> float | None:
         stored = self._tools.cache.read(key)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from cloudcore.controllers.claiming import claim_all, owned
+from cloudcore.controllers.claiming import claim_all, claimants, owned
 from cloudcore.controllers.history.keeping import RESOURCE as REVISIONS
 from cloudcore.controllers.history.keeping import Kept, RevisionKeeper
 from cloudcore.controllers.history.revisions import REVISION_HASH, Revision, expired, patched_template
 from cloudcore.controllers.node_state import is_heard
-from cloudcore.controllers.ownership import selector_of, with_metadata
+from cloudcore.controllers.ownership import with_metadata
 from cloudcore.controllers.statefulset.identity import (
     claim_names,
     identity_labels,
@@ -72,16 +72,7 @@ class StatefulSetController:
                 yield Key(RESOURCE, stored.key.namespace, controller.name)
 
     def _of_owned(self, change: Seen) -> Iterable[Key]:
-        """The set that controls the object, or controlled it, or might adopt it."""
-        namespace = change.key.namespace
-        for obj in (change.before, change.after):
-            controller = None if obj is None else controller_of(obj)
-            if controller is not None and controller.kind == self._kind.kind:
-                yield Key(RESOURCE, namespace, controller.name)
-        if change.after is not None and controller_of(change.after) is None:
-            for stored in self._tools.cache.select(RESOURCE, namespace=namespace):
-                if selector_of(self._tools.cache.obj(stored)).selects(change.after):
-                    yield stored.key
+        return claimants(self._tools, self._kind, change)
 
     async def reconcile(self, key: Key) -> float | None:
         stored = self._tools.cache.read(key)
