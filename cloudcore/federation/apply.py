@@ -218,6 +218,12 @@ def is_unmanaged(present: JsonObject) -> bool:
     return labels_of(present).get(MANAGED) == "false"
 
 
+def is_ours(row: MemberObject, present: JsonObject) -> bool:
+    """Whether a row put it there, and a tombstone would do something about it."""
+    marked = annotations_of(present).get(ROW) == row.name
+    return marked and (bool(row.lease_s) or not is_unmanaged(present))
+
+
 def release(present: JsonObject) -> Decision:
     """It stays, and is ours no more."""
     return Decision(act="release", obj=_released(present), removed=True)

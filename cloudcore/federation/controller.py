@@ -168,25 +168,34 @@ class FederationController:
             await self._ledger.keep(key, _NOTHING.plan, members)
             await self._bury_strays(key, _NOTHING.plan, members)
             return seal_s
-        staged = await self._planned(key, federated, of, members)
+        subject, staged = await self._planned(key, federated, of, members)
         await self._ledger.keep(key, staged.plan, members)
-        await self._bury_strays(key, staged.plan, members)
+        await self._bury_strays(key, staged.plan, members, subject)
         waits = [await self._tell(key, federated, of, staged, members), staged.again_s, seal_s]
         return min((each for each in waits if each is not None), default=None)
 
-    async def _bury_strays(self, key: Key, found: Plan, members: Mapping[str, JsonObject]) -> None:
+    async def _bury_strays(
+        self, key: Key, found: Plan, members: Mapping[str, JsonObject], subject: Subject | None = None
+    ) -> None:
         """What a member has of it without a row, as it was set back to an older state: in this life of the store it
-        was cleaned up there before. What is of another life is left, as nothing is known of it."""
+        was cleaned up there before. What is of another life is left, as nothing is known of it; so is what is
+        wanted in the member although it has no row of it yet, as a rollout holds it back or another one has the
+        lease. `subject`: None where the federated object is gone."""
         rows = {str_at(obj, "spec", "member") for obj in self._ledger.of(key)}
+        left = rows | found.rows.keys() | found.faults.keys()
+        chosen = None if subject is None else subject.scene.chosen
+        if subject is not None:
+            left |= subject.wanted.rows.keys() | subject.wanted.faults.keys()
         for name, member in members.items():
             for stray in strays_of(member):
                 known = stray.source.key == key and stray.epoch == self._tools.cache.epoch
-                if known and name not in rows | found.rows.keys() | found.faults.keys():
-                    await self._ledger.bury(stray, member)
+                is_stopped = stray.lease_s > 0 and chosen is not None and chosen.waits
+                if known and name not in left and not is_stopped:
+                    await self._ledger.bury(stray, member, lease_s=0 if chosen is None else chosen.lease_s)
 
     async def _planned(
         self, key: Key, federated: JsonObject, of: FederatedType, members: Mapping[str, JsonObject]
-    ) -> Staged:
+    ) -> tuple[Subject, Staged]:
         policy = policy_of(self._tools.cache, key, of.kind)
         if policy is not None and is_undecided(policy):
             raise UnfinishedError(f"the PlacementPolicy {name_of(policy)} has not chosen yet")
@@ -209,7 +218,8 @@ class FederationController:
         )
         staged = await self._rollouts.stage(subject)
         waits = [each for each in (staged.again_s, leaving.again_s) if each is not None]
-        return replace(staged, plan=self._one_alone(key, staged.plan, scene), again_s=min(waits, default=None))
+        plan_now = self._one_alone(key, staged.plan, scene)
+        return subject, replace(staged, plan=plan_now, again_s=min(waits, default=None))
 
     def _handover(self, key: Key, federated: JsonObject, scene: Scene, members: Mapping[str, JsonObject]) -> Handover:
         try:

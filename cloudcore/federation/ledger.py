@@ -121,10 +121,10 @@ class Ledger:
         except NotFoundError:
             return
 
-    async def bury(self, stray: Stray, member: JsonObject) -> None:
-        """Write a tombstone for what has no row any more, and is there."""
+    async def bury(self, stray: Stray, member: JsonObject, *, lease_s: int = 0) -> None:
+        """Write a tombstone for what has no row any more, and is there. `lease_s`: with which its source is lent."""
         row = replace(
-            tombstone_of(stray, name_of(member)),
+            tombstone_of(stray, name_of(member), lease_s=lease_s),
             revision=max(self._tools.cache.revision, 1),
             planned_at=time_text(self._tools.clock.wall_ms()),
         )

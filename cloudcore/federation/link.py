@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from cloudcore.federation.apply import release
+from cloudcore.federation.apply import is_ours, release
 from cloudcore.federation.joining import Credentials, Files, enrol, floor_ms, renew
 from cloudcore.federation.outbox import StateOutbox
 from cloudcore.federation.own_state import Requests, own_state
@@ -508,12 +508,12 @@ class RegionMember:
         return "" if membership is None or is_void else membership.epoch
 
     def _is_here(self, row: MemberObject) -> bool:
-        """Whether there is something here that a row put here."""
+        """Whether there is something here that a row put here, and nobody took out of the federation's hands."""
         kind = self._tools.scheme.named(*split_api_version(row.target.api_version), row.target.kind)
         if kind is None or kind.namespaced != bool(row.target.namespace):
             return False
         stored = self._tools.objects.read(kind.key(row.target.namespace, row.target.name))
-        return stored is not None and annotations_of(self._tools.cache.obj(stored)).get(ROW) == row.name
+        return stored is not None and is_ours(row, self._tools.cache.obj(stored))
 
     async def _void(self) -> None:
         """Another epoch of the global cloud: revisions held mean nothing in it."""

@@ -24,6 +24,8 @@ class Chosen(Frozen):
     """Of those to whom something is lent: under which membership; who joined under the name since is not meant."""
     past: frozenset[str] = frozenset()
     """Who may still have something of it, and runs none: their leases are over."""
+    waits: bool = False
+    """Another one has the lease yet: who gets it is not among the members."""
 
 
 def policy_of(cache: WatchCache, key: Key, kind: str) -> JsonObject | None:
@@ -68,6 +70,7 @@ def chosen_by(policy: JsonObject) -> Chosen | None:
             str_at(each, "name"): said for each in maps_at(status, "placed") if (said := str_at(each, "membership"))
         },
         past=frozenset(strs_at(status, "past")),
+        waits=bool(maps_at(status, "waitsFor")),
     )
 
 

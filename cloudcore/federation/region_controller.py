@@ -18,6 +18,7 @@ from cloudcore.federation.apply import (
     anew,
     decide,
     decide_stop,
+    is_ours,
     may_recreate,
     remembered,
     stopped,
@@ -206,22 +207,22 @@ class RegionController:
         return min(waits, default=None)
 
     async def _look_after_stray(self, stored: Stored, obj: JsonObject, row: MemberObject) -> float | None:
-        """It is left alone, and remembered for as long as it is there and nobody took the mark from it. What was lent
-        is stopped: nobody lends it now, and it may run elsewhere. Raises `ConflictError` where it is wanted again by
-        now."""
+        """It is left alone, and remembered for as long as it is there and nobody took it out of the federation's
+        hands. What was lent is stopped: nobody lends it now, and it may run elsewhere. Raises `ConflictError` where
+        it is wanted again by now."""
         key = stored.key
+        if row.removal:  # a tombstone of what was here before it
+            uid = annotations_of(obj).get(STAMP, "").partition(" ")[0]
+            self._tell(key.name, {"revision": row.revision, "removed": True, "uid": uid})
         kind = self._tools.scheme.named(*split_api_version(row.target.api_version), row.target.kind)
         present = None if kind is None else self._read(kind.key(row.target.namespace, row.target.name))
-        if kind is None or present is None or annotations_of(present).get(ROW) != row.name:
+        if kind is None or present is None or not is_ours(row, present):
             await self._marks.free(key.name)
             as_seen = DeleteOptions(uid=stored.uid, revision=stored.revision)
             with suppress(NotFoundError):
                 await self._tools.objects.delete(self._rows, key, as_seen)
             self._noticed()
             return None
-        if row.removal:  # a tombstone of what was here before it
-            uid = annotations_of(obj).get(STAMP, "").partition(" ")[0]
-            self._tell(key.name, {"revision": row.revision, "removed": True, "uid": uid})
         if not row.lease_s:
             await self._marks.free(key.name)
             return None

@@ -118,6 +118,7 @@ def _strays() -> dict[str, JsonObject]:
             source=free("The federated object that it came from: resource, namespace, name, uid."),
             orphan=boolean("Its clean-up takes only the mark."),
             epoch=string("Life of the global cloud in which it knew it; none: another one than this."),
+            leaseSeconds=int32("The longest that it may go by, of when it was lent; none: it never was."),
         ),
     }
 

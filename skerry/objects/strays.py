@@ -26,6 +26,8 @@ global cloud of another epoch does not know."""
 STRAYS_MAX: Final = 100
 """That are told; the others are counted."""
 _TEXT_LENGTH_MAX: Final = 253
+_LEASE_S_MAX: Final = 3600
+"""As of a PlacementPolicy: who waits for what strays waits no longer."""
 
 
 class Stray(Frozen):
@@ -35,6 +37,8 @@ class Stray(Frozen):
     source: Source
     epoch: str
     orphan: bool
+    lease_s: int = 0
+    """The longest that the region may go by, of when it was lent; 0: it never was."""
 
 
 def is_stray(region_object: JsonObject) -> bool:
@@ -48,6 +52,8 @@ def told_strays(region_objects: Sequence[JsonObject]) -> JsonObject:
         row = read_member_object(obj)
         spec = map_at(obj, "spec")
         entry: JsonObject = {"object": spec.get("object", {}), "source": spec.get("source", {})}
+        if lease_s := max(row.lease_s, int_at(obj, "status", "leaseSeconds")):
+            entry["leaseSeconds"] = lease_s
         told.append({**entry, "orphan": row.orphan, "epoch": annotations_of(obj).get(STRAY, "")})
     return {"count": len(region_objects), "objects": told} if told else {}
 
@@ -57,6 +63,8 @@ def read_strays(told: JsonObject, member: JsonObject) -> JsonObject:
     found: list[Json] = []
     for entry in maps_at(told, "objects")[:STRAYS_MAX]:
         kept: JsonObject = {"orphan": bool_at(entry, "orphan"), "epoch": str_at(entry, "epoch")[:_TEXT_LENGTH_MAX]}
+        if lease_s := max(0, min(int_at(entry, "leaseSeconds"), _LEASE_S_MAX)):
+            kept["leaseSeconds"] = lease_s
         for part, names in (
             ("object", ("apiVersion", "kind", "namespace", "name")),
             ("source", ("resource", "namespace", "name", "uid")),
@@ -87,19 +95,31 @@ def strays_of(member: JsonObject) -> list[Stray]:
         )
         source = Source(key=key, uid=str_at(entry, "source", "uid"))
         found.append(
-            Stray(target=target, source=source, epoch=str_at(entry, "epoch"), orphan=bool_at(entry, "orphan"))
+            Stray(
+                target=target,
+                source=source,
+                epoch=str_at(entry, "epoch"),
+                orphan=bool_at(entry, "orphan"),
+                lease_s=int_at(entry, "leaseSeconds"),
+            )
         )
     return found
 
 
-def tombstone_of(stray: Stray, member: str) -> MemberObject:
-    """With which it is cleaned up."""
+def tombstone_of(stray: Stray, member: str, *, lease_s: int = 0) -> MemberObject:
+    """With which it is cleaned up. `lease_s`: with which its source is lent, 0 where that may run twice, or is gone.
+
+    Another member may begin what is lent, so that it does not stay as an orphan; and it is waited for as long as it
+    is lent, be it that the region says nothing of a lease: else who says that it strays and falls silent would
+    have all others wait for ever.
+    """
     return MemberObject(
         member=member,
         target=stray.target,
         source=stray.source,
         revision=0,
         manifest={},
-        removal="Orphan" if stray.orphan else "Delete",
+        removal="Orphan" if stray.orphan and not lease_s else "Delete",
         orphan=stray.orphan,
+        lease_s=stray.lease_s or lease_s,
     )

@@ -13,17 +13,22 @@ from cloudcore.controllers.crd.controller import DefinitionController
 from cloudcore.federation.controller import FederationController
 from cloudcore.federation.link import RegionMember
 from cloudcore.federation.own_state import own_state
+from cloudcore.federation.policy_controller import PolicyController
 from cloudcore.federation.region_controller import STAMP, RegionController
 from cloudcore.federation.type_controller import FederatedTypeController
 from skerry.objects.federation import (
+    MANAGED,
     MEMBER_OBJECTS,
     MEMBERS,
     MEMBERSHIP,
     NAMESPACE,
+    POLICIES,
     REGION_OBJECTS,
+    ROLLOUT_POLICIES,
     ROW,
     TYPES,
     Target,
+    longest_lease_s,
     membership_of,
     row_name,
 )
@@ -109,6 +114,40 @@ async def test_what_is_there_by_somebody_else_does_not_stray(region: World) -> N
     assert region.all(REGION_OBJECTS) == []
 
 
+async def test_what_somebody_took_out_of_the_federations_hands_does_not_stray(region: World) -> None:
+    """Its tombstone is told to be carried out, and leaves it: it would be buried, told and found again for ever."""
+    await has(region, remove="Delete")
+
+    def labelled(obj: Any) -> Any:
+        return {**obj, "metadata": {**obj["metadata"], "labels": {MANAGED: "false"}}}
+
+    await region.update("configmaps", "a", labelled)
+    told: list[Any] = []
+    await region.settle(controller(region, told))
+    assert told[-1]["removed"] is True
+    await RegionMember(region.tools, lambda _: {}).let_go(Key(MEMBER_OBJECTS, "", NAME))
+    assert region.all(REGION_OBJECTS) == []
+
+
+async def test_what_strays_is_forgotten_when_somebody_takes_it_out_of_the_federations_hands(region: World) -> None:
+    await has(region)
+    await RegionMember(region.tools, lambda _: {}).let_go(Key(MEMBER_OBJECTS, "", NAME))
+
+    def labelled(obj: Any) -> Any:
+        return {**obj, "metadata": {**obj["metadata"], "labels": {MANAGED: "false"}}}
+
+    await region.update("configmaps", "a", labelled)
+    await region.settle(controller(region, []))
+    assert region.all(REGION_OBJECTS) == []
+
+
+async def test_a_lease_of_what_strays_is_told(region: World) -> None:
+    await has(region, leaseSeconds=60)
+    await region.set_status(REGION_OBJECTS, NAME, leaseSeconds=600)
+    await RegionMember(region.tools, lambda _: {}).let_go(Key(MEMBER_OBJECTS, "", NAME))
+    assert [each["leaseSeconds"] for each in (await strays(region))["objects"]] == [600], "a gateway may go by it yet"
+
+
 async def test_a_tombstone_of_a_global_cloud_that_was_set_back_removes_nothing_that_is_newer(region: World) -> None:
     """It was written before what is here was made, carried out, and is in the backup yet."""
     await has(region, stamp="u 0", manifest={"kind": "ConfigMap"})
@@ -141,9 +180,9 @@ async def test_a_tombstone_of_what_is_here_removes_it(region: World) -> None:
 # --- in the global cloud ---
 
 
-def said(epoch: str, name: str = "a") -> Any:
+def said(epoch: str, name: str = "a", **more: Any) -> Any:
     source = {"resource": FEDERATED, "namespace": "d", "name": name, "uid": "s"}
-    return {"count": 1, "objects": [{"object": {**OBJECT, "name": name}, "source": source, "epoch": epoch}]}
+    return {"count": 1, "objects": [{"object": {**OBJECT, "name": name}, "source": source, "epoch": epoch, **more}]}
 
 
 @pytest.fixture
@@ -166,7 +205,7 @@ async def tells(world: World, told: Any, **more: Any) -> None:
     key = world.kind(MEMBERS).key(NAMESPACE, "north")
 
     def telling(obj: Any) -> Any:
-        return {**obj, "status": {"strays": {**read_strays(told, obj), **more}}}
+        return {**obj, "status": {**obj.get("status", {}), "strays": {**read_strays(told, obj), **more}}}
 
     await world.objects.update(world.kind(MEMBERS), key, telling, subresource="status")
 
@@ -202,6 +241,69 @@ async def test_what_is_elsewhere_meanwhile_is_cleaned_up_too_and_what_is_to_be_t
     await tells(world, said(world.cache.epoch))
     await world.settle(plans)
     assert rows(world) == {"a": "there"}
+
+
+async def are_heard(world: World) -> None:
+    """North, and south as well."""
+    await world.create(MEMBERS, {"metadata": {"name": "south"}, "spec": {"syncMode": "Pull"}}, NAMESPACE)
+    conditions: Any = [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
+    for name in ("north", "south"):
+        await world.objects.update(
+            world.kind(MEMBERS),
+            world.kind(MEMBERS).key(NAMESPACE, name),
+            lambda obj: {**obj, "status": {"conditions": conditions}},
+            subresource="status",
+        )
+
+
+async def is_lent_to(world: World, member: str) -> None:
+    target = {"kind": "FederatedConfigMap", "name": "a"}
+    wanted = {"affinities": [{"clusters": [{"name": member}]}], "atMostOnce": {"leaseSeconds": 60}}
+    await world.create(POLICIES, {"metadata": {"name": "p"}, "spec": {"targets": [target], **wanted}})
+
+
+@pytest.mark.parametrize(
+    ("told", "lease_s"), [({"leaseSeconds": 120}, 120), ({}, 60), ({"leaseSeconds": 10**9}, 3600)]
+)
+async def test_what_is_lent_to_another_is_waited_for_no_longer_than_a_lease_where_it_strays(
+    world: World, told: Any, lease_s: int
+) -> None:
+    await are_heard(world)
+    controllers = (PolicyController(world.tools), FederationController(world.tools))
+    await is_lent_to(world, "south")
+    await federate(world, clusterSelector={})
+    await world.settle(*controllers)
+    await tells(world, said(world.cache.epoch, orphan=True, **told))
+    await world.settle(*controllers)
+    (tombstone,) = [each for each in world.all(MEMBER_OBJECTS) if each["spec"].get("remove")]
+    assert (tombstone["spec"]["member"], longest_lease_s(tombstone)) == ("north", lease_s)
+    assert tombstone["spec"]["remove"] == "Delete", "another one has it, so that it does not stay"
+
+
+async def test_what_is_wanted_where_it_strays_is_left_while_it_waits_for_another_member(world: World) -> None:
+    await are_heard(world)
+    controllers = (PolicyController(world.tools), FederationController(world.tools))
+    await is_lent_to(world, "south")
+    await federate(world, clusterSelector={})
+    await world.settle(*controllers)
+    await world.set_spec(POLICIES, "p", affinities=[{"clusters": [{"name": "north"}]}])
+    await world.settle(*controllers)
+    await tells(world, said(world.cache.epoch, leaseSeconds=60))
+    await world.settle(*controllers)
+    assert [each["spec"]["member"] for each in world.all(MEMBER_OBJECTS) if each["spec"].get("remove")] == ["south"]
+
+
+async def test_what_is_wanted_where_it_strays_is_left_while_a_rollout_holds_it_back(world: World) -> None:
+    waves = [{"name": "later", "clusterSelector": {}, "requiresApproval": True}]
+    rules = {"targets": [{"kind": "FederatedConfigMap"}], "waves": waves}
+    await world.create(ROLLOUT_POLICIES, {"metadata": {"name": "slow"}, "spec": rules})
+    plans = FederationController(world.tools)
+    await are_heard(world)
+    await federate(world, clusterSelector={})
+    await world.settle(plans)
+    await tells(world, said(world.cache.epoch))
+    await world.settle(plans)
+    assert rows(world) == {}
 
 
 async def test_nothing_is_removed_by_a_global_cloud_that_does_not_know_it(world: World) -> None:
