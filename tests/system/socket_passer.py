@@ -3,6 +3,7 @@ while the program ends and another is started, and what comes in meanwhile waits
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -51,9 +52,25 @@ class SocketPasser:
 def reuseport_socket(kind: socket.SocketKind, port: int = 0) -> socket.socket:
     """As systemd opens it with ReusePort=yes."""
     made = socket.socket(socket.AF_INET, kind)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind(("127.0.0.1", port))
-    if kind == socket.SOCK_STREAM:
-        made.listen(128)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(("127.0.0.1", port))
+        if kind == socket.SOCK_STREAM:
+            made.listen(128)
+    except OSError:
+        made.close()
+        raise
     return made
+
+
+def reuseport_sockets() -> tuple[socket.socket, socket.socket]:
+    """One for datagrams and one for connections, at a port that nobody has for either."""
+    while True:
+        datagrams = reuseport_socket(socket.SOCK_DGRAM)
+        try:
+            return datagrams, reuseport_socket(socket.SOCK_STREAM, datagrams.getsockname()[1])
+        except OSError as error:
+            datagrams.close()
+            if error.errno != errno.EADDRINUSE:
+                raise

@@ -20,7 +20,7 @@ from tests.cloudcore.dns.conftest import ZONE
 from tests.system.dns_load import asking
 from tests.system.dns_process import START_S_MAX, told
 from tests.system.levels import reached
-from tests.system.socket_passer import SocketPasser, reuseport_socket
+from tests.system.socket_passer import SocketPasser, reuseport_socket, reuseport_sockets
 
 pytestmark = pytest.mark.system
 
@@ -71,10 +71,9 @@ def test_a_restart_of_the_whole_server_loses_no_question(
     names = ["mail.example.com", "nobody.example.com", "www.example.com"]
     packets = [dns.message.make_query(name, "A", use_edns=0).to_wire()[2:] for name in names]
     with ExitStack() as stack:
-        udp = [stack.enter_context(reuseport_socket(socket.SOCK_DGRAM))]
-        port = udp[0].getsockname()[1]
-        udp += [stack.enter_context(reuseport_socket(socket.SOCK_DGRAM, port)) for _ in range(2)]
-        tcp = stack.enter_context(reuseport_socket(socket.SOCK_STREAM, port))
+        first, tcp = map(stack.enter_context, reuseport_sockets())
+        port = port_of(first)
+        udp = [first, *(stack.enter_context(reuseport_socket(socket.SOCK_DGRAM, port)) for _ in range(2))]
         passer = SocketPasser([*udp, tcp], ["dns"] * 4)
 
         def start(count: int) -> subprocess.Popen[bytes]:
@@ -110,7 +109,8 @@ def test_a_connection_that_takes_its_time_holds_up_no_datagram_at_the_end(
     directory: Path, running: list[subprocess.Popen[bytes]]
 ) -> None:
     log = directory / "log"
-    with reuseport_socket(socket.SOCK_DGRAM) as udp, reuseport_socket(socket.SOCK_STREAM, port_of(udp)) as tcp:
+    udp, tcp = reuseport_sockets()
+    with udp, tcp:
         process = SocketPasser([udp, tcp], ["dns", "dns"]).start(log, *command(directory))
         running.append(process)
         wait_for(lambda: "DNS answers" in log.read_text(), process, log)
