@@ -19,6 +19,7 @@ from cloudcore.federation.planner import IN_TIME_MS, Plan, Scene, plan, status_o
 from cloudcore.federation.policy_lookup import acts, chosen_of, is_undecided, policy_of
 from cloudcore.federation.propagated_versions import PropagatedVersions
 from cloudcore.federation.rollouts import Rollouts, Staged, Subject
+from cloudcore.federation.stray_cleanup import StrayCleanup, stray_sources
 from cloudcore.federation.version_store import SECRETS
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
@@ -70,6 +71,7 @@ class FederationController:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._ledger = Ledger(tools)
+        self._strays = StrayCleanup(tools, self._ledger)
         self._rollouts = Rollouts(tools)
         self._seated = Seated(tools.clock)
         self._propagated = PropagatedVersions(tools)
@@ -90,7 +92,7 @@ class FederationController:
         elif resource == MEMBERS:
             if _matters(change):
                 yield from self._all()
-            yield from _strayed(change)
+            yield from (key for key in stray_sources(change) if self._type(key.resource) is not None)
         elif resource == SECRETS:
             if change.deleted and str_at(change.last, "type") == SEALED_TYPE:
                 yield from self._version_owners(change.last)
@@ -148,7 +150,8 @@ class FederationController:
                 found.add(key)
                 yield key
         for member in self._members().values():
-            yield from (stray.source.key for stray in strays_of(member))
+            strays = (stray.source.key for stray in strays_of(member))
+            yield from (key for key in strays if key.resource in self._types)
 
     async def reconcile(self, key: Key) -> float | None:
         of = self._type(key.resource)
@@ -166,32 +169,26 @@ class FederationController:
             self._rollouts.forget(key)
             self._seated.forget(key)
             await self._ledger.keep(key, _NOTHING.plan, members)
-            await self._bury_strays(key, _NOTHING.plan, members)
-            return seal_s
+            return _earliest(seal_s, await self._strays.clean(key, members, ()))
         subject, staged = await self._planned(key, federated, of, members)
         await self._ledger.keep(key, staged.plan, members)
-        await self._bury_strays(key, staged.plan, members, subject)
-        waits = [await self._tell(key, federated, of, staged, members), staged.again_s, seal_s]
-        return min((each for each in waits if each is not None), default=None)
+        cleaned_s = await self._clean_up(subject, staged.plan)
+        told_s = await self._tell(key, federated, of, staged, members)
+        return _earliest(told_s, cleaned_s, staged.again_s, seal_s)
 
-    async def _bury_strays(
-        self, key: Key, found: Plan, members: Mapping[str, JsonObject], subject: Subject | None = None
-    ) -> None:
-        """What a member has of it without a row, as it was set back to an older state: in this life of the store it
-        was cleaned up there before. What is of another life is left, as nothing is known of it; so is what is
-        wanted in the member although it has no row of it yet, as a rollout holds it back or another one has the
-        lease. `subject`: None where the federated object is gone."""
-        rows = {str_at(obj, "spec", "member") for obj in self._ledger.of(key)}
-        left = rows | found.rows.keys() | found.faults.keys()
-        chosen = None if subject is None else subject.scene.chosen
-        if subject is not None:
-            left |= subject.wanted.rows.keys() | subject.wanted.faults.keys()
-        for name, member in members.items():
-            for stray in strays_of(member):
-                known = stray.source.key == key and stray.epoch == self._tools.cache.epoch
-                is_stopped = stray.lease_s > 0 and chosen is not None and chosen.waits
-                if known and name not in left and not is_stopped:
-                    await self._ledger.bury(stray, member, lease_s=0 if chosen is None else chosen.lease_s)
+    async def _clean_up(self, subject: Subject, found: Plan) -> float | None:
+        """What strays. What is wanted in a member is left, although it has no row of it yet: a rollout holds it back,
+        or another member has the lease."""
+        plans, chosen = (found, subject.wanted), subject.scene.chosen
+        wanted = {name for each in plans for names in (each.rows, each.faults) for name in names}
+        waits = chosen is not None and chosen.waits
+        return await self._strays.clean(
+            subject.key,
+            subject.members,
+            wanted,
+            spared=lambda _member, stray: waits and stray.lease_s > 0,  # it is stopped
+            lease_s=0 if chosen is None else chosen.lease_s,
+        )
 
     async def _planned(
         self, key: Key, federated: JsonObject, of: FederatedType, members: Mapping[str, JsonObject]
@@ -217,9 +214,8 @@ class FederationController:
             members=members,
         )
         staged = await self._rollouts.stage(subject)
-        waits = [each for each in (staged.again_s, leaving.again_s) if each is not None]
         plan_now = self._one_alone(key, staged.plan, scene)
-        return subject, replace(staged, plan=plan_now, again_s=min(waits, default=None))
+        return subject, replace(staged, plan=plan_now, again_s=_earliest(staged.again_s, leaving.again_s))
 
     def _handover(self, key: Key, federated: JsonObject, scene: Scene, members: Mapping[str, JsonObject]) -> Handover:
         try:
@@ -317,10 +313,8 @@ class FederationController:
         return None
 
 
-def _strayed(change: Seen) -> Iterable[Key]:
-    """Sources of what a member says that it has without a row."""
-    before, after = ([] if side is None else strays_of(side) for side in (change.before, change.after))
-    return {stray.source.key for stray in after if stray not in before}
+def _earliest(*waits_s: float | None) -> float | None:
+    return min((each for each in waits_s if each is not None), default=None)
 
 
 def _matters(change: Seen) -> bool:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Final
 
 from cloudcore.federation.ledger import Ledger
 from cloudcore.federation.planner import Plan
 from cloudcore.federation.policy_lookup import acts, policy_of
+from cloudcore.federation.stray_cleanup import StrayCleanup, stray_sources
 from cloudcore.registry.references import references_of
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
@@ -34,6 +36,7 @@ from skerry.objects.federation import (
 )
 from skerry.objects.json import JsonObject, bool_at, map_at, str_at
 from skerry.objects.meta import Key, being_deleted, labels_of, name_of, uid_of
+from skerry.objects.strays import Stray, strays_of
 from skerry.objects.volumes import CLAIMS, pod_claims
 
 _KINDS: Final = {
@@ -87,6 +90,7 @@ class DependencyController:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._ledger = Ledger(tools)
+        self._strays = StrayCleanup(tools, self._ledger)
 
     def watches(self) -> Sequence[Keys]:
         return [Keys(resource="", keys=self._keys)]
@@ -96,6 +100,8 @@ class DependencyController:
         if resource in _KINDS:
             if self._follows(change.key.namespace) or self._ledger.of(change.key):
                 yield change.key
+        elif resource == MEMBERS:
+            yield from (source for source in stray_sources(change) if source.resource in _KINDS)
         elif resource == MEMBER_OBJECTS:
             source = read_member_object(change.last).source.key
             if source.resource in _KINDS:
@@ -134,10 +140,31 @@ class DependencyController:
         rows: dict[str, MemberObject] = {}
         if obj is not None and not being_deleted(obj) and str_at(obj, "type") != _BY_SERVICE_ACCOUNT:
             rows = self._rows(key, obj)
-        if not rows and not self._ledger.of(key):
-            return None
-        await self._ledger.keep(key, Plan(rows=rows, faults={}), self._members())
-        return None
+        members = self._members()
+        if rows or self._ledger.of(key):
+            await self._ledger.keep(key, Plan(rows=rows, faults={}), members)
+        return await self._strays.clean(key, members, rows, spared=partial(self._is_needed, key, members))
+
+    def _is_needed(self, key: Key, members: Mapping[str, JsonObject], member: str, _stray: Stray) -> bool:
+        """Whether what strays in a member is named by a workload that strays there as well and is to stay, as its row
+        comes later, or of which nothing is known, as its type is disabled; or it is federated by itself."""
+        types = {of.resource: of for of in self._types()}
+        for of in types.values():
+            if of.name == key.resource and self._tools.cache.read(Key(of.resource, key.namespace, key.name)):
+                return True
+        for stray in strays_of(members[member]):
+            source = stray.source.key
+            if source.resource in _KINDS or source.namespace != key.namespace:
+                continue
+            stored = self._tools.cache.read(source)
+            named = stored is not None and (key.resource, key.name) in dependencies_of(self._tools.cache.obj(stored))
+            goes = any(
+                str_at(row, "spec", "member") == member and str_at(row, "spec", "remove")
+                for row in self._ledger.of(source)
+            )
+            if source.resource not in types or (named and not goes):
+                return True
+        return False
 
     def _members(self) -> Mapping[str, JsonObject]:
         members = [self._tools.cache.obj(each) for each in self._tools.cache.select(MEMBERS, namespace=NAMESPACE)]

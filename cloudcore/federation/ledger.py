@@ -1,6 +1,7 @@
 """Rows of the ledger of members, written as a plan says: what is wanted, and tombstones of what is not any more.
 
-A row leaves when its member says that its tombstone is carried out, or with its membership. Keeps nothing.
+A row leaves when its member says that its tombstone is carried out, and nothing else of it, or with its membership.
+Keeps nothing.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from skerry.objects.federation import (
     longest_lease_s,
     membership_of,
     read_member_object,
+    row_name,
     spec_of,
 )
 from skerry.objects.json import JsonObject, bool_at, map_at, str_at
-from skerry.objects.meta import Key, being_deleted, name_of, uid_of
-from skerry.objects.strays import Stray, tombstone_of
+from skerry.objects.meta import Key, being_deleted, name_of, uid_of, with_annotations
+from skerry.objects.strays import OF_STRAY, Stray, strays_of, tombstone_of
 from skerry.objects.times import time_text
 
 _AT_ONCE: Final = 32
@@ -97,8 +99,11 @@ class Ledger:
         carried_out = row.removal and Row(wanted=row, told=map_at(obj, "status")).current
         try:
             has_left = row.member not in members or not is_of_membership(obj, members[row.member])
-            if has_left or (carried_out and bool_at(obj, "status", "removed")):
+            if has_left:
                 await self._forget(obj)
+            elif carried_out and bool_at(obj, "status", "removed"):
+                if not self._is_told_to_stray(row, members[row.member]):
+                    await self._forget(obj)
             elif not row.removal and row.member not in found.faults:
                 at, now = self._tools.cache.revision, time_text(self._tools.clock.wall_ms())
                 stays = not row.lease_s or self._is_gone(row)
@@ -121,6 +126,16 @@ class Ledger:
         except NotFoundError:
             return
 
+    def _is_told_to_stray(self, row: MemberObject, member: JsonObject) -> bool:
+        """The member says what it has a moment later than what became of a tombstone: one that was forgotten before
+        would be written again."""
+        return any(
+            stray.source.key == row.source.key
+            and stray.epoch == self._tools.cache.epoch
+            and row_name(row.member, stray.target) == row.name
+            for stray in strays_of(member)
+        )
+
     async def bury(self, stray: Stray, member: JsonObject, *, lease_s: int = 0) -> None:
         """Write a tombstone for what has no row any more, and is there. `lease_s`: with which its source is lent."""
         row = replace(
@@ -129,7 +144,8 @@ class Ledger:
             planned_at=time_text(self._tools.clock.wall_ms()),
         )
         with suppress(AlreadyExistsError):
-            await self._tools.objects.create(self._rows, "", self._object(row, member))
+            obj = with_annotations(self._object(row, member), {OF_STRAY: stray.epoch})
+            await self._tools.objects.create(self._rows, "", obj)
 
     def _object(self, row: MemberObject, member: JsonObject) -> JsonObject:
         return {

@@ -23,8 +23,10 @@ from skerry.objects.meta import Key, annotations_of
 STRAY: Final = "skerry.dev/stray"
 """Annotation of a RegionObject whose row is gone: the epoch of the global cloud in which it had it; "" of one that a
 global cloud of another epoch does not know."""
+OF_STRAY: Final = "skerry.dev/of-stray"
+"""Annotation of a MemberObject that was written to clean up what strays: the epoch of the stray."""
 STRAYS_MAX: Final = 100
-"""That are told; the others are counted."""
+"""That are told, and cleaned up at a time in a member; the others are counted."""
 _TEXT_LENGTH_MAX: Final = 253
 _LEASE_S_MAX: Final = 3600
 """As of a PlacementPolicy: who waits for what strays waits no longer."""

@@ -24,6 +24,7 @@ from skerry.objects.federation import (
     TYPES,
 )
 from skerry.objects.json import JsonObject, map_at
+from skerry.objects.strays import read_strays
 from tests.cloudcore.federation.test_types import config
 from tests.cloudcore.worlds import World, make_world
 
@@ -223,3 +224,78 @@ async def test_what_follows_stays_when_the_type_of_its_workload_is_disabled(stag
     await stage.world.update("configmaps", "files", lambda obj: {**obj, "data": {"k": "2"}})
     await stage.world.settle(DependencyController(stage.world.tools))
     assert stage.wanted("files") == {"north": "there"}
+
+
+async def north_says_that(stage: Stage, *strays: tuple[str, str, str], orphan: bool = False) -> None:
+    """Resource of the source, kind and name of what strays there."""
+    objects: list[JsonObject] = [
+        {
+            "object": {"apiVersion": "v1", "kind": kind, "namespace": "d", "name": name},
+            "source": {"resource": resource, "namespace": "d", "name": name, "uid": "u"},
+            "epoch": stage.world.cache.epoch,
+            "orphan": orphan,
+        }
+        for resource, kind, name in strays
+    ]
+    kind, key = stage.world.kind(MEMBERS), stage.world.kind(MEMBERS).key(NAMESPACE, "north")
+
+    def telling(obj: Any) -> Any:
+        strays = read_strays({"count": len(objects), "objects": [*objects]}, obj)
+        return {**obj, "status": {**map_at(obj, "status"), "strays": strays}}
+
+    await stage.world.objects.update(kind, key, telling, subresource="status")
+
+
+@pytest.mark.parametrize(
+    ("resource", "kind", "removal"),
+    [("configmaps", "ConfigMap", "Delete"), ("persistentvolumeclaims", "PersistentVolumeClaim", "Orphan")],
+)
+async def test_what_followed_and_strays_is_cleaned_up(stage: Stage, resource: str, kind: str, removal: str) -> None:
+    await stage.settle()
+    await north_says_that(stage, (resource, kind, "files"), orphan=removal == "Orphan")
+    await stage.settle()
+    assert stage.wanted("files") == {"north": removal}
+    (row,) = [each for each in stage.world.all(MEMBER_OBJECTS) if each["spec"]["object"]["name"] == "files"]
+    revision = row["spec"]["revision"]
+    await stage.world.set_status(MEMBER_OBJECTS, row["metadata"]["name"], revision=revision, removed=True)
+    await north_says_that(stage)
+    await stage.settle()
+    assert stage.wanted("files") == {}
+
+
+async def test_what_followed_and_strays_is_left_while_its_workload_strays_and_is_wanted(stage: Stage) -> None:
+    await policy(stage, "web", "north")
+    waves: Any = [{"name": "later", "clusterSelector": {}, "requiresApproval": True}]
+    rules = {"targets": [{"kind": "FederatedDeployment"}], "waves": waves}
+    await stage.world.create(ROLLOUT_POLICIES, {"metadata": {"name": "slow"}, "spec": rules})
+    ready: Any = {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
+    key = stage.world.kind(MEMBERS).key(NAMESPACE, "north")
+    await stage.world.objects.update(
+        stage.world.kind(MEMBERS), key, lambda obj: {**obj, "status": ready}, subresource="status"
+    )
+    await stage.world.create(WORKLOADS, workload("web", USES))
+    await stage.settle()
+    await north_says_that(stage, ("configmaps", "ConfigMap", "files"), (WORKLOADS, "Deployment", "web"))
+    await stage.settle()
+    assert (stage.wanted("web"), stage.wanted("files")) == ({}, {}), "its first version waits for approval"
+    assert stage.world.later["files"] > 0
+    (revision,) = stage.world.all(REVISIONS)
+    await stage.world.set_spec(REVISIONS, revision["metadata"]["name"], approved=["later"])
+    await stage.settle()
+    assert (stage.wanted("web"), stage.wanted("files")) == ({"north": "there"}, {"north": "there"})
+
+
+async def test_what_followed_and_strays_goes_with_its_workload(stage: Stage) -> None:
+    await stage.settle()
+    await north_says_that(stage, ("configmaps", "ConfigMap", "files"), (WORKLOADS, "Deployment", "web"))
+    await stage.settle()
+    assert (stage.wanted("web"), stage.wanted("files")) == ({"north": "Delete"}, {"north": "Delete"})
+
+
+async def test_what_is_federated_by_itself_by_now_and_strays_is_left(stage: Stage) -> None:
+    body = {"metadata": {"name": "files"}, "spec": {"template": {}, "placement": {"clusters": []}}}
+    await stage.world.create("federatedconfigmaps.types.kubefed.io", body)
+    await stage.settle()
+    await north_says_that(stage, ("configmaps", "ConfigMap", "files"))
+    await stage.settle()
+    assert stage.wanted("files") == {}

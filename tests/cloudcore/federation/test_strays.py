@@ -306,6 +306,61 @@ async def test_what_is_wanted_where_it_strays_is_left_while_a_rollout_holds_it_b
     assert rows(world) == {}
 
 
+async def is_gone(world: World) -> None:
+    """North says so of all that is to go."""
+    for each in world.all(MEMBER_OBJECTS):
+        if each["spec"].get("remove"):
+            revision = each["spec"]["revision"]
+            await world.set_status(MEMBER_OBJECTS, each["metadata"]["name"], revision=revision, removed=True)
+
+
+async def test_what_strayed_is_cleaned_up_once_although_a_region_says_later_that_it_strays_no_more(
+    world: World,
+) -> None:
+    plans = FederationController(world.tools)
+    await tells(world, said(world.cache.epoch))
+    await world.settle(plans)
+    (before,) = [each for each in world.all(MEMBER_OBJECTS) if each["spec"].get("remove")]
+    await is_gone(world)
+    await world.settle(plans)
+    (after,) = [each for each in world.all(MEMBER_OBJECTS) if each["spec"].get("remove")]
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    await tells(world, {})
+    await world.settle(plans)
+    assert rows(world) == {}
+
+
+async def test_a_tombstone_that_is_outlived_goes_although_what_is_there_strays_on(world: World) -> None:
+    plans = FederationController(world.tools)
+    await federate(world, clusterSelector={})
+    await world.settle(plans)
+    await world.delete(FEDERATED, "a")
+    await world.settle(plans)
+    assert rows(world) == {"a": "Delete"}
+    await tells(world, said(""))
+    await is_gone(world)
+    await world.settle(plans)
+    assert rows(world) == {}
+
+
+async def test_a_region_that_says_each_time_that_others_stray_fills_no_ledger(world: World) -> None:
+    def many(of: str) -> Any:
+        told = [said(world.cache.epoch, f"{of}{number}")["objects"][0] for number in range(STRAYS_MAX)]
+        return {"count": STRAYS_MAX, "objects": told}
+
+    plans = FederationController(world.tools)
+    await tells(world, many("a"))
+    await world.settle(plans)
+    await tells(world, many("b"))
+    await world.settle(plans)
+    assert len(rows(world)) == STRAYS_MAX
+    assert world.later["b0"] > 0, "it is looked at again"
+    await is_gone(world)
+    await world.settle(plans)
+    await plans.reconcile(Key(FEDERATED, "d", "b0"))
+    assert rows(world) == {"b0": "Delete"}
+
+
 async def test_nothing_is_removed_by_a_global_cloud_that_does_not_know_it(world: World) -> None:
     plans = FederationController(world.tools)
     for epoch in ("", "another"):
