@@ -61,12 +61,15 @@ class CronSchedule(Frozen):
         """When it comes first after that time; None: never."""
         if self.every_s:
             return after_ms // 1000 * 1000 + self.every_s * 1000
-        if after_ms > _LAST_MS:
+        if after_ms > _LAST_MS or not all(self.fields):
+            # A field of commas alone names nothing: that never comes, and to look at each minute takes seconds.
             return None
         at = datetime.fromtimestamp(max(after_ms, 0) // 60_000 * 60, UTC) + timedelta(minutes=1)
         last_year = at.astimezone(self.zone).year + _YEARS_MAX
         while (local := at.astimezone(self.zone)).year <= last_year:
-            if not self._has_day(local.date()):
+            if local.month not in self.fields[3]:
+                at = self._midnight(_next_month(local.date()), at)
+            elif not self._has_day(local.date()):
                 at = self._midnight(local.date() + timedelta(days=1), at)
             elif local.hour not in self.fields[1]:
                 at += timedelta(minutes=60 - local.minute)
@@ -77,9 +80,9 @@ class CronSchedule(Frozen):
         return None
 
     def _has_day(self, day: date) -> bool:
-        _, _, days, months, weekdays = self.fields
-        of_month, of_week = day.day in days, day.isoweekday() % 7 in weekdays
-        return day.month in months and ((of_month or of_week) if self.either_day else (of_month and of_week))
+        """In a month that has it."""
+        of_month, of_week = day.day in self.fields[2], day.isoweekday() % 7 in self.fields[4]
+        return (of_month or of_week) if self.either_day else (of_month and of_week)
 
     def _midnight(self, day: date, at: datetime) -> datetime:
         """When that day begins there, and after `at` in any case."""
@@ -120,6 +123,10 @@ def time_zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         raise InvalidError(f"unknown time zone {name}") from error
+
+
+def _next_month(day: date) -> date:
+    return date(day.year + day.month // 12, day.month % 12 + 1, 1)
 
 
 def _range(text: str, low: int, high: int, names: dict[str, int]) -> tuple[range, bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skerry.errors import InvalidError
+from skerry.frozen import replace
 from skerry.objects.cron_jobs import CronSchedule, parse_schedule, time_zone
 
 ZONES = ("", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Sao_Paulo", "Asia/Kathmandu")
@@ -133,3 +134,42 @@ def test_times_at_the_end_of_time_are_no_fault() -> None:
     schedule = parse_schedule("0 0 29 2 *")
     assert schedule.next_ms(ms("9998-01-01T00:00:00Z")) is None
     assert schedule.next_ms(-62_135_596_800_000) == ms("1972-02-29T00:00:00Z")
+
+
+class Looks(tzinfo):
+    """UTC, which counts how often it is asked."""
+
+    count = 0
+
+    def utcoffset(self, dt: datetime | None, /) -> timedelta:
+        self.count += 1
+        return timedelta(0)
+
+    def dst(self, dt: datetime | None, /) -> timedelta:
+        return timedelta(0)
+
+    def fromutc(self, dt: datetime, /) -> datetime:
+        self.count += 1
+        return dt
+
+
+@pytest.mark.parametrize(
+    ("text", "comes"),
+    [
+        (", * * * *", ""),
+        ("* , * * *", ""),
+        ("* * , * *", ""),
+        ("* * * , *", ""),
+        ("* * * * ,", ""),
+        ("59 23 30 2 *", ""),
+        ("59 23 31 2,4,6,9,11 *", ""),
+        ("59 23 29 2 *", "2028-02-29T23:59:00+00:00"),
+        ("59 23 31 12 *", "2026-12-31T23:59:00+00:00"),
+        ("0 0 1 1 *", "2027-01-01T00:00:00+00:00"),
+    ],
+)
+def test_what_comes_seldom_or_never_is_found_in_few_looks(text: str, comes: str) -> None:
+    looks = Looks()
+    schedule = replace(parse_schedule(text), zone=looks)
+    assert shown(schedule.next_ms(ms("2026-03-01T00:00:00Z"))) == comes
+    assert looks.count < 4_000
