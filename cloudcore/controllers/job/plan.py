@@ -102,19 +102,22 @@ def plan(job: Job, pods: Sequence[JobPod], record: Record, *, now_ms: int) -> St
 
 def _tally(job: Job, pods: Sequence[JobPod], record: Record, now_ms: int) -> tuple[Tally, Record]:
     news = [pod for pod in pods if pod.tracked and job.has_index(pod)]
-    succeeded = [pod for pod in news if pod.phase == "Succeeded" and pod.uid not in job.uncounted_succeeded]
+    # A pod that was going counted as failed, and may still tell that it ended well: nothing counts twice.
+    well = [pod for pod in news if pod.phase == "Succeeded" and pod.uid not in job.uncounted_failed]
+    succeeded = [pod for pod in well if pod.uid not in job.uncounted_succeeded]
     failed = [pod for pod in news if pod.failed and pod.uid not in job.uncounted_failed]
     counting = [pod for pod in failed if match_failure(job.failure_rules, pod.obj).counts]
     done = job.done
     successes = job.succeeded + len(succeeded) + len(job.uncounted_succeeded)
     failed_indexes, delayed = Indexes(), dict[int, JobPod]()
     if job.indexed:
-        done |= index_set(pod.index for pod in news if pod.phase == "Succeeded" and pod.index is not None)
+        indexes = (pod.index for pod in well if pod.index is not None)
+        done |= index_set(index for index in indexes if index not in job.failed_indexes)
         successes = done.total
     if job.index_backoff_limit is not None:
         limit = job.index_backoff_limit
-        ended = (pod for pod in news if pod.failed and _fails_index(job, pod, limit))
-        failed_indexes = job.failed_indexes | index_set(pod.index for pod in ended if pod.index is not None)
+        ended = (pod.index for pod in news if pod.index is not None and pod.failed and _fails_index(job, pod, limit))
+        failed_indexes = job.failed_indexes | index_set(index for index in ended if index not in done)
         delayed = _delayed(pods, news, done | failed_indexes)
     tally = Tally(
         succeeded=successes,

@@ -203,3 +203,42 @@ def test_conditions_of_pods_are_matched_by_the_first_rule_that_fits() -> None:
 def test_a_success_policy_asks_for_indexes_or_a_number_of_them(rule: Any, done: str, met: bool) -> None:
     said = match_success([{"succeededCount": 99}, rule], 5, parse_indexes(done, 5))
     assert said == ("Matched rules at index 1" if met else "")
+
+
+@pytest.mark.parametrize("mode", ["NonIndexed", "Indexed", "limited"])
+def test_a_pod_that_counted_as_failed_is_not_done_when_it_tells_that_it_ended_well(mode: str) -> None:
+    """It was going, so it counted; then the controller crashed before it let go of it, and its gateway told."""
+    spec: Any = {"completions": 1, "parallelism": 1, "backoffLimit": 6}
+    if mode != "NonIndexed":
+        spec["completionMode"] = "Indexed"
+    if mode == "limited":
+        spec["backoffLimitPerIndex"] = 0
+    index = None if mode == "NonIndexed" else 0
+    obj = job_obj(spec, {"startTime": "2026-01-01T00:00:00Z"})
+    pods, step = planned(obj, [pod_obj(1, "Running", index=index, going=True)])
+    told: Any = counted(read_job(obj), pods, step, now_ms=NOW_MS).status
+    assert told["uncountedTerminatedPods"] == {"failed": ["u1"]}
+    again = job_obj(spec, told)
+    pods, step = planned(again, [pod_obj(1, "Succeeded", index=index, going=True)])
+    count = counted(read_job(again), pods, step, now_ms=NOW_MS)
+    assert step.tally.succeeded == 0
+    assert step.ending is None or not step.ending.succeeds
+    assert count.status["uncountedTerminatedPods"] == {"failed": ["u1"]}
+    assert "completedIndexes" not in count.status
+    assert [pod.uid for pod in count.release] == ["u1"]
+
+
+SOME: st.SearchStrategy[set[int]] = st.sets(st.integers(0, 5))
+
+
+@given(SOME, SOME, st.lists(st.tuples(st.sampled_from(PHASES), st.integers(0, 5), st.booleans()), max_size=8))
+def test_no_index_is_done_and_failed(done: set[int], lost: set[int], pods: list[tuple[str, int, bool]]) -> None:
+    """The API refuses such a status, for ever."""
+    spec: Any = {"completions": 6, "parallelism": 6, "completionMode": "Indexed", "backoffLimitPerIndex": 0}
+    told = {
+        "completedIndexes": ",".join(str(index) for index in sorted(done - lost)),
+        "failedIndexes": ",".join(str(index) for index in sorted(lost)),
+    }
+    raw = [pod_obj(number, phase, index=index, going=going) for number, (phase, index, going) in enumerate(pods)]
+    tally = planned(job_obj(spec, told), raw)[1].tally
+    assert tally.done.common(tally.failed_indexes) == 0
