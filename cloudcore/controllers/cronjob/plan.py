@@ -152,7 +152,7 @@ def _begun(cron: JsonObject, step: Plan, schedule: CronSchedule, now_ms: int) ->
     if isinstance(deadline_s, int):
         since_ms = max(since_ms, now_ms - 1000 * deadline_s)
     due_ms = _last_ms(schedule, earliest_ms, since_ms, now_ms)
-    next_ms = schedule.next_ms(due_ms if schedule.every_s and due_ms is not None else max(now_ms, earliest_ms))
+    next_ms = _next_ms(schedule, earliest_ms, now_ms)
     step = replace(step, again_ms=None if next_ms is None else next_ms + _MARGIN_MS)
     if next_ms is None and due_ms is None:
         text = f"invalid schedule: {str_at(cron, 'spec', 'schedule')} : it never comes"
@@ -208,6 +208,14 @@ def _last_ms(schedule: CronSchedule, earliest_ms: int, since_ms: int, now_ms: in
     if last_ms is None or last_ms > now_ms:
         last_ms = schedule.next_ms(low * _MINUTE_MS - 1)
     return last_ms
+
+
+def _next_ms(schedule: CronSchedule, earliest_ms: int, now_ms: int) -> int | None:
+    """The first time after now. A schedule of a while counts from `earliest_ms`, however often it is looked at."""
+    if not schedule.every_s:
+        return schedule.next_ms(max(now_ms, earliest_ms))
+    while_ms = 1000 * schedule.every_s
+    return earliest_ms + (max(0, now_ms - earliest_ms) // while_ms + 1) * while_ms
 
 
 def _missed(schedule: CronSchedule, since_ms: int, now_ms: int) -> int:

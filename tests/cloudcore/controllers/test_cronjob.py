@@ -279,7 +279,26 @@ async def test_a_job_that_a_federation_holds_here_stays_though_its_while_is_over
         assert world.names("jobs.batch") == ["held"]
 
 
-SCHEDULES = st.sampled_from(["* * * * *", "*/7 * * * *", "0 9 * * 1", "* 9 1 1 *", "30 6-16/4 * * 1-5", "@every 90s"])
+SCHEDULES = st.sampled_from(
+    ["* * * * *", "*/7 * * * *", "0 9 * * 1", "* 9 1 1 *", "30 6-16/4 * * 1-5", "@every 90s", "@every 7h"]
+)
+
+
+async def test_a_schedule_of_a_while_counts_from_its_last_time_however_often_it_is_looked_at():
+    """A look that was not at the time itself counted from then: each came minutes late, and with a short deadline
+    none came."""
+    async with cron_world() as here:
+        await here.make("@every 7m", startingDeadlineSeconds=10)
+        created = ms_at(here.world.get("cronjobs.batch", "tick")["metadata"]["creationTimestamp"])
+        begun: list[str] = []
+        for _ in range(20):
+            wait_s = await here.look() or 0
+            here.world.clock.advance(wait_s)
+            await here.look()
+            begun.append(here.status.get("lastScheduleTime", ""))
+        times = sorted({at for at in begun if at})
+        assert len(times) >= 7
+        assert times == [time_text(created + 7 * 60_000 * (number + 1)) for number in range(len(times))]
 
 
 @given(SCHEDULES, st.integers(0, 60 * 24 * 40), st.integers(0, 59))
