@@ -21,7 +21,7 @@ from cloudcore.registry.validation.federation import preference_warnings
 from cloudcore.registry.validation.gslb import global_service_warnings
 from cloudcore.registry.validation.jobs import job_warnings
 from cloudcore.registry.validation.pod_changes import validate_pod_change
-from skerry.errors import Cause, NotFoundError
+from skerry.errors import BadRequestError, Cause, NotFoundError
 from skerry.objects.json import Json, JsonObject, map_at
 from skerry.objects.patches import MergeRules, OpenApiRules
 from skerry.objects.pod_defaults import mirror_service_account
@@ -30,6 +30,19 @@ from skerry.validation.metadata import validate_metadata
 from skerry.validation.pods import validate_pod
 
 _DEFINITION: Final = ("apiextensions.k8s.io", "CustomResourceDefinition")
+_WORKLOADS: Final = frozenset(
+    {
+        ("", "ReplicationController"),
+        ("apps", "Deployment"),
+        ("apps", "ReplicaSet"),
+        ("apps", "StatefulSet"),
+        ("apps", "DaemonSet"),
+        ("batch", "Job"),
+        ("batch", "CronJob"),
+    }
+)
+"""What is judged of them is what they ask for. One that stays is not judged anew: an older release may have taken
+what is refused now, and it could neither be labelled nor let go."""
 _DROPPED_META: Final = ("managedFields", "selfLink")
 """Ownership of fields is not kept, and self links are gone from Kubernetes; what a client sends back is let go."""
 
@@ -106,7 +119,8 @@ class KindRules:
             check = CHECKS.get((kind.group, kind.kind))
             # A status is written by controllers that see the object as it is, old faults included; but not where
             # it is a decision that others act on.
-            if check is not None and (subresource in ("", "scale") or kind.resource in STATUS_DECIDES):
+            judged = subresource in ("", "scale") or kind.resource in STATUS_DECIDES
+            if check is not None and judged and not self._asks_the_same(kind, obj, old):
                 causes += check(obj, old)
             check_status = STATUS_CHECKS.get((kind.group, kind.kind)) if subresource == "status" else None
             if check_status is not None and old is not None:
@@ -131,6 +145,19 @@ class KindRules:
         if (kind.group, kind.kind) == _DEFINITION and rules_not_evaluated(obj):
             texts.append("x-kubernetes-validations are kept and published, but not evaluated by this control plane")
         return tuple(texts)
+
+    def _asks_the_same(self, kind: Kind, obj: JsonObject, old: JsonObject | None) -> bool:
+        """A workload as it was, or as it is with defaults that the release which took it did not know."""
+        if old is None or (kind.group, kind.kind) not in _WORKLOADS:
+            return False
+        spec = map_at(obj, "spec")
+        if spec == map_at(old, "spec"):
+            return True
+        try:
+            return spec == map_at(self.filled(kind, self.defaulted(kind, old)), "spec")
+        except BadRequestError:
+            # What was taken once cannot even be read now: what is written in its place is judged.
+            return False
 
     def _shape(self, kind: Kind) -> Shape:
         name = self._definitions.name_of(kind)

@@ -290,7 +290,8 @@ def _main(kind: Kind, wanted: JsonObject, old: JsonObject) -> JsonObject:
     if kind.resource == "namespaces":
         # Only /finalize changes these.
         _take(new, old, "spec")
-    if kind.resource == _JOBS and lacks_selector(old):
+    if kind.resource == _JOBS and lacks_selector(old) and not being_deleted(old):
+        # One that goes makes no pods: it needs none, and is not judged for having got one.
         new = with_selector(new)
     if kind.has_generation and not same(_said(kind, new), _said(kind, old)):
         ensure_map(new, "metadata")["generation"] = int_at(old, "metadata", "generation") + 1

@@ -25,15 +25,21 @@ def validate_cron_job(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause
         yield from _validate_zone(spec)
     yield from one_of("spec.concurrencyPolicy", str_at(spec, "concurrencyPolicy"), ("Allow", "Forbid", "Replace"))
     template = map_at(spec, "jobTemplate", "spec")
+    if old is None or template != map_at(old, "spec", "jobTemplate", "spec"):
+        # One that an older release took would not let its CronJob be suspended.
+        yield from _validate_template(template)
+    for name in ("successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
+        yield from at_least("spec", spec, name, 0)
+    if old is None and len(name_of(obj)) > _NAME_LENGTH_MAX:
+        yield invalid("metadata.name", name_of(obj), f"must be no more than {_NAME_LENGTH_MAX} characters")
+
+
+def _validate_template(template: JsonObject) -> Iterator[Cause]:
     yield from validate_job_spec(_TEMPLATE, template)
     if "selector" in template:
         yield invalid(f"{_TEMPLATE}.selector", map_at(template, "selector"), "`selector` will be auto-generated")
     if bool_at(template, "manualSelector"):
         yield unsupported(f"{_TEMPLATE}.manualSelector", True, ("nil", "false"))
-    for name in ("successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
-        yield from at_least("spec", spec, name, 0)
-    if old is None and len(name_of(obj)) > _NAME_LENGTH_MAX:
-        yield invalid("metadata.name", name_of(obj), f"must be no more than {_NAME_LENGTH_MAX} characters")
 
 
 def _validate_schedule(spec: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
