@@ -83,9 +83,7 @@ def default_job(obj: JsonObject) -> None:
     spec.setdefault("manualSelector", False)
     failure = map_at(spec, "podFailurePolicy")
     spec.setdefault("podReplacementPolicy", "Failed" if failure else "TerminatingOrFailed")
-    for rule in maps_at(failure, "rules"):
-        for condition in maps_at(rule, "onPodConditions"):
-            condition.setdefault("status", "True")
+    _default_failure_policy(failure)
     template = ensure_map(spec, "template")
     labels = str_map_at(template, "metadata", "labels")
     if labels:
@@ -99,7 +97,15 @@ def default_cron_job(obj: JsonObject) -> None:
     spec.setdefault("suspend", False)
     spec.setdefault("successfulJobsHistoryLimit", 3)
     spec.setdefault("failedJobsHistoryLimit", 1)
-    default_pod_template(ensure_map(spec, "jobTemplate", "spec", "template"))
+    job = ensure_map(spec, "jobTemplate", "spec")
+    _default_failure_policy(map_at(job, "podFailurePolicy"))
+    default_pod_template(ensure_map(job, "template"))
+
+
+def _default_failure_policy(policy: JsonObject) -> None:
+    for rule in maps_at(policy, "rules"):
+        for condition in maps_at(rule, "onPodConditions"):
+            condition.setdefault("status", "True")
 
 
 def default_autoscaler(obj: JsonObject) -> None:

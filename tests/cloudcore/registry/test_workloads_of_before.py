@@ -81,3 +81,13 @@ def test_a_cron_job_with_a_template_of_before_can_be_suspended() -> None:
     now = written(old)
     now["spec"]["suspend"] = True
     assert faults(now, old) == []
+
+
+def test_a_cron_jobs_failure_policy_has_the_defaults_of_a_jobs() -> None:
+    pod = {"spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}}
+    rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    job = {"template": pod, "podFailurePolicy": {"rules": [rule]}}
+    made = stored("CronJob", {"schedule": "* * * * *", "jobTemplate": {"spec": job}})
+    [filled] = made["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    assert filled["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    assert faults(made, None) == []
