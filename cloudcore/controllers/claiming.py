@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cloudcore.controllers.ownership import Claims, Fits, adopted_by, claim, released_by, selector_of
+from cloudcore.controllers.ownership import Claims, Fits, adopted_by, claim, released_by, selector_of, selects
 from cloudcore.runtime.informer import BY_OWNER, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.objects.json import JsonObject
@@ -28,7 +28,7 @@ def claimants(tools: Tools, kind: Kind, change: Seen) -> Iterable[Key]:
             yield Key(kind.stored_as, namespace, controller.name)
     if change.after is not None and controller_of(change.after) is None:
         for stored in tools.cache.select(kind.stored_as, namespace=namespace):
-            if selector_of(tools.cache.obj(stored)).selects(change.after):
+            if selects(tools.cache.obj(stored), change.after):
                 yield stored.key
 
 

@@ -8,18 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from skerry.errors import BadRequestError
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, list_at, map_at, maps_at, str_at, str_map_at
+from skerry.objects.json import Json, JsonObject, dig, list_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import being_deleted, controller_of, name_of, uid_of
-from skerry.objects.select import NOTHING, LabelSelector, label_selector, map_selector
+from skerry.objects.select import LabelSelector, label_selector, map_selector
 
 
 def selector_of(owner: JsonObject) -> LabelSelector:
-    """By what a workload knows its own: a LabelSelector, or a ReplicationController's map of labels."""
-    if str_at(owner, "kind") == "ReplicationController":
-        labels = str_map_at(owner, "spec", "selector")
-        return map_selector(labels) if labels else NOTHING
-    return label_selector(map_at(owner, "spec", "selector"))
+    """By what a workload knows its own: a LabelSelector, or a ReplicationController's map of labels.
+
+    Raises `BadRequestError` where there is none, or none that can be read, as in what was stored before anybody
+    checked it: such an owner can neither take nor make nor let go of anything.
+    """
+    selector = dig(owner, "spec", "selector")
+    if not isinstance(selector, dict):
+        raise BadRequestError("spec.selector: Required value")
+    if str_at(owner, "kind") != "ReplicationController":
+        return label_selector(selector)
+    labels = str_map_at(owner, "spec", "selector")
+    if not labels:
+        raise BadRequestError("spec.selector: Required value")
+    return map_selector(labels)
+
+
+def selects(owner: JsonObject, obj: JsonObject) -> bool:
+    """Whether the object is one that the owner might take, by its labels; of one without a selector none is."""
+    try:
+        return selector_of(owner).selects(obj)
+    except BadRequestError:
+        return False
 
 
 class Claims(Frozen):

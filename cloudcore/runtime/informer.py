@@ -14,7 +14,7 @@ from cloudcore.registry.bodies import object_of
 from cloudcore.store.cache import Index, WatchCache
 from cloudcore.store.port import Change
 from skerry.errors import GoneError
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, replace
 from skerry.objects.commands import COMMANDS
 from skerry.objects.device_rule_reports import DEVICE_RULES
 from skerry.objects.device_rules import followed_device
@@ -175,6 +175,12 @@ class Seen:
         if self._after is None and self._change.after is not None:
             self._after = object_of(self._change.after)
         return self._after
+
+    def since(self, earlier: Seen) -> Seen:
+        """Both in one: from before the earlier change of the same object on."""
+        if self.deleted and earlier.is_new:
+            return self
+        return Seen(replace(self._change, before=earlier._change.before))
 
     @property
     def is_new(self) -> bool:

@@ -1,14 +1,15 @@
 """Runs controllers: workers that take keys from a queue and reconcile them, until told to stop.
 
-An error in one key puts off that key alone and is logged when it begins, when it changes and when it ends. Keeps the
-queues and the last error of each failing key in memory; a crash loses them, and the next start reconciles everything.
+An error in one key puts off that key alone and is logged when it begins, when it changes and when it ends. So does
+one in telling whom a change concerns: the change is kept until that can be told. Keeps the queues, such changes and
+the last error of each failing key in memory; a crash loses them, and the next start reconciles everything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from cloudcore.registry.port import Objects
@@ -72,15 +73,27 @@ class Controller(Protocol):
         ...
 
 
+class _Unread(Frozen, kw_only=False):
+    """A change of an object of which could not be told whom it concerns."""
+
+    key: Key
+    watch: str
+    """By which resource it is watched."""
+
+    def __str__(self) -> str:
+        return f"{self.key} (whom it concerns)"
+
+
 class _Runner:
     """One controller with its queue; a subscriber of the informer."""
 
     def __init__(self, controller: Controller, clock: Clock) -> None:
         self._controller = controller
         self._clock = clock
-        self._queue: WorkQueue[Key] = WorkQueue()
+        self._queue: WorkQueue[Key | _Unread] = WorkQueue()
         self._news = asyncio.Event()
-        self._errors: dict[Key, str] = {}
+        self._errors: dict[Key | _Unread, str] = {}
+        self._unread: dict[_Unread, Seen] = {}
         watches = controller.watches()
         self._watches = {watch.resource: watch.keys for watch in watches}
         assert len(self._watches) == len(watches), f"{controller.name} watches a resource once"
@@ -96,7 +109,20 @@ class _Runner:
         for resource in (change.key.resource, ""):
             keys = self._watches.get(resource)
             if keys is not None:
-                self._add(keys(change))
+                self._look(_Unread(change.key, resource), keys, change)
+
+    def _look(self, unread: _Unread, keys: Callable[[Seen], Iterable[Key]], change: Seen) -> None:
+        earlier = self._unread.pop(unread, None)
+        if earlier is not None:
+            change = change.since(earlier)
+        try:
+            self._add(keys(change))
+        # The informer is everybody's: a fault of one controller about one object must not end it. A worker of that
+        # controller looks again.
+        except Exception:
+            self._unread[unread] = change
+            self._queue.add(unread)
+            self._news.set()
 
     def _add(self, keys: Iterable[Key]) -> None:
         for key in keys:
@@ -123,10 +149,9 @@ class _Runner:
         self._news.clear()
         await until_set(self._news, within_s=None if due is None else max(due - now, 0.001))
 
-    async def _pass(self, key: Key) -> None:
+    async def _pass(self, key: Key | _Unread) -> None:
         try:
-            async with asyncio.timeout(_RECONCILE_S_MAX):
-                again_s = await self._controller.reconcile(key)
+            again_s = self._read(key) if isinstance(key, _Unread) else await self._reconcile(key)
         except (ConflictError, UnfinishedError):
             # Somebody else wrote in between; that is how it should go, and the next look knows more.
             self._queue.failed(key, self._clock.monotonic_s())
@@ -138,7 +163,17 @@ class _Runner:
         else:
             self._succeeded(key, again_s)
 
-    def _succeeded(self, key: Key, again_s: float | None) -> None:
+    async def _reconcile(self, key: Key) -> float | None:
+        async with asyncio.timeout(_RECONCILE_S_MAX):
+            return await self._controller.reconcile(key)
+
+    def _read(self, unread: _Unread) -> None:
+        change = self._unread.get(unread)
+        if change is not None:
+            self._add(self._watches[unread.watch](change))
+            del self._unread[unread]
+
+    def _succeeded(self, key: Key | _Unread, again_s: float | None) -> None:
         if self._errors.pop(key, None) is not None:
             log.info("reconciles again controller=%s key=%s", self._controller.name, key)
         self._queue.done(key)
@@ -146,7 +181,7 @@ class _Runner:
             self._queue.add_at(key, self._clock.monotonic_s() + again_s)
         self._news.set()
 
-    def _failed(self, key: Key, error: Exception) -> None:
+    def _failed(self, key: Key | _Unread, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
         if self._errors.get(key) != text:
             self._errors[key] = text

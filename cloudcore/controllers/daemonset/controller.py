@@ -96,7 +96,7 @@ class DaemonSetController:
         owner = daemon_set(obj)
         if owner.leaving:
             return None
-        if selector_of(obj).everything:
+        if not map_at(obj, "spec", "selector") or selector_of(obj).everything:
             await self._say(
                 owner, "SelectingAll", "This daemon set is selecting all pods. A non-empty selector is required."
             )

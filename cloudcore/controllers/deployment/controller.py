@@ -29,10 +29,7 @@ from cloudcore.controllers.deployment.plan import (
     plan,
 )
 from cloudcore.controllers.deployment.status import Made, deadline_in_s, status_of, with_collision
-from cloudcore.controllers.ownership import (
-    controller_reference,
-    with_metadata,
-)
+from cloudcore.controllers.ownership import controller_reference, selects, with_metadata
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import BY_OWNER, Keys, Seen
@@ -42,7 +39,6 @@ from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, map_at
 from skerry.objects.meta import Key, controller_of, name_of, namespace_of, uid_of
 from skerry.objects.pods import is_over
-from skerry.objects.select import label_selector
 
 RESOURCE = "deployments.apps"
 _SETS = "replicasets.apps"
@@ -81,8 +77,7 @@ class DeploymentController:
                 yield Key(RESOURCE, change.key.namespace, controller.name)
         if change.after is not None and controller_of(change.after) is None:
             for stored in self._tools.cache.select(RESOURCE, namespace=change.key.namespace):
-                owner = self._tools.cache.obj(stored)
-                if label_selector(map_at(owner, "spec", "selector")).selects(change.after):
+                if selects(self._tools.cache.obj(stored), change.after):
                     yield stored.key
 
     def _of_pod(self, change: Seen) -> Iterable[Key]:

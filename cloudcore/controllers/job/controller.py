@@ -31,17 +31,16 @@ from cloudcore.controllers.job.model import (
 from cloudcore.controllers.job.plan import Step, plan
 from cloudcore.controllers.job.pods import new_pod
 from cloudcore.controllers.job.status import Said, counted, settled
-from cloudcore.controllers.ownership import with_finalizer
+from cloudcore.controllers.ownership import selector_of, selects, with_finalizer
 from cloudcore.controllers.pod_templates import Failure
 from cloudcore.controllers.pod_writing import PodWriter
 from cloudcore.registry.job_selectors import lacks_selector
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import BY_OWNER, PODS_BY_NODE, Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
-from skerry.errors import NotFoundError
-from skerry.objects.json import JsonObject, dig, map_at, str_at
-from skerry.objects.meta import Key, controller_of, labels_of, name_of, namespace_of, uid_of
-from skerry.objects.select import label_selector
+from skerry.errors import BadRequestError, InvalidError, NotFoundError
+from skerry.objects.json import JsonObject, map_at, str_at
+from skerry.objects.meta import Key, being_deleted, controller_of, name_of, namespace_of, uid_of
 
 PODS: Final = "pods"
 _LATER_S_MAX: Final = 3600.0
@@ -104,12 +103,11 @@ class JobController:
                 yield Key(JOBS, item.key.namespace, controller.name)
 
     def _matching(self, pod: JsonObject) -> Iterable[Key]:
-        """The Jobs under way that select the pod."""
-        labels, cache = labels_of(pod), self._tools.cache
+        """The Jobs under way that select the pod. One that is being deleted adopts nothing."""
+        cache = self._tools.cache
         for stored in cache.select(JOBS, namespace=namespace_of(pod)):
             job = cache.obj(stored)
-            selector = dig(job, "spec", "selector")
-            if label_selector(selector).matches(labels) and not is_finished(job) and is_ours(job):
+            if not is_finished(job) and not being_deleted(job) and is_ours(job) and selects(job, pod):
                 yield stored.key
 
     async def reconcile(self, key: Key) -> float | None:
@@ -124,11 +122,21 @@ class JobController:
             return None
         if is_finished(obj):
             self._records.pop(uid_of(obj), None)
-            await self._release([pod for pod in self._read_pods(read_job(obj)) if pod.tracked])
+            await self._let_all_go(obj)
             return None
-        if lacks_selector(obj):
-            # It was written when nothing acted on Jobs yet: writing it again gives it what it lacks.
-            await self._tools.objects.update(self._jobs, key, lambda current: current)
+        try:
+            if lacks_selector(obj):
+                # It was written when nothing acted on Jobs yet: writing it again gives it what it lacks.
+                await self._tools.objects.update(self._jobs, key, lambda current: current)
+                return None
+            selector_of(obj)
+        except (BadRequestError, InvalidError) as error:
+            # Nobody judged it when it was written. Its next change is a reason to look again, and nothing else is.
+            await self._say(
+                obj, Said("InvalidSelector", f"Pods can neither be found nor made: {error}", warning=True)
+            )
+            if being_deleted(obj):
+                await self._let_all_go(obj)
             return None
         await claim_all(self._tools, obj, self._pods, finalizer=TRACKING)
         return await self._pass(obj)
@@ -205,6 +213,16 @@ class JobController:
             is_left = controller.kind == "Job" and (job is None or job.uid != controller.uid)
         if is_left:
             await self._write_finalizers(pod, without_finalizer)
+
+    async def _let_all_go(self, job: JsonObject) -> None:
+        """Nobody will count any more of its pods, whatever their labels."""
+        cache, uid = self._tools.cache, uid_of(job)
+        found = [cache.obj(item) for item in cache.indexed(BY_OWNER, uid) if item.key.resource == PODS]
+        async with asyncio.TaskGroup() as tasks:
+            for pod in found:
+                controller = controller_of(pod)
+                if is_tracked(pod) and controller is not None and controller.uid == uid:
+                    tasks.create_task(self._write_finalizers(pod, without_finalizer))
 
     async def _tell(self, obj: JsonObject, status: JsonObject) -> JsonObject:
         """The Job as it is then. Raises `ConflictError` where somebody else changed it: what was decided on what it

@@ -12,7 +12,8 @@ from cloudcore.controllers.garbage.controller import GarbageController
 from cloudcore.controllers.job.controller import JobController
 from cloudcore.controllers.job.model import TRACKING
 from cloudcore.registry.bodies import body_of
-from cloudcore.store.port import Batch, Put
+from cloudcore.runtime.informer import Seen
+from cloudcore.store.port import Batch, Change, Put
 from skerry.objects.meta import Revision
 from skerry.objects.times import time_text
 from tests.cloudcore.worlds import World, make_world
@@ -431,23 +432,90 @@ async def test_a_job_that_is_somebody_elses_is_left_alone():
         assert (here.pods(), here.status) == ([], {})
 
 
+async def put_as_before(here: JobWorld, stored: Any, spec: Any) -> None:
+    """What an older version, which judged less, has stored."""
+    key, uid = here.world.key("jobs.batch", "sum"), stored["metadata"]["uid"]
+    expected = Revision(int(stored["metadata"]["resourceVersion"]))
+    put = Put(key=key, uid=uid, body=body_of({**stored, "spec": spec}), expected=expected)
+    [revision] = await here.world.store.commit(Batch(writes=(put,)))
+    await here.world.cache.wait_for(revision, timeout_s=5)
+
+
+STRANGER: Any = {"metadata": {"name": "stranger"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+
+
 async def test_a_job_of_before_there_was_a_controller_gets_its_selector_and_takes_no_strangers():
     async with job_world() as here:
         stored = await here.world.create("jobs.batch", job())
         spec = {name: value for name, value in stored["spec"].items() if name != "selector"}
         spec["template"] = {"spec": stored["spec"]["template"]["spec"]}
-        key, uid = here.world.key("jobs.batch", "sum"), stored["metadata"]["uid"]
-        expected = Revision(int(stored["metadata"]["resourceVersion"]))
-        put = Put(key=key, uid=uid, body=body_of({**stored, "spec": spec}), expected=expected)
-        [revision] = await here.world.store.commit(Batch(writes=(put,)))
-        await here.world.cache.wait_for(revision, timeout_s=5)
-        containers = [{"name": "c", "image": "i"}]
-        await here.world.create("pods", {"metadata": {"name": "stranger"}, "spec": {"containers": containers}})
+        await put_as_before(here, stored, spec)
+        uid = stored["metadata"]["uid"]
+        await here.world.create("pods", STRANGER)
         await here.settle()
         selector = here.world.get("jobs.batch", "sum")["spec"]["selector"]
         assert selector == {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
         assert "ownerReferences" not in here.world.get("pods", "stranger")["metadata"]
         assert len(here.pods()) == 2
+
+
+@pytest.mark.parametrize(
+    ("selector", "why"),
+    [
+        (None, "spec.selector: Required value"),
+        (
+            {"matchExpressions": [{"key": "a", "operator": "in", "values": ["b"]}]},
+            '"in" is not a valid label selector',
+        ),
+    ],
+)
+async def test_a_job_of_before_jobs_were_judged_takes_nothing_without_a_selector_and_says_why(
+    selector: Any, why: str
+):
+    async with job_world() as here:
+        stored = await here.world.create("jobs.batch", job())
+        spec = {**stored["spec"], "manualSelector": True, "selector": selector}
+        if selector is None:
+            del spec["selector"]
+        await put_as_before(here, stored, spec)
+        await here.world.create("pods", STRANGER)
+        await here.settle()
+        pod = here.world.get("pods", "stranger")
+        assert here.pods() == [pod]
+        assert "ownerReferences" not in pod["metadata"]
+        [event] = [each for each in here.world.all("events") if each["reason"] == "InvalidSelector"]
+        assert why in event["message"]
+
+
+async def test_what_a_job_without_a_selector_took_is_let_go_with_it():
+    async with job_world() as here:
+        await here.make()
+        [pod] = here.pods()
+        stored = here.world.get("jobs.batch", "sum")
+        spec = {name: value for name, value in stored["spec"].items() if name != "selector"}
+        metadata = {**stored["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a/b"]}
+        await put_as_before(here, {**stored, "metadata": metadata}, {**spec, "manualSelector": True})
+        await here.settle()
+        assert TRACKING not in here.world.get("pods", pod["metadata"]["name"])["metadata"].get("finalizers", [])
+
+
+async def test_a_job_that_is_going_or_over_is_not_asked_for_a_pod_that_nobody_owns():
+    async with job_world() as here:
+        await here.make()
+        stored = here.world.get("jobs.batch", "sum")
+        labels = stored["spec"]["template"]["metadata"]["labels"]
+        pod = await here.world.create("pods", {**STRANGER, "metadata": {"name": "stranger", "labels": labels}})
+        change = Seen(
+            Change(
+                revision=Revision(1), key=here.world.key("pods", "stranger"), uid="u", before=None, after=body_of(pod)
+            )
+        )
+        keys = next(each.keys for each in here.controller.watches() if each.resource == "pods")
+        assert [key.name for key in keys(change)] == ["sum"]
+        metadata = {**stored["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a/b"]}
+        stored = here.world.get("jobs.batch", "sum")
+        await put_as_before(here, {**stored, "metadata": {**stored["metadata"], **metadata}}, stored["spec"])
+        assert list(keys(change)) == []
 
 
 async def test_fewer_or_more_may_run_while_it_does():

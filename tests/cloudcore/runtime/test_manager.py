@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from cloudcore.runtime.informer import BY_OWNER, INDEXES, PODS_BY_NODE, Keys, Seen, Subscriber
@@ -12,7 +12,7 @@ from cloudcore.store.cache import following
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Batch, Delete, Put
 from skerry.clocks import SystemClock
-from skerry.errors import ConflictError, UnavailableError
+from skerry.errors import BadRequestError, ConflictError, UnavailableError
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key
 
@@ -125,6 +125,88 @@ async def test_our_own_fault_in_one_key_does_not_stop_the_others():
         await controller.until(lambda: controller.keys.count("bad") >= 2)
         await store.commit(Batch(writes=(put("good"),)))
         await controller.until(lambda: "good" in controller.keys)
+
+
+async def test_a_fault_in_telling_whom_a_change_concerns_ends_nobody_and_is_looked_at_again(caplog):
+    class Faulty(Recording):
+        faults = 2
+
+        def watches(self) -> Sequence[Keys]:
+            return [Keys(resource="pods", keys=self._of_pod)]
+
+        def _of_pod(self, change: Seen) -> Iterable[Key]:
+            yield Key("pods", "d", "first")
+            if change.key.name == "bad" and self.faults:
+                self.faults -= 1
+                raise BadRequestError('"in" is not a valid label selector operator')
+            yield change.key
+
+    caplog.set_level(logging.INFO, "cloudcore.runtime.manager")
+    store = make_store()
+    await store.commit(Batch(writes=(put("bad"),)))
+    faulty, other = Faulty(), Recording()
+    async with running(store, faulty, other):
+        await faulty.until(lambda: "bad" in faulty.keys)
+        await store.commit(Batch(writes=(put("good"),)))
+        await faulty.until(lambda: "good" in faulty.keys)
+        await other.until(lambda: {"bad", "good"} <= {*other.keys})
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+async def test_changes_that_could_not_be_told_of_are_told_of_in_one():
+    """Who had the pod before the first of them is woken too."""
+
+    class Faulty(Recording):
+        broken = True
+
+        def watches(self) -> Sequence[Keys]:
+            return [Keys(resource="pods", keys=self._of_pod)]
+
+        def _of_pod(self, change: Seen) -> Iterable[Key]:
+            assert not self.broken
+            for obj in (change.before, change.after):
+                if obj is not None:
+                    yield Key("pods", "d", str_at(obj, "owner"))
+
+    store = make_store()
+    await store.commit(Batch(writes=(put("a", owner="one"),)))
+    faulty, other = Faulty(), Recording()
+    faulty.broken = False
+    async with running(store, faulty, other):
+        await faulty.until(lambda: faulty.keys == ["one"])
+        faulty.broken = True
+        await store.commit(Batch(writes=(put("a", owner="two"),)))
+        await store.commit(Batch(writes=(put("a", owner="three"),)))
+        await store.commit(Batch(writes=(put("z"),)))
+        await other.until(lambda: "z" in other.keys)
+        faulty.broken = False
+        await faulty.until(lambda: {"one", "three"} <= {*faulty.keys[1:]})
+
+
+async def test_an_object_that_came_and_went_untold_is_told_of_as_gone():
+    gone: list[bool] = []
+
+    class Faulty(Recording):
+        broken = True
+
+        def watches(self) -> Sequence[Keys]:
+            return [Keys(resource="pods", keys=self._of_pod)]
+
+        def _of_pod(self, change: Seen) -> Iterable[Key]:
+            assert not self.broken
+            gone.append(change.deleted and change.last is not None)
+            yield change.key
+
+    store = make_store()
+    faulty, other = Faulty(), Recording(resource="pods")
+    async with running(store, faulty, other):
+        await store.commit(Batch(writes=(put("a"),)))
+        await other.until(lambda: "a" in other.keys)
+        await store.commit(Batch(writes=(Delete(key=Key("pods", "d", "a"), expected=None),)))
+        await other.until(lambda: other.keys == ["a", "a"])
+        faulty.broken = False
+        await faulty.until(lambda: faulty.keys == ["a"])
+    assert gone == [True]
 
 
 async def test_a_controller_can_ask_to_look_again():
