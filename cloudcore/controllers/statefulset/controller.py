@@ -24,7 +24,7 @@ from cloudcore.controllers.statefulset.identity import (
     pod_name,
 )
 from cloudcore.controllers.statefulset.model import StatefulPod, StatefulSet, stateful_pod, stateful_set
-from cloudcore.controllers.statefulset.plan import Observed, Plan, plan
+from cloudcore.controllers.statefulset.plan import Observed, Plan, plan, turns
 from cloudcore.controllers.statefulset.retention import is_stale, owned_claim
 from cloudcore.controllers.statefulset.status import soonest_s, status_of
 from cloudcore.registry.port import DeleteOptions
@@ -112,17 +112,16 @@ class StatefulSetController:
             ordinal = ordinal_of(owner.obj, name_of(pod))
             assert ordinal is not None, "only those with an ordinal are its own"
             pods.append(stateful_pod(owner.obj, pod, ordinal, owner.min_ready_s))
-        there = {pod.ordinal for pod in pods}
-        stale = {
-            ordinal
-            for ordinal in owner.ordinals
-            if ordinal not in there and is_stale(self._claims_of(owner, ordinal), pod_name(owner.obj, ordinal))
-        }
+        found = turns(
+            owner,
+            {pod.ordinal for pod in pods},
+            lambda ordinal: is_stale(self._claims_of(owner, ordinal), pod_name(owner.obj, ordinal)),
+        )
         return Observed(
             pods=sorted(pods, key=lambda pod: pod.ordinal),
             current=current.name,
             update=present.name,
-            stale=stale,
+            stale=found.stale,
             silent={pod.node for pod in pods if self._is_silent(pod.node)},
             now_ms=self._tools.clock.wall_ms(),
         )

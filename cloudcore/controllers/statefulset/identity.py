@@ -27,7 +27,10 @@ def ordinal_of(owner: JsonObject, name: str) -> int | None:
     parent, dash, digits = name.rpartition("-")
     if not dash or parent != name_of(owner) or not digits.isascii() or not digits.isdecimal():
         return None
-    return int(digits) if len(digits) <= _DIGITS_MAX else None
+    if len(digits) > _DIGITS_MAX or digits != str(int(digits)):
+        # `db-00` is no name of the set's: taken for its first, it would stand in that one's way.
+        return None
+    return int(digits)
 
 
 def new_pod(owner: JsonObject, ordinal: int, *, template: JsonObject, revision: str) -> JsonObject:

@@ -7,10 +7,14 @@ that waits for ever with a revision that nobody wants any more is replaced (docs
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Final
 
 from cloudcore.controllers.statefulset.model import StatefulPod, StatefulSet
 from skerry.frozen import Frozen
+
+BURST_MAX: Final = 500
+"""Pods made in one pass, as of a ReplicaSet; the next pass goes on."""
 
 
 class Observed(Frozen):
@@ -22,7 +26,8 @@ class Observed(Frozen):
     update: str
     """Name of the newest revision."""
     stale: Collection[int]
-    """Ordinals whose claims go with an earlier pod, and have to be gone before there is another."""
+    """Of the ordinals whose turn it is (`turns`), those whose claims go with an earlier pod, and have to be gone
+    before there is another."""
     silent: Collection[str]
     """Nodes of which nothing is heard: an update deletes nothing there, and waits."""
     now_ms: int
@@ -46,6 +51,29 @@ class Plan(Frozen):
     """For claims, of which no news comes."""
     away: tuple[StatefulPod, ...] = ()
     """Those whose turn to be updated it is, on nodes that are silent."""
+
+
+class Turns(Frozen):
+    """The ordinals without a pod whose turn it is to get one."""
+
+    create: Sequence[int] = ()
+    stale: Collection[int] = ()
+
+
+def turns(owner: StatefulSet, there: Collection[int], is_stale: Callable[[int], bool]) -> Turns:
+    """Whose turn it is, beside the pods that are there: the first that lacks one where they come one by one, else as
+    many as are made in a pass. Nobody is asked about more of them: a set may want two thousand millions."""
+    create: list[int] = []
+    stale: list[int] = []
+    for ordinal in _lacking(owner, there):
+        (stale if is_stale(ordinal) else create).append(ordinal)
+        if owner.ordered or len(create) == BURST_MAX:
+            break
+    return Turns(create=create, stale=stale)
+
+
+def _lacking(owner: StatefulSet, there: Collection[int]) -> Iterator[int]:
+    return (ordinal for ordinal in owner.ordinals if ordinal not in there)
 
 
 def plan(owner: StatefulSet, observed: Observed) -> Plan:
@@ -91,23 +119,34 @@ class _Step:
 
     def grow(self) -> bool:
         """From the first ordinal on. False: nothing else may be done before this has come about."""
-        return all(self._replica(ordinal) or not self._owner.ordered for ordinal in self._owner.ordinals)
+        if self._owner.ordered:
+            return all(self._one(ordinal) for ordinal in self._owner.ordinals)
+        for pod in self._replicas.values():
+            self._replica(pod)
+        found = turns(self._owner, self._replicas.keys(), lambda ordinal: ordinal in self._observed.stale)
+        self._create.extend(found.create)
+        self._waits = bool(found.stale)
+        return True
 
-    def _replica(self, ordinal: int) -> bool:
-        """True when the pod of the ordinal is as it should be."""
+    def _one(self, ordinal: int) -> bool:
+        """True when there is a pod of the ordinal, which is as it should be."""
         pod = self._replicas.get(ordinal)
-        if pod is None:
-            if ordinal in self._observed.stale:
-                self._waits = True
-            else:
-                self._create.append(ordinal)
-            return False
+        if pod is not None:
+            return self._replica(pod)
+        if ordinal in self._observed.stale:
+            self._waits = True
+        else:
+            self._create.append(ordinal)
+        return False
+
+    def _replica(self, pod: StatefulPod) -> bool:
+        """True when it is as it should be."""
         if pod.is_over:
             if not pod.leaving:
                 self._restart.append(pod)
             return False
         if pod.phase == "Pending":
-            self._claims.append(ordinal)
+            self._claims.append(pod.ordinal)
         if not pod.is_itself:
             self._correct.append(pod)
         if self._is_stuck(pod):
@@ -143,28 +182,30 @@ class _Step:
         return True
 
     def update(self) -> None:
-        """From the last ordinal down to the partition, no more at a time than may be unavailable."""
+        """From the last ordinal down to the partition, no more at a time than may be unavailable. An old pod that
+        does not work is one of those already: its end takes no room from one that works."""
+        owner, observed = self._owner, self._observed
         going = {pod.ordinal for pod in self._delete}
-        missing = sum(
-            pod is None or pod.leaving or pod.is_over or pod.ordinal in going or not self._is_available(pod)
-            for pod in (self._replicas.get(ordinal) for ordinal in self._owner.ordinals)
-        )
-        room = self._owner.unavailable_max - missing
-        for ordinal in reversed(self._owner.ordinals):
-            pod = self._replicas.get(ordinal)
-            if room <= 0 or not self._owner.is_updated_at(ordinal):
+        staying = [
+            pod for pod in self._replicas.values() if not pod.leaving and not pod.is_over and pod.ordinal not in going
+        ]
+        works = {pod.ordinal for pod in staying if self._is_available(pod)}
+        old = [pod for pod in staying if pod.revision != observed.update]
+        broken = {pod.ordinal for pod in old} - works
+        room = owner.unavailable_max - (owner.replicas - len(works))
+        moves = room + len(broken)
+        for pod in sorted(old, key=lambda pod: -pod.ordinal):
+            is_broken = pod.ordinal in broken
+            if moves <= 0 or not owner.is_updated_at(pod.ordinal):
                 return
-            if (
-                pod is not None
-                and pod.revision != self._observed.update
-                and not pod.leaving
-                and not pod.is_over
-                and ordinal not in going
-            ):
-                if pod.node not in self._observed.silent:
-                    self._delete.append(pod)
-                    room -= 1
-                    continue
+            if room <= 0 and not is_broken:
+                continue
+            if pod.node in observed.silent:
                 self._away.append(pod)
-                if self._owner.ordered:
+                if owner.ordered:
                     return
+                continue
+            self._delete.append(pod)
+            moves -= 1
+            if not is_broken:
+                room -= 1

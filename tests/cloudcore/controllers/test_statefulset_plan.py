@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cloudcore.controllers.statefulset.identity import new_claims, new_pod, ordinal_of
 from cloudcore.controllers.statefulset.model import StatefulPod, StatefulSet, stateful_pod, stateful_set
-from cloudcore.controllers.statefulset.plan import Observed, Plan, plan
+from cloudcore.controllers.statefulset.plan import BURST_MAX, Observed, Plan, plan, turns
 from cloudcore.controllers.statefulset.retention import is_stale, owned_claim
 from cloudcore.controllers.statefulset.status import soonest_s, status_of
 from skerry.objects.times import time_text
@@ -123,6 +123,13 @@ def rolled(*revisions: str) -> list[StatefulPod]:
         ({"maxUnavailable": "10%"}, rolled(OLD, OLD, OLD), "-2"),
         ({"updateStrategy": {"type": "OnDelete"}}, rolled(OLD, OLD, OLD), ""),
         (PARALLEL, rolled(OLD, OLD, OLD), "-2"),
+        # An old pod that does not work costs nobody anything, and is in no way of its own repair.
+        (PARALLEL, [unready(0, OLD), *rolled(OLD, OLD, OLD)[1:]], "-0"),
+        (PARALLEL, [unready(0, OLD), unready(1, OLD), pod(2, OLD)], "-1"),
+        (PARALLEL, [unready(0, OLD), pod(1, OLD), unready(2)], ""),
+        (PARALLEL, [unready(0, OLD), pod(1, OLD), pod(2, **GOING)], ""),
+        ({"maxUnavailable": 2, **PARALLEL}, [unready(0, OLD), *rolled(OLD, OLD, OLD)[1:]], "-2 -0"),
+        ({"partition": 1, **PARALLEL}, [unready(0, OLD), *rolled(OLD, OLD, OLD)[1:]], ""),
     ],
 )
 def test_an_update_goes_from_the_last_to_the_partition(spec: Any, pods: list[StatefulPod], step: str):
@@ -177,6 +184,22 @@ def test_claims_of_an_earlier_pod_are_waited_for():
     step = plan(owner(), seen(stale={0}))
     assert (does(step), step.waits) == ("", True)
     assert does(plan(owner(**PARALLEL), seen(stale={0}))) == "+1 +2"
+
+
+@pytest.mark.parametrize("spec", [PARALLEL, {}])
+def test_a_set_that_wants_more_than_anybody_has_gets_them_by_and_by(spec: Any):
+    asked, questions = owner(2**31 - 1, **spec), list[int]()
+
+    def is_stale_at(ordinal: int) -> bool:
+        questions.append(ordinal)
+        return ordinal == 1
+
+    found = turns(asked, {0}, is_stale_at)
+    step = plan(asked, seen(pod(0, OLD), current=OLD, stale=found.stale))
+    most = BURST_MAX if spec else 0
+    assert step.create == tuple(found.create) == tuple(range(2, 2 + most))
+    assert questions == list(range(1, 2 + most)) and step.waits
+    assert not step.delete
 
 
 def test_a_pod_without_its_labels_gets_them_again():
@@ -296,7 +319,16 @@ def test_a_pod_has_the_name_the_labels_and_the_volumes_of_its_ordinal():
 
 @pytest.mark.parametrize(
     ("name", "ordinal"),
-    [("db-0", 0), ("db-12", 12), ("db", None), ("db-", None), ("db-a", None), ("x-db-1", None), ("db-1-1", None)],
+    [
+        ("db-0", 0),
+        ("db-12", 12),
+        ("db", None),
+        ("db-", None),
+        ("db-a", None),
+        ("x-db-1", None),
+        ("db-1-1", None),
+        ("db-00", None),
+    ],
 )
 def test_a_name_tells_the_ordinal(name: str, ordinal: int | None):
     assert ordinal_of(full(), name) == ordinal
