@@ -137,9 +137,11 @@ def read_job(obj: JsonObject) -> Job:
 
 def read_pod(job: Job, obj: JsonObject, *, nowhere: bool = False) -> JobPod:
     """`nowhere`: it has no node, or one that is no more, so that nobody will ever tell how it ended. (A node that is
-    silent is one: its pod goes on, and its end counts when it is told.)"""
+    silent is one: its pod goes on, and its end counts when it is told.) What was deleted by force is not waited for
+    either."""
     phase = str_at(obj, "status", "phase")
     going = being_deleted(obj) and not is_over(obj)
+    nowhere = nowhere or int_at(obj, "metadata", "deletionGracePeriodSeconds", default=1) == 0
     index = annotations_of(obj).get(INDEX, "")
     return JobPod(
         obj=obj,

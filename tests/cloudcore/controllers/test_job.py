@@ -378,6 +378,22 @@ async def test_a_pod_without_a_node_that_is_deleted_has_failed_whatever_the_poli
         assert len(here.active()) == 1
 
 
+async def test_a_pod_that_is_deleted_by_force_is_not_waited_for():
+    async with job_world() as here:
+        await here.make(podReplacementPolicy="Failed")
+        await here.bind()
+        name = here.pods()[0]["metadata"]["name"]
+        await here.world.delete("pods", name)
+        await here.settle()
+        assert (here.status.get("failed", 0), here.status["terminating"]) == (0, 1)
+        await here.world.delete("pods", name, grace_s=0)
+        await here.settle()
+        assert (here.status["failed"], here.status["terminating"]) == (1, 0)
+        assert name not in here.world.names("pods")
+        await here.later(10)
+        assert len(here.active()) == 1
+
+
 async def test_a_deleted_node_leaves_nobody_waiting_for_what_was_deleted_on_it():
     async with job_world() as here:
         await here.make(podReplacementPolicy="Failed")
