@@ -2,7 +2,8 @@
 
 Times of ends are by the clocks of gateways, which may be wrong by years. So an end counts from when it happened or
 from when the cloud saw it first, whichever is earlier: a gateway that was away has served its while, and one whose
-clock is ahead holds nobody up. What was seen is kept by who asks (`Record`); where that is lost, it is what the pods
+clock is ahead holds nobody up. Where the cloud's own clock is put back, what it saw lies ahead of it, and counts from
+then on. What was seen is kept by who asks (`Record`); where that is lost, it is what the pods
 that are there still tell.
 """
 
@@ -33,18 +34,17 @@ class Record(Frozen):
         """With pods that were not in it yet."""
         successes = [_ended_ms(pod, now_ms) for pod in succeeded]
         failures = sorted(_ended_ms(pod, now_ms) for pod in failed)
+        last_ms = min(self.last_failure_ms, now_ms)
         if not successes and not failures:
-            return self
+            return self if last_ms == self.last_failure_ms else replace(self, last_failure_ms=last_ms)
         if successes:
             failures = [at_ms for at_ms in failures if at_ms > max(successes)]
         known = 0 if successes else self.failures
-        return replace(
-            self, failures=known + len(failures), last_failure_ms=failures[-1] if failures else self.last_failure_ms
-        )
+        return replace(self, failures=known + len(failures), last_failure_ms=failures[-1] if failures else last_ms)
 
     def with_waiting(self, pods: Iterable[JobPod], *, now_ms: int) -> Record:
         """Of these pods it is remembered when they were seen; of others no more."""
-        seen = {pod.uid: self.seen_ms.get(pod.uid, _ended_ms(pod, now_ms)) for pod in pods}
+        seen = {pod.uid: min(self.seen_ms.get(pod.uid, _ended_ms(pod, now_ms)), now_ms) for pod in pods}
         return self if seen == self.seen_ms else replace(self, seen_ms=seen)
 
     def left_ms(self, *, now_ms: int) -> int:

@@ -158,6 +158,21 @@ def test_the_wait_doubles_up_to_ten_minutes(failures: int, wait_s: int) -> None:
     assert record.left_ms(now_ms=NOW_MS + 600_000) == 0
 
 
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_clock_that_is_put_back_costs_one_while(limited: bool) -> None:
+    spec: Any = {"completions": 1, "parallelism": 1, "completionMode": "Indexed"} | (
+        {"backoffLimitPerIndex": 3} if limited else {}
+    )
+    job = read_job(job_obj(spec))
+    pods = [read_pod(job, pod_obj(1, "Failed", index=0, tracked=limited))]
+    hour_ms = 3_600_000
+    record = Record(failures=1, last_failure_ms=NOW_MS + hour_ms, seen_ms={"u1": NOW_MS + hour_ms} if limited else {})
+    step = plan(job, pods, record, now_ms=NOW_MS)
+    assert (step.make, step.again_ms) == ((), NOW_MS + 10_000)
+    step = plan(job, pods, step.record, now_ms=NOW_MS + 10_000)
+    assert [pod.index for pod in step.make] == [0]
+
+
 def ended(number: int, phase: str, second: int, *, tracked: bool = False) -> Any:
     pod = pod_obj(number, phase, tracked=tracked)
     terminated = {"exitCode": int(phase == "Failed"), "finishedAt": f"2026-01-01T00:00:{second:02}Z"}
