@@ -27,6 +27,8 @@ _MISSED_MAX: Final = 100
 _MARGIN_MS: Final = 100
 """Later than the minute begins: clocks of processes differ a little."""
 _MINUTE_MS: Final = 60_000
+_AHEAD_MS_MAX: Final = 5 * _MINUTE_MS
+"""Farther ahead nothing was begun that has a time: the cloud's clock was wrong then, or is now."""
 
 
 class Said(Frozen, kw_only=False):
@@ -51,7 +53,7 @@ class Plan(Frozen):
 
 def plan(cron: JsonObject, jobs: Sequence[JsonObject], *, now_ms: int) -> Plan:
     """`jobs` are those it controls."""
-    status, said = _noted(cron, jobs)
+    status, said = _noted(cron, jobs, now_ms)
     step = Plan(status=status, said=said, forget=tuple(_forgotten(cron, jobs)))
     if being_deleted(cron):
         return replace(step, forget=())
@@ -66,8 +68,8 @@ def plan(cron: JsonObject, jobs: Sequence[JsonObject], *, now_ms: int) -> Plan:
 # --- what there is ---
 
 
-def _noted(cron: JsonObject, jobs: Sequence[JsonObject]) -> tuple[JsonObject, tuple[Said, ...]]:
-    """The status after a look at the Jobs."""
+def _noted(cron: JsonObject, jobs: Sequence[JsonObject], now_ms: int) -> tuple[JsonObject, tuple[Said, ...]]:
+    """The status after a look at the Jobs, and at the clock."""
     status = dict(map_at(cron, "status"))
     active = {str_at(each, "uid"): each for each in maps_at(status, "active")}
     said: list[Said] = []
@@ -83,20 +85,28 @@ def _noted(cron: JsonObject, jobs: Sequence[JsonObject]) -> tuple[JsonObject, tu
                 said.append(Said("UnexpectedJob", text, warning=True))
             else:
                 active[uid] = reference(job)
-        _note_times(cron, status, job, ended)
+        _note_times(cron, status, job, ended, now_ms)
     known = {uid_of(job) for job in jobs}
     missing = [active.pop(uid) for uid in [*active] if uid not in known]
     said += [Said("MissingJob", f"Active job went missing: {str_at(each, 'name')}") for each in missing]
     _put(status, "active", [*active.values()])
+    last_ms = _earliest_ms(cron, status)
+    if last_ms > now_ms + _AHEAD_MS_MAX:
+        # It is written down: counted from each now anew, nothing would ever come.
+        status["lastScheduleTime"] = time_text(now_ms)
+        text = f"it counts from {time_text(last_ms)}, which is yet to come: check clock skew. It counts from now on"
+        said.append(Said("ClockSkew", text, warning=True))
     return status, tuple(said)
 
 
-def _note_times(cron: JsonObject, status: JsonObject, job: JsonObject, ended: str) -> None:
+def _note_times(cron: JsonObject, status: JsonObject, job: JsonObject, ended: str, now_ms: int) -> None:
     completed = str_at(job, "status", "completionTime")
     if ended == "Complete" and ms_at(completed) > ms_at(str_at(status, "lastSuccessfulTime")):
         status["lastSuccessfulTime"] = completed
     scheduled_ms = _scheduled_ms(cron, job)
-    if scheduled_ms is not None and scheduled_ms > ms_at(str_at(status, "lastScheduleTime")):
+    if scheduled_ms is None or scheduled_ms > now_ms + _AHEAD_MS_MAX:
+        return
+    if scheduled_ms > ms_at(str_at(status, "lastScheduleTime")):
         # It was made, and the controller crashed before it was noted.
         status["lastScheduleTime"] = time_text(scheduled_ms)
 

@@ -284,6 +284,36 @@ SCHEDULES = st.sampled_from(
 )
 
 
+async def test_a_clock_that_was_ahead_is_told_of_once_and_silences_nothing():
+    """A year ahead, a Job began; since the clock is right, that would be the last one for a year."""
+    async with cron_world() as here:
+        await here.make("0 * * * *")
+        right_ms = here.world.clock.wall_ms()
+        here.world.clock.step_wall(1000 * 365 * 24 * 3600)
+        await here.look()
+        assert len(here.jobs) == 1
+        here.world.clock.step_wall(-1000 * 365 * 24 * 3600)
+        await here.look()
+        assert here.status["lastScheduleTime"] == time_text(right_ms)
+        for hours in range(1, 4):
+            await here.at(60)
+            assert len(here.jobs) == 1 + hours
+            assert here.status["lastScheduleTime"] == time_text(right_ms + hours * 3_600_000)
+        [event] = here.world.events("ClockSkew")
+        assert event["type"] == "Warning"
+        assert event.get("count", 1) == 1
+
+
+async def test_one_that_was_made_by_a_clock_that_was_ahead_begins():
+    async with cron_world() as here:
+        here.world.clock.step_wall(1000 * 24 * 3600)
+        await here.make("0 * * * *")
+        here.world.clock.step_wall(-1000 * 24 * 3600)
+        await here.look()
+        await here.at(60)
+        assert len(here.jobs) == 1
+
+
 async def test_a_schedule_of_a_while_counts_from_its_last_time_however_often_it_is_looked_at():
     """A look that was not at the time itself counted from then: each came minutes late, and with a short deadline
     none came."""
