@@ -21,8 +21,8 @@ from skerry.objects.select import (
     NodeTerm,
     label_selector,
     map_selector,
-    node_selector,
-    node_term,
+    taken_node_selector,
+    taken_node_term,
 )
 from skerry.objects.taints import Toleration, tolerations_of
 from skerry.objects.volumes import PodClaim, pod_claims
@@ -112,9 +112,9 @@ def ask_of(pod: JsonObject) -> Ask:
         ports=host_ports_of(pod),
         tolerations=tolerations_of(pod),
         selector=map_selector(str_map_at(pod, "spec", "nodeSelector")),
-        required=node_selector(map_at(node, wanted)) if map_at(node, wanted) else None,
+        required=taken_node_selector(map_at(node, wanted)) if map_at(node, wanted) else None,
         preferred=tuple(
-            (int_at(found, "weight"), node_term(map_at(found, "preference"))) for found in maps_at(node, wished)
+            (int_at(found, "weight"), taken_node_term(map_at(found, "preference"))) for found in maps_at(node, wished)
         ),
         near=_terms(maps_at(affinity, "podAffinity", wanted), namespace),
         apart=_terms(maps_at(affinity, "podAntiAffinity", wanted), namespace),

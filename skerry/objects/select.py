@@ -311,6 +311,15 @@ def node_term(term: JsonObject) -> NodeTerm:
     )
 
 
+def taken_node_term(term: JsonObject) -> NodeTerm:
+    """One that was taken already, by somebody who judged less: what can't be read matches no node, as in Kubernetes
+    (`component-helpers/scheduling/corev1/nodeaffinity`)."""
+    try:
+        return node_term(term)
+    except BadRequestError:
+        return NodeTerm((), ())
+
+
 class NodeSelector(Frozen, kw_only=False):
     """core/v1 NodeSelector: one of the terms must hold; no term, no node."""
 
@@ -330,8 +339,13 @@ class NodeSelector(Frozen, kw_only=False):
 
 
 def node_selector(selector: JsonObject) -> NodeSelector:
-    """core/v1 NodeSelector as parsed from its object."""
+    """core/v1 NodeSelector as parsed from its object. Raises `BadRequestError` for a term that makes no sense."""
     return NodeSelector(tuple(node_term(term) for term in maps_at(selector, "nodeSelectorTerms")))
+
+
+def taken_node_selector(selector: JsonObject) -> NodeSelector:
+    """The same of one that was taken already: the other terms hold (`taken_node_term`)."""
+    return NodeSelector(tuple(taken_node_term(term) for term in maps_at(selector, "nodeSelectorTerms")))
 
 
 # --- field selectors ---------------------------------------------------------------------------------------------

@@ -292,6 +292,22 @@ def _validate_node_term(field: str, term: JsonObject) -> Iterator[Cause]:
             yield required(f"{here}.values", text)
         elif operator not in ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"):
             yield invalid(f"{here}.operator", operator, "not a valid selector operator")
+    for index, wanted in enumerate(maps_at(term, "matchFields")):
+        yield from _validate_node_field(f"{field}.matchFields[{index}]", wanted)
+
+
+def _validate_node_field(field: str, wanted: JsonObject) -> Iterator[Cause]:
+    key, operator, values = str_at(wanted, "key"), str_at(wanted, "operator"), strs_at(wanted, "values")
+    if operator not in ("In", "NotIn"):
+        yield invalid(f"{field}.operator", operator, "not a valid selector operator")
+    elif len(values) != 1:
+        text = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
+        yield required(f"{field}.values", text)
+    if key != "metadata.name":
+        yield invalid(f"{field}.key", key, "not a valid field selector key")
+        return
+    for index, name in enumerate(values):
+        yield from named(f"{field}.values[{index}]", name, subdomain_faults)
 
 
 def _validate_spread(field: str, constraints: list[JsonObject]) -> Iterator[Cause]:

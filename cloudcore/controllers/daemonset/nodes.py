@@ -14,7 +14,7 @@ from skerry.frozen import Frozen
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import Json, JsonObject, bool_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.meta import labels_of, name_of
-from skerry.objects.select import LabelSelector, NodeSelector, map_selector, node_selector
+from skerry.objects.select import LabelSelector, NodeSelector, map_selector, taken_node_selector
 from skerry.objects.taints import NO_EXECUTE, Taint, Toleration, are_borne, taints_of, tolerations_of
 from skerry.objects.times import ms_at
 
@@ -93,13 +93,12 @@ class Aim(Frozen):
 
 
 def aim_of(template: JsonObject) -> Aim:
-    """Raises `BadRequestError` for a template that bypassed validation."""
     spec = map_at(template, "spec")
     required = map_at(spec, "affinity", "nodeAffinity", _REQUIRED)
     return Aim(
         node_name=str_at(spec, "nodeName"),
         selector=map_selector(str_map_at(spec, "nodeSelector")),
-        required=node_selector(required) if required else None,
+        required=taken_node_selector(required) if required else None,
         tolerations=tolerations_of({"spec": {"tolerations": _tolerations(spec)}}),
     )
 

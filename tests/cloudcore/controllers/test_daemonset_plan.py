@@ -81,6 +81,15 @@ TERM = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["eu"]}
 NEAR = {
     "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [TERM]}}}
 }
+UNREADABLE: Any = {
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["x"]}]}]
+            }
+        }
+    }
+}
 BEARS_ALL = {"tolerations": [{"operator": "Exists"}]}
 NOT_MEANT = Verdict(meant=False, stays=False, open=False)
 STAYS = Verdict(meant=False, stays=True, open=False)
@@ -112,6 +121,8 @@ WAITS = Verdict(meant=True, stays=True, open=False)
         ({}, node(ready=""), WAITS),
         ({}, node(ready="False"), WAITS),
         (BEARS_ALL, node(ready="False"), OPEN),
+        # As it may have been stored: nobody knows what it means, so it means no node.
+        (UNREADABLE, node(), NOT_MEANT),
         (BEARS_ALL, node(ready="Unknown"), WAITS),
     ],
 )

@@ -14,6 +14,7 @@ from skerry.objects.select import (
     node_selector,
     parse_fields,
     parse_labels,
+    taken_node_selector,
 )
 
 LABELS = {"app": "web", "tier": "front", "cores": "4"}
@@ -126,6 +127,15 @@ def test_one_node_term_is_enough_and_an_empty_term_is_no_term():
     assert not matches()
     assert matches({"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["3"]}]})
     assert not matches({**right, "matchExpressions": wrong["matchExpressions"]})
+
+
+def test_of_a_node_selector_that_was_taken_a_term_that_makes_no_sense_matches_no_node_and_the_others_hold():
+    wrong: Any = {"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["x"]}]}
+    right: Any = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["eu-1"]}]}
+    assert not taken_node_selector({"nodeSelectorTerms": [wrong]}).matches(LABELS, "eu-1")
+    assert taken_node_selector({"nodeSelectorTerms": [wrong, right]}).matches(LABELS, "eu-1")
+    with pytest.raises(BadRequestError):
+        node_selector({"nodeSelectorTerms": [wrong, right]})
 
 
 POD: Any = {

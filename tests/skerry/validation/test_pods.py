@@ -40,6 +40,15 @@ AGAIN: JsonObject = {"action": "Restart", "exitCodes": {"operator": "In", "value
 SLEEPS: JsonObject = {"preStop": {"sleep": {"seconds": 31}}}
 ASKS: JsonObject = {"exec": {"command": ["true"]}, "terminationGracePeriodSeconds": 1}
 HEADED: JsonObject = {"httpGet": {"port": 80, "scheme": "HTTP", "httpHeaders": [{"name": "a b", "value": "x"}]}}
+TERMS = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+
+
+def bound_for(**field: Json) -> dict[str, Json]:
+    term: JsonObject = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["gw-1"], **field}]}
+    needed: JsonObject = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    return {"affinity": {"nodeAffinity": needed}}
+
+
 REFUSED: list[tuple[dict[str, Json], str]] = [
     ({"hostAliases": [{"ip": "no", "hostnames": ["a"]}]}, f'hostAliases[0].ip: Invalid value: "no": {ADDRESS}'),
     (
@@ -53,6 +62,19 @@ REFUSED: list[tuple[dict[str, Json], str]] = [
     ),
     ({"dnsConfig": {"searches": ["a", "b c"]}}, 'dnsConfig.searches[1]: Invalid value: "b c": a lowercase RFC 1123'),
     ({"dnsConfig": {"options": [{"value": "1"}]}}, "dnsConfig.options[0]: Required value: must not be empty"),
+    (
+        bound_for(operator="Exists"),
+        f'{TERMS}[0].matchFields[0].operator: Invalid value: "Exists": not a valid selector operator',
+    ),
+    (
+        bound_for(values=["a", "b"]),
+        f"{TERMS}[0].matchFields[0].values: Required value: must be only one value when `operator` is",
+    ),
+    (
+        bound_for(key="metadata.uid"),
+        f'{TERMS}[0].matchFields[0].key: Invalid value: "metadata.uid": not a valid field selector key',
+    ),
+    (bound_for(values=["A"]), f'{TERMS}[0].matchFields[0].values[0]: Invalid value: "A": a lowercase RFC 1123'),
     ({"readinessGates": [{"conditionType": "a b"}]}, 'readinessGates[0].conditionType: Invalid value: "a b": name p'),
     ({"schedulingGates": [{"name": "a/b"}, {"name": "a/b"}]}, 'schedulingGates[1]: Duplicate value: "a/b"'),
     (
