@@ -144,15 +144,13 @@ class DaemonSetController:
 
     def _ripe(self, owner: DaemonSet, over: Sequence[DaemonPod]) -> tuple[list[DaemonPod], float | None]:
         """Pods that are over and may go now; seconds until the next may."""
-        now_ms = self._tools.clock.wall_ms()
+        now_s = self._tools.clock.monotonic_s()
         uid = uid_of(owner.obj)
-        waits = {
-            id(pod): self._failures.wait_s(uid, pod.node, now_ms=now_ms) for pod in over if pod.phase == "Failed"
-        }
+        waits = {id(pod): self._failures.wait_s(uid, pod.node, now_s=now_s) for pod in over if pod.phase == "Failed"}
         ripe = [pod for pod in over if not waits.get(id(pod))]
         for pod in ripe:
             if pod.phase == "Failed":
-                self._failures.failed(uid, pod.node, now_ms=now_ms)
+                self._failures.failed(uid, pod.node, now_s=now_s)
         return ripe, min((each for each in waits.values() if each), default=None)
 
     async def _tell_over(self, owner: DaemonSet, pod: DaemonPod) -> None:

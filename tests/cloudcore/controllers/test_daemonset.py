@@ -206,6 +206,18 @@ async def test_a_failed_pod_is_replaced_and_the_next_has_to_wait(fleet: Fleet):
     assert len(fleet.world.events("FailedDaemonPod")) == 1
 
 
+async def test_a_clock_that_is_set_back_holds_up_no_replacement(fleet: Fleet):
+    await fleet.make()
+    for failure in range(2):
+        if failure:
+            fleet.world.clock.step_wall(-3_600_000)
+            fleet.world.clock.advance(2.0)
+        [name] = [pod["metadata"]["name"] for pod in fleet.world.all("pods") if fleet.where(pod) == "gw-1"]
+        await fleet.world.set_status("pods", name, phase="Failed", conditions=[])
+        await fleet.settle()
+    assert len(fleet.world.events("FailedDaemonPod")) == 2
+
+
 async def test_a_pod_that_nobody_controls_is_adopted_and_updated(fleet: Fleet):
     stray = {"metadata": {"name": "stray", "labels": {"app": "agent"}}, "spec": template("v0")["spec"]}
     stray["spec"]["nodeName"] = "gw-1"

@@ -327,17 +327,17 @@ def test_a_status_adds_up(places: list[Place]):
 
 
 def test_a_pod_that_fails_again_and_again_is_replaced_less_and_less_often():
-    failures, now_ms, waits = Failures(), NOW_MS, []
+    failures, now_s, waits = Failures(), 1000.0, []
     for _ in range(13):
-        assert failures.wait_s("u", "n", now_ms=now_ms) == 0
-        failures.failed("u", "n", now_ms=now_ms)
-        waits.append(failures.wait_s("u", "n", now_ms=now_ms))
-        now_ms += int(waits[-1] * 1000)
+        assert failures.wait_s("u", "n", now_s=now_s) == 0
+        failures.failed("u", "n", now_s=now_s)
+        waits.append(failures.wait_s("u", "n", now_s=now_s))
+        now_s += waits[-1]
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]
-    assert failures.wait_s("u", "other", now_ms=now_ms) == 0
-    now_ms += 3_600_000
-    failures.failed("u", "n", now_ms=now_ms)
-    assert failures.wait_s("u", "n", now_ms=now_ms) == 1, "an hour later it is forgotten"
+    assert failures.wait_s("u", "other", now_s=now_s) == 0
+    now_s += 3600
+    failures.failed("u", "n", now_s=now_s)
+    assert failures.wait_s("u", "n", now_s=now_s) == 1, "an hour later it is forgotten"
 
 
 def test_a_look_at_thousands_is_not_taken_for_each_of_them():
