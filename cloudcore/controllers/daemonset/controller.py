@@ -19,13 +19,13 @@ from cloudcore.controllers.daemonset.model import (
 )
 from cloudcore.controllers.daemonset.nodes import node_facts
 from cloudcore.controllers.daemonset.observing import Observer
-from cloudcore.controllers.daemonset.pace import Pace
 from cloudcore.controllers.daemonset.plan import Plan, manage, roll
 from cloudcore.controllers.daemonset.status import news, soonest_s, status_of
 from cloudcore.controllers.history.keeping import RESOURCE as REVISIONS
 from cloudcore.controllers.history.keeping import RevisionKeeper
 from cloudcore.controllers.history.revisions import HASH, Revision, expired
 from cloudcore.controllers.ownership import selector_of, with_metadata
+from cloudcore.controllers.pace import Pace
 from cloudcore.controllers.pod_templates import Failure
 from cloudcore.controllers.pod_writing import PodWriter
 from cloudcore.runtime.events import Saying
@@ -90,7 +90,7 @@ class DaemonSetController:
             return await self._pass(key, self._tools.cache.obj(stored))
         finally:
             nodes, now_s = self._tools.cache.count("nodes"), self._tools.clock.monotonic_s()
-            self._pace.looked(key, nodes=nodes, began_s=began_s, now_s=now_s)
+            self._pace.looked(key, size=nodes, began_s=began_s, now_s=now_s)
 
     async def _pass(self, key: Key, obj: JsonObject) -> float | None:
         owner = daemon_set(obj)

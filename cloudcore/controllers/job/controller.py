@@ -1,7 +1,8 @@
 """Runs each Job to its end.
 
-Keeps what it has seen of each Job's failures, for the while that it waits before a pod is replaced; after a crash, or
-with another leader, that is what the pods that are there still tell. Everything else is in the Job's status and in
+Keeps what it has read of each pod (`observing`), when a Job of many pods may be looked at again (`pace`), and what it
+has seen of each Job's failures, for the while that it waits before a pod is replaced; after a crash, or with another
+leader, that is what the pods that are there still tell. Everything else is in the Job's status and in
 its pods' finalizers (`status`): whatever was done before a crash is found again. Reads after a write see that write,
 and a key has one worker at a time: no expectations are needed (docs/decisions/0010).
 
@@ -14,7 +15,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from cloudcore.controllers.claiming import claim_all, owned
+from cloudcore.controllers.claiming import claim_all
 from cloudcore.controllers.garbage.plan import without_finalizer
 from cloudcore.controllers.job.backoff import Record, recalled
 from cloudcore.controllers.job.model import (
@@ -26,12 +27,13 @@ from cloudcore.controllers.job.model import (
     is_ours,
     is_tracked,
     read_job,
-    read_pod,
 )
+from cloudcore.controllers.job.observing import Observer
 from cloudcore.controllers.job.plan import Step, plan
 from cloudcore.controllers.job.pods import new_pod
 from cloudcore.controllers.job.status import Said, counted, settled
 from cloudcore.controllers.ownership import selector_of, selects, with_finalizer
+from cloudcore.controllers.pace import Pace
 from cloudcore.controllers.pod_templates import Failure
 from cloudcore.controllers.pod_writing import PodWriter
 from cloudcore.registry.job_selectors import lacks_selector
@@ -39,7 +41,7 @@ from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import BY_OWNER, PODS_BY_NODE, Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import BadRequestError, InvalidError, NotFoundError
-from skerry.objects.json import JsonObject, map_at, str_at
+from skerry.objects.json import JsonObject, map_at
 from skerry.objects.meta import Key, being_deleted, controller_of, name_of, namespace_of, uid_of
 
 PODS: Final = "pods"
@@ -61,6 +63,8 @@ class JobController:
         self._writer = PodWriter(tools, self._events)
         self._records: dict[str, Record] = {}
         """By the uid of the Job, as long as that is under way."""
+        self._observer = Observer(tools)
+        self._pace = Pace()
 
     def watches(self) -> Sequence[Keys]:
         return [
@@ -70,12 +74,14 @@ class JobController:
         ]
 
     def _of_job(self, change: Seen) -> Iterable[Key]:
-        """The Job; of one that is gone, the pods that nobody counts any more."""
+        """The Job; and of one that is gone, the pods that nobody counts any more."""
         if not change.deleted:
             return [change.key]
         uid = uid_of(change.last)
         self._records.pop(uid, None)
-        return [item.key for item in self._tools.cache.indexed(BY_OWNER, uid) if item.key.resource == PODS]
+        return [change.key] + [
+            item.key for item in self._tools.cache.indexed(BY_OWNER, uid) if item.key.resource == PODS
+        ]
 
     def _of_pod(self, change: Seen) -> Iterable[Key]:
         """The Job that controls the pod, or controlled it, or might adopt it; and the pod, if its end is to be
@@ -116,12 +122,14 @@ class JobController:
             return None
         stored = self._tools.cache.read(key)
         if stored is None:
+            self._forget(key)
             return None
         obj = self._tools.cache.obj(stored)
         if not is_ours(obj):
             return None
         if is_finished(obj):
             self._records.pop(uid_of(obj), None)
+            self._forget(key)
             await self._let_all_go(obj)
             return None
         try:
@@ -138,16 +146,25 @@ class JobController:
             if being_deleted(obj):
                 await self._let_all_go(obj)
             return None
+        wait_s = self._pace.wait_s(key, now_s=self._tools.clock.monotonic_s())
+        if wait_s > 0:
+            return wait_s
         await claim_all(self._tools, obj, self._pods, finalizer=TRACKING)
-        return await self._pass(obj)
+        return await self._pass(key, obj)
 
-    async def _pass(self, obj: JsonObject) -> float | None:
+    def _forget(self, key: Key) -> None:
+        self._observer.forget(key)
+        self._pace.forget(key)
+
+    async def _pass(self, key: Key, obj: JsonObject) -> float | None:
         job = read_job(obj)
-        pods = self._read_pods(job)
+        began_s = self._tools.clock.monotonic_s()
+        pods = await self._observer.observe(key, job)
         now_ms = self._tools.clock.wall_ms()
         record = self._records.get(uid_of(obj))
         step = plan(job, pods, recalled(pods, now_ms=now_ms) if record is None else record, now_ms=now_ms)
         count = counted(job, pods, step, now_ms=now_ms)
+        self._pace.looked(key, size=len(pods), began_s=began_s, now_s=self._tools.clock.monotonic_s())
         if count.release or step.end:
             # Before anything is done: after a crash it is found there.
             obj = await self._tell(obj, count.status)
@@ -155,21 +172,13 @@ class JobController:
         failure = await self._carry_out(job, step)
         await self._release(count.release)
         job = read_job({**obj, "status": count.status})
-        status, news = settled(job, self._read_pods(job), step, now_ms=now_ms)
+        status, news = settled(job, await self._observer.observe(key, job), step, now_ms=now_ms)
         obj = await self._tell(obj, status)
         for said in news:
             await self._say(obj, said)
         if failure is not None:
             raise UnfinishedError(failure.message)
         return None if step.again_ms is None else min(max(step.again_ms - now_ms, 1) / 1000, _LATER_S_MAX)
-
-    def _read_pods(self, job: Job) -> list[JobPod]:
-        pods = owned(self._tools, job.obj, self._pods)
-        return [read_pod(job, pod, nowhere=self._is_nowhere(pod)) for pod in pods]
-
-    def _is_nowhere(self, pod: JsonObject) -> bool:
-        node = str_at(pod, "spec", "nodeName")
-        return not node or self._tools.cache.read(Key("nodes", "", node)) is None
 
     async def _carry_out(self, job: Job, step: Step) -> Failure | None:
         await self._writer.delete_all(job.obj, [pod.obj for pod in step.end])

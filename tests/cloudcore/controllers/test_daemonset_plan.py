@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from cloudcore.controllers.daemonset.failures import Failures
 from cloudcore.controllers.daemonset.model import DaemonPod, Observed, Place, daemon_pod, daemon_set, new_pod
 from cloudcore.controllers.daemonset.nodes import Verdict, aim_of, node_facts, node_of
-from cloudcore.controllers.daemonset.pace import Pace
 from cloudcore.controllers.daemonset.plan import manage, roll, suspects
 from cloudcore.controllers.daemonset.status import news, status_of
 from skerry.objects.meta import Key
@@ -338,16 +337,3 @@ def test_a_pod_that_fails_again_and_again_is_replaced_less_and_less_often():
     now_s += 3600
     failures.failed("u", "n", now_s=now_s)
     assert failures.wait_s("u", "n", now_s=now_s) == 1, "an hour later it is forgotten"
-
-
-def test_a_look_at_thousands_is_not_taken_for_each_of_them():
-    pace, key = Pace(), Key("daemonsets.apps", "d", "x")
-    assert pace.wait_s(key, now_s=5) == 0
-    pace.looked(key, nodes=5000, began_s=5, now_s=5.5)
-    assert pace.wait_s(key, now_s=5.5) == 2
-    assert pace.wait_s(key, now_s=7.5) == 0
-    pace.looked(key, nodes=5000, began_s=10, now_s=40)
-    assert pace.wait_s(key, now_s=40) == 10
-    pace.forget(key)
-    pace.looked(key, nodes=10, began_s=10, now_s=40)
-    assert pace.wait_s(key, now_s=40) == 0
