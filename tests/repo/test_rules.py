@@ -100,6 +100,13 @@ def test_commands_print_nothing_past_the_one_place_that_makes_it_harmless() -> N
     assert not found, f"use say, styled, print_csv and print_data of skerry.cli.output: {found}"
 
 
+def test_no_cancellation_is_lost_to_what_was_waited_for() -> None:
+    """Python 3.11's `asyncio.wait_for` returns what came in the moment of a cancellation, and loses that: an agent
+    that was to stop just as a container had started went on for ever. `asyncio.timeout` does not."""
+    found = [named(path) for path in MODULES if "asyncio.wait_for(" in path.read_text()]
+    assert not found, f"use asyncio.timeout: {found}"
+
+
 def test_nothing_is_left_for_later() -> None:
     words = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b|\b[Ff]or now\b|\b[Pp]laceholder\b")
     found = [

@@ -93,11 +93,11 @@ class Shop:
         with socket.socket(socket.AF_UNIX) as made:
             try:
                 made.connect(str(self.proxy / "master.sock"))
-            except OSError:
+                made.sendall(b"show proc\n")
+                made.shutdown(socket.SHUT_WR)
+                said = made.makefile().read()
+            except OSError:  # there is none, or it just ends
                 return 0
-            made.sendall(b"show proc\n")
-            made.shutdown(socket.SHUT_WR)
-            said = made.makefile().read()
         return next((int(line.split()[0]) for line in said.splitlines() if " master " in line), 0)
 
     def addresses(self, name: str = "shop") -> list[str]:

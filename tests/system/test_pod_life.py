@@ -101,10 +101,13 @@ async def test_a_liveness_probe_that_fails_ends_the_container_and_it_comes_back(
         "periodSeconds": 1,
         "failureThreshold": 1,
     }
-    one = pod(shell("app", f"rm -f {tmp_path}/ill; sleep 1000", livenessProbe=probe))
+    one = pod(shell("app", f"rm -f {tmp_path}/ill; touch {tmp_path}/begun; sleep 1000", livenessProbe=probe))
     async with gate.running():
         await gate.put(one)
         await level(gate, "Running", "phase")
+        async with asyncio.timeout(60):
+            while not (tmp_path / "begun").exists():  # else what it begins with takes the illness away
+                await asyncio.sleep(0.02)
         (tmp_path / "ill").touch()
         async with asyncio.timeout(60):
             while dig(maps_at(gate.status(), "containerStatuses")[0], "restartCount") != 1:

@@ -346,7 +346,8 @@ class ProcessRuntime:
         finally:
             os.close(tell)
         try:
-            await asyncio.wait_for(_end_of(told), START_S_MAX)
+            async with asyncio.timeout(START_S_MAX):
+                await _end_of(told)
         except TimeoutError:
             raise UnavailableError(f"the supervisor in {place} did not start within {START_S_MAX:.0f} s") from None
         finally:

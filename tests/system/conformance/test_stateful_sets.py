@@ -216,7 +216,7 @@ def test_should_recreate_an_evicted_statefulset(sets: Sets):
     sets.settles(1)
     before = sets.of()["ss-0"]["metadata"]["uid"]
     sets.cluster.update(f"{sets.pods}/ss-0", lambda obj: obj["status"].update(phase="Failed"), "/status")
-    eventually(lambda: "ss-0" in sets.of() and sets.of()["ss-0"]["metadata"]["uid"] != before, "it is made anew")
+    eventually(lambda: len(sets.uids()) == 1 and before not in sets.uids(), "it is made anew")
     sets.settles(1)
 
 
