@@ -26,6 +26,10 @@ from skerry.waits import until_set
 
 log = logging.getLogger(__name__)
 
+_CHANGES_MAX: Final = 8
+"""Of one object, that are kept while nobody can tell whom they concern; of more, neighbours become one."""
+_UNREAD_MAX: Final = 10_000
+"""Objects with such changes, of one controller; the oldest is given up for one more."""
 _RECONCILE_S_MAX: Final = 120.0
 """No single pass over a key takes longer; one that hangs is cut off and tried again."""
 
@@ -74,7 +78,7 @@ class Controller(Protocol):
 
 
 class _Unread(Frozen, kw_only=False):
-    """A change of an object of which could not be told whom it concerns."""
+    """Changes of an object of which could not be told whom they concern."""
 
     key: Key
     watch: str
@@ -93,7 +97,8 @@ class _Runner:
         self._queue: WorkQueue[Key | _Unread] = WorkQueue()
         self._news = asyncio.Event()
         self._errors: dict[Key | _Unread, str] = {}
-        self._unread: dict[_Unread, Seen] = {}
+        self._unread: dict[_Unread, tuple[Seen, ...]] = {}
+        """Oldest first."""
         watches = controller.watches()
         self._watches = {watch.resource: watch.keys for watch in watches}
         assert len(self._watches) == len(watches), f"{controller.name} watches a resource once"
@@ -112,17 +117,24 @@ class _Runner:
                 self._look(_Unread(change.key, resource), keys, change)
 
     def _look(self, unread: _Unread, keys: Callable[[Seen], Iterable[Key]], change: Seen) -> None:
-        earlier = self._unread.pop(unread, None)
-        if earlier is not None:
-            change = change.since(earlier)
+        changes = (*self._unread.pop(unread, ()), change)
         try:
-            self._add(keys(change))
+            for each in changes:
+                self._add(keys(each))
         # The informer is everybody's: a fault of one controller about one object must not end it. A worker of that
         # controller looks again.
         except Exception:
-            self._unread[unread] = change
-            self._queue.add(unread)
-            self._news.set()
+            self._keep(unread, changes)
+
+    def _keep(self, unread: _Unread, changes: tuple[Seen, ...]) -> None:
+        if len(self._unread) >= _UNREAD_MAX:
+            given_up = next(iter(self._unread))
+            del self._unread[given_up]
+            self._errors.pop(given_up, None)
+            log.warning("too many to look at again controller=%s given_up=%s", self._controller.name, given_up)
+        self._unread[unread] = _joined(changes) if len(changes) > _CHANGES_MAX else changes
+        self._queue.add(unread)
+        self._news.set()
 
     def _add(self, keys: Iterable[Key]) -> None:
         for key in keys:
@@ -168,10 +180,9 @@ class _Runner:
             return await self._controller.reconcile(key)
 
     def _read(self, unread: _Unread) -> None:
-        change = self._unread.get(unread)
-        if change is not None:
+        for change in self._unread.get(unread, ()):
             self._add(self._watches[unread.watch](change))
-            del self._unread[unread]
+        self._unread.pop(unread, None)
 
     def _succeeded(self, key: Key | _Unread, again_s: float | None) -> None:
         if self._errors.pop(key, None) is not None:
@@ -191,6 +202,12 @@ class _Runner:
             )
         self._queue.failed(key, self._clock.monotonic_s())
         self._news.set()
+
+
+def _joined(changes: tuple[Seen, ...]) -> tuple[Seen, ...]:
+    """With the oldest two in one that may be: a deletion, and what has the name since, stay two."""
+    at = next(at for at, each in enumerate(changes) if not each.deleted)
+    return (*changes[:at], changes[at + 1].since(changes[at]), *changes[at + 2 :])
 
 
 async def run_controllers(

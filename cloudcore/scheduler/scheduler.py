@@ -73,7 +73,15 @@ class Scheduler:
     def _see_node(self, change: Seen) -> None:
         if change.after is None:
             self._cluster.drop_node(change.key.name)
-        elif self._cluster.put_node(change.after):
+            return
+        try:
+            has_room = self._cluster.put_node(change.after)
+        except CallerError as error:
+            # It bypassed validation: nothing is bound to what can't be read.
+            log.warning("node cannot be read node=%s error=%s", change.key.name, error)
+            self._cluster.drop_node(change.key.name)
+            return
+        if has_room:
             self._wake()
 
     def _see_namespace(self, change: Seen) -> None:

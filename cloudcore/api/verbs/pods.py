@@ -59,7 +59,7 @@ async def evict(call: Call) -> Reply:
 
 
 async def _disrupt(call: Call, said: DeleteOptions) -> JsonObject | None:
-    """Tell in the pod's status why it ends; as it is then. None where nothing is to be written."""
+    """Tell in the pod's status why it ends; as it is then. None where nothing is to be written, or may be."""
     if said.dry_run:
         return None
     now_ms = call.parts.clock.wall_ms()
@@ -73,7 +73,10 @@ async def _disrupt(call: Call, said: DeleteOptions) -> JsonObject | None:
         return {**told, "metadata": {**map_at(told, "metadata"), "resourceVersion": str(said.revision)}}
 
     options = WriteOptions(actor=call.actor)
-    return (await call.parts.objects.update(call.kind, call.key, transform, options, subresource="status")).obj
+    try:
+        return (await call.parts.objects.update(call.kind, call.key, transform, options, subresource="status")).obj
+    except InvalidError:  # of an older release, by rules of this one: it goes all the same
+        return None
 
 
 def _with_body(call: Call, options: JsonObject) -> Call:

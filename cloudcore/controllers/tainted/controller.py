@@ -16,7 +16,7 @@ from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import PODS_BY_NODE, Keys, Seen
 from cloudcore.runtime.manager import Tools
-from skerry.errors import NotFoundError
+from skerry.errors import InvalidError, NotFoundError
 from skerry.objects.disruption import disrupted
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import Key, uid_of
@@ -86,7 +86,8 @@ class TaintedController:
         # Only then it is forgotten and told: who can't be deleted now has no other while for it, and is told of once.
         # (A conflict is for the queue: the next look knows whether the name is another pod's now.)
         with contextlib.suppress(NotFoundError):
-            await self._tools.objects.update(self._kind, key, partial(_ousted, pod, now_ms), subresource="status")
+            with contextlib.suppress(InvalidError):  # of an older release, by rules of this one: it goes all the same
+                await self._tools.objects.update(self._kind, key, partial(_ousted, pod, now_ms), subresource="status")
             await self._tools.objects.delete(self._kind, key, DeleteOptions(uid=uid_of(pod)))
         self._since.pop(key, None)
         await self._say(pod, f"Marking for deletion Pod {key.namespace}/{key.name}")

@@ -8,8 +8,8 @@ from cloudcore.controllers.tainted.controller import TaintedController
 from cloudcore.runtime.informer import INDEXES
 from cloudcore.store.cache import following
 from cloudcore.store.memory import MemoryState, MemoryStore
-from cloudcore.store.port import Batch
-from skerry.errors import ConflictError, SkerryError, UnavailableError
+from cloudcore.store.port import Batch, Put
+from skerry.errors import ConflictError, InvalidError, SkerryError, UnavailableError
 from skerry.objects.conditions import condition_of
 from skerry.objects.meta import Revision
 from tests.cloudcore.worlds import World, make_world
@@ -135,3 +135,22 @@ async def test_a_deletion_that_failed_is_tried_again_without_another_while_and_i
         assert await controller.reconcile(world.key("pods", "a")) is None
         assert there(world) == []
         assert [each["count"] for each in world.events("TaintManagerEviction")] == [1]
+
+
+class Judging(MemoryStore):
+    """Takes no pod with a word of why it ends."""
+
+    async def commit(self, batch: Batch) -> tuple[Revision, ...]:
+        if any(isinstance(write, Put) and b"DisruptionTarget" in write.body for write in batch.writes):
+            raise InvalidError("metadata.labels: of an older release")
+        return await super().commit(batch)
+
+
+async def test_a_pod_that_would_be_refused_today_goes_without_a_word_of_why():
+    store = Judging(MemoryState(epoch="e1"))
+    async with following(store, indexes=INDEXES) as cache:
+        world = World(store, cache, (), real_rules=False)
+        await world.create("nodes", node("n", TAINT))
+        await world.create("pods", pod("a"))
+        await world.settle(TaintedController(world.tools))
+        assert there(world) == []

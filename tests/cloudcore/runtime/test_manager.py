@@ -153,8 +153,8 @@ async def test_a_fault_in_telling_whom_a_change_concerns_ends_nobody_and_is_look
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-async def test_changes_that_could_not_be_told_of_are_told_of_in_one():
-    """Who had the pod before the first of them is woken too."""
+async def test_changes_that_could_not_be_told_of_are_told_of_each():
+    """Who had the pod before the first of them, or in between, is woken too."""
 
     class Faulty(Recording):
         broken = True
@@ -180,11 +180,11 @@ async def test_changes_that_could_not_be_told_of_are_told_of_in_one():
         await store.commit(Batch(writes=(put("z"),)))
         await other.until(lambda: "z" in other.keys)
         faulty.broken = False
-        await faulty.until(lambda: {"one", "three"} <= {*faulty.keys[1:]})
+        await faulty.until(lambda: {"one", "two", "three"} <= {*faulty.keys[1:]})
 
 
-async def test_an_object_that_came_and_went_untold_is_told_of_as_gone():
-    gone: list[bool] = []
+async def test_what_went_untold_is_gone_though_another_has_its_name():
+    told: list[str] = []
 
     class Faulty(Recording):
         broken = True
@@ -194,19 +194,49 @@ async def test_an_object_that_came_and_went_untold_is_told_of_as_gone():
 
         def _of_pod(self, change: Seen) -> Iterable[Key]:
             assert not self.broken
-            gone.append(change.deleted and change.last is not None)
+            told.append(f"{str_at(change.last, 'owner')} {'gone' if change.deleted else 'new'}")
             yield change.key
 
     store = make_store()
     faulty, other = Faulty(), Recording(resource="pods")
     async with running(store, faulty, other):
-        await store.commit(Batch(writes=(put("a"),)))
-        await other.until(lambda: "a" in other.keys)
-        await store.commit(Batch(writes=(Delete(key=Key("pods", "d", "a"), expected=None),)))
-        await other.until(lambda: other.keys == ["a", "a"])
+        for owner in ("one", "two"):
+            await store.commit(Batch(writes=(put("a", owner=owner),)))
+            await other.until(lambda: len(other.keys) % 2 == 1)
+            if owner == "one":
+                await store.commit(Batch(writes=(Delete(key=Key("pods", "d", "a"), expected=None),)))
+                await other.until(lambda: len(other.keys) % 2 == 0)
         faulty.broken = False
         await faulty.until(lambda: faulty.keys == ["a"])
-    assert gone == [True]
+    assert told == ["one new", "one gone", "two new"]
+
+
+async def test_what_is_kept_of_untold_changes_has_a_bound_and_loses_no_end():
+    told: list[str] = []
+
+    class Faulty(Recording):
+        broken = True
+
+        def watches(self) -> Sequence[Keys]:
+            return [Keys(resource="pods", keys=self._of_pod)]
+
+        def _of_pod(self, change: Seen) -> Iterable[Key]:
+            assert not self.broken
+            told.append("gone" if change.deleted else str_at(change.last, "owner"))
+            yield change.key
+
+    store = make_store()
+    faulty, other = Faulty(), Recording(resource="pods")
+    async with running(store, faulty, other):
+        gone = Delete(key=Key("pods", "d", "a"), expected=None)
+        writes = [*(put("a", owner=str(number)) for number in range(20)), gone, put("a", owner="next")]
+        for number, write in enumerate(writes):
+            await store.commit(Batch(writes=(write,)))
+            await other.until(lambda number=number: len(other.keys) > number)
+        faulty.broken = False
+        await faulty.until(lambda: "a" in faulty.keys)
+    assert told[-2:] == ["gone", "next"]
+    assert len(told) == 8
 
 
 async def test_a_controller_can_ask_to_look_again():

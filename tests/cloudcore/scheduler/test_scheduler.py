@@ -64,6 +64,15 @@ async def test_a_pod_that_fits_nowhere_says_why_and_goes_when_a_node_comes():
         assert world.get("pods", "p")["spec"]["nodeName"] == "eu-2"
 
 
+async def test_a_node_that_cannot_be_read_gets_nothing_and_ends_nobody():
+    async with scheduling() as world:
+        await world.create("nodes", node("odd", cpu="abc"))
+        await world.create("nodes", node("eu-1"))
+        await world.create("pods", pod())
+        await until(world, lambda: world.events("Scheduled"))
+        assert world.get("pods", "p")["spec"]["nodeName"] == "eu-1"
+
+
 async def test_room_that_a_finished_pod_leaves_is_used():
     async with scheduling() as world:
         await world.create("nodes", node("eu-1", cpu="1"))
