@@ -70,6 +70,7 @@ def _operations() -> list[Any]:
                 obj={
                     "spec": {
                         "schedule": "* * * * ?",
+                        "suspend": True,  # else what the status says was missed is begun
                         "concurrencyPolicy": "Allow",
                         "jobTemplate": {"spec": {"template": TEMPLATE}},
                     }
