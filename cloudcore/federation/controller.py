@@ -218,14 +218,16 @@ class FederationController:
         return subject, replace(staged, plan=plan_now, again_s=_earliest(staged.again_s, leaving.again_s))
 
     def _handover(self, key: Key, federated: JsonObject, scene: Scene, members: Mapping[str, JsonObject]) -> Handover:
+        now_ms = self._tools.clock.wall_ms()
+        chosen = self._seated.counted(key, scene.chosen, now_ms)
+        if chosen is None:
+            return NOBODY  # most have no policy, and their rows need no reading for it
         try:
             where = placed(read_placement(federated), scene.members, namespace=scene.namespace)
         except InvalidError:
             return NOBODY  # the plan tells it, and moves nothing
-        rows = self._ledger.rows(key)
         heard = [name for name, member in members.items() if is_ready(member)]
-        now_ms = self._tools.clock.wall_ms()
-        return handover(self._seated.counted(key, scene.chosen, now_ms), where, rows, heard, now_ms=now_ms)
+        return handover(chosen, where, self._ledger.rows(key), heard, now_ms=now_ms)
 
     def _one_alone(self, key: Key, found: Plan, scene: Scene) -> Plan:
         """Of what may run once alone none begins while another member has something of it, and may run it: that one's

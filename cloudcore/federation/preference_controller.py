@@ -160,14 +160,16 @@ class PreferenceController:
     def _handover(
         self, workload: Key, obj: JsonObject, chosen: Chosen | None, members: Sequence[JsonObject]
     ) -> Handover:
+        now_ms = self._tools.clock.wall_ms()
+        counted = self._seated.counted(workload, chosen, now_ms)
+        if counted is None:
+            return NOBODY
         try:
             where = placed(read_placement(obj), {name_of(each): labels_of(each) for each in members})
         except InvalidError:
             return NOBODY
         heard = [name_of(each) for each in members if is_ready(each)]
-        rows = self._ledger.rows(workload)
-        now_ms = self._tools.clock.wall_ms()
-        return handover(self._seated.counted(workload, chosen, now_ms), where, rows, heard, now_ms=now_ms)
+        return handover(counted, where, self._ledger.rows(workload), heard, now_ms=now_ms)
 
     def _moved(self, key: Key, obj: JsonObject, workload: Key, seats: Seats, *, among: Collection[str]) -> Seats:
         """With what is kept until as many are available elsewhere."""
